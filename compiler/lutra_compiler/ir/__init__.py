@@ -1,0 +1,1 @@
+"""The intermediate representation: Graph, operators, encodings, shape rules, verifier, text form."""

@@ -1,0 +1,172 @@
+"""The operators of a Graph.
+
+Values have per-sample shapes without a batch dimension: (height, width, channels) for images, (features,) for vectors.
+Operators refer to values and parameters by name. Weights are laid out so that the input channels of one kernel tap are
+contiguous: convolutions [out, kernel_h, kernel_w, in / groups], fully connected layers [out, in].
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+Pair = tuple[int, int]
+Padding = tuple[int, int, int, int]  # top, left, bottom, right
+
+
+@dataclass(frozen=True)
+class Clamp:
+    """y = min(max(x, minimum), maximum); None is unbounded. ReLU is Clamp(0, None), ReLU6 Clamp(0, 6)."""
+
+    minimum: float | None = None
+    maximum: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Op:
+    """One node: `inputs` and `output` are value names; `name` is the source model's name, for people only."""
+
+    kind: ClassVar[str] = ""
+    parameter_fields: ClassVar[tuple[str, ...]] = ()
+
+    name: str
+    inputs: tuple[str, ...]
+    output: str
+
+    @property
+    def parameter_names(self) -> tuple[str, ...]:
+        """Names of the parameters this op uses, in the order of `parameter_fields`, absent ones left out."""
+        return tuple(value for field in self.parameter_fields if (value := getattr(self, field)) is not None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conv2d(Op):
+    """y[o] = bias[o] + sum over taps and channels of weight[o, ky, kx, c] * x; then the clamp."""
+
+    kind = "conv2d"
+    parameter_fields = ("weight", "bias")
+
+    weight: str
+    bias: str | None = None
+    stride: Pair = (1, 1)
+    padding: Padding = (0, 0, 0, 0)
+    groups: int = 1
+    activation: Clamp | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Linear(Op):
+    """y = weight @ x + bias on a vector; then the clamp."""
+
+    kind = "linear"
+    parameter_fields = ("weight", "bias")
+
+    weight: str
+    bias: str | None = None
+    activation: Clamp | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchNorm(Op):
+    """y = (x - mean) / sqrt(variance + epsilon) * scale + offset, a channel at a time; then the clamp."""
+
+    kind = "batch_norm"
+    parameter_fields = ("scale", "offset", "mean", "variance")
+
+    scale: str
+    offset: str
+    mean: str
+    variance: str
+    epsilon: float = 1e-5
+    activation: Clamp | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Activation(Op):
+    """A clamp on its own, where it could not join the op before it."""
+
+    kind = "activation"
+
+    clamp: Clamp
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaxPool(Op):
+    """Maximum over windows; padded positions never win."""
+
+    kind = "max_pool"
+
+    kernel: Pair
+    stride: Pair
+    padding: Padding = (0, 0, 0, 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AveragePool(Op):
+    """Mean over windows. Padded positions count as zeros if `count_include_pad`, else they are left out of the mean."""
+
+    kind = "average_pool"
+
+    kernel: Pair
+    stride: Pair
+    padding: Padding = (0, 0, 0, 0)
+    count_include_pad: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Add(Op):
+    """Elementwise sum of two values of one shape; then the clamp."""
+
+    kind = "add"
+
+    activation: Clamp | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Concat(Op):
+    """Joins values along channels (the last dimension)."""
+
+    kind = "concat"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pad(Op):
+    """Zeros around an image: `spatial` rows and columns, `channels` (before, after)."""
+
+    kind = "pad"
+
+    spatial: Padding = (0, 0, 0, 0)
+    channels: Pair = (0, 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slice(Op):
+    """x[start[0]:stop[0]:step[0], start[1]:stop[1]:step[1], start[2]:stop[2]:step[2]] on (height, width, channels)."""
+
+    kind = "slice"
+
+    start: tuple[int, int, int]
+    stop: tuple[int, int, int]
+    step: tuple[int, int, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Flatten(Op):
+    """An image to a vector. `order` is the order of the result: "HWC" (a plain reshape) or "CHW" (as PyTorch and ONNX).
+
+    The pass `reorder_flatten` turns every "CHW" into "HWC" by permuting the weights that follow.
+    """
+
+    kind = "flatten"
+
+    order: str = "HWC"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Softmax(Op):
+    """exp(x) / sum(exp(x)) over channels."""
+
+    kind = "softmax"
+
+
+OP_KINDS: tuple[type[Op], ...] = (
+    Conv2d, Linear, BatchNorm, Activation, MaxPool, AveragePool, Add, Concat, Pad, Slice, Flatten, Softmax,
+)

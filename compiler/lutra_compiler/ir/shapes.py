@@ -1,0 +1,89 @@
+"""Shape rules of every operator."""
+
+from lutra_compiler.errors import GraphError
+from lutra_compiler.ir.graph import Graph, Shape
+from lutra_compiler.ir.ops import (
+    Activation, Add, AveragePool, BatchNorm, Concat, Conv2d, Flatten, Linear, MaxPool, Op, Pad, Padding, Pair, Slice,
+    Softmax,
+)
+
+
+def infer_shapes(graph: Graph) -> dict[str, Shape]:
+    """The per-sample shape of every value. Raises GraphError with the op and the shapes that do not fit."""
+    shapes: dict[str, Shape] = {i.name: i.shape for i in graph.inputs}
+    for op in graph.ops:
+        missing = [name for name in op.inputs if name not in shapes]
+        if missing:
+            raise GraphError(f"op '{op.name}' reads '{missing[0]}' before it is computed; ops must be in topological order")
+        shapes[op.output] = output_shape(graph, op, [shapes[name] for name in op.inputs])
+    return shapes
+
+
+def output_shape(graph: Graph, op: Op, inputs: list[Shape]) -> Shape:
+    """The shape of `op`'s output from the shapes of its inputs."""
+    first = inputs[0]
+    match op:
+        case Conv2d():
+            _require_rank(op, first, 3)
+            out, kernel_h, kernel_w, channels = graph.weight_shape(op.weight)
+            if op.groups < 1 or first[2] != channels * op.groups or out % op.groups:
+                raise GraphError(
+                    f"convolution '{op.name}': {first[2]} input channels do not fit a weight for {channels} channels in "
+                    f"{op.groups} group(s) and {out} outputs"
+                )
+            return (*_window_output(op, first, (kernel_h, kernel_w), op.stride, op.padding), out)
+        case Linear():
+            _require_rank(op, first, 1)
+            out, features = graph.weight_shape(op.weight)
+            if first[0] != features:
+                raise GraphError(f"layer '{op.name}': {first[0]} input features, but its weight is for {features}")
+            return (out,)
+        case BatchNorm():
+            channels = graph.weight_shape(op.scale)[0]
+            if first[-1] != channels:
+                raise GraphError(f"batch norm '{op.name}': {first[-1]} channels, but its parameters are for {channels}")
+            return first
+        case MaxPool() | AveragePool():
+            _require_rank(op, first, 3)
+            return (*_window_output(op, first, op.kernel, op.stride, op.padding), first[2])
+        case Add():
+            if len(inputs) != 2 or inputs[0] != inputs[1]:
+                raise GraphError(f"add '{op.name}': needs two values of one shape, got {inputs}; broadcasting is not supported")
+            return first
+        case Concat():
+            if any(shape[:-1] != first[:-1] for shape in inputs):
+                raise GraphError(f"concat '{op.name}': shapes differ outside the channels: {inputs}")
+            return (*first[:-1], sum(shape[-1] for shape in inputs))
+        case Pad():
+            _require_rank(op, first, 3)
+            top, left, bottom, right = op.spatial
+            return (first[0] + top + bottom, first[1] + left + right, first[2] + sum(op.channels))
+        case Slice():
+            _require_rank(op, first, 3)
+            lengths = [len(range(size)[slice(a, b, s)]) for size, a, b, s in zip(first, op.start, op.stop, op.step, strict=True)]
+            if min(lengths) < 1 or min(op.step) < 1 or min(op.start) < 0:
+                raise GraphError(f"slice '{op.name}': {op.start}:{op.stop}:{op.step} of shape {first} selects nothing")
+            return tuple(lengths)
+        case Flatten():
+            size = 1
+            for length in first:
+                size *= length
+            return (size,)
+        case Activation() | Softmax():
+            return first
+    raise GraphError(f"op '{op.name}' has no shape rule for kind '{op.kind}'")
+
+
+def _require_rank(op: Op, shape: Shape, rank: int) -> None:
+    if len(shape) != rank:
+        form = "(height, width, channels)" if rank == 3 else "(features,)"
+        raise GraphError(f"{op.kind} '{op.name}' needs an input of shape {form}, got {shape}")
+
+
+def _window_output(op: Op, shape: Shape, kernel: Pair, stride: Pair, padding: Padding) -> Pair:
+    top, left, bottom, right = padding
+    height = (shape[0] + top + bottom - kernel[0]) // stride[0] + 1
+    width = (shape[1] + left + right - kernel[1]) // stride[1] + 1
+    if min(*kernel, *stride) < 1 or min(padding) < 0 or shape[0] + top + bottom < kernel[0] or shape[1] + left + right < kernel[1]:
+        raise GraphError(f"{op.kind} '{op.name}': kernel {kernel}, stride {stride}, padding {padding} do not fit an input of {shape}")
+    return height, width

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Types, status codes and the ABI number of the Lutra runtime. The arithmetic is in SPEC.md. */
+#ifndef LUTRA_LUTRA_H
+#define LUTRA_LUTRA_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "lutra/lutra_config.h"
+
+/* Generated code refuses to compile against a runtime of another number. */
+#define LUTRA_ABI_VERSION 1
+
+#define LUTRA_OK 0
+#define LUTRA_ERROR_NULL (-1)      /* a pointer that must not be NULL is NULL */
+#define LUTRA_ERROR_ARENA (-2)     /* the arena is smaller than NAME_ARENA_BYTES */
+#define LUTRA_ERROR_ALIGNMENT (-3) /* the arena is not aligned to LUTRA_ARENA_ALIGN bytes */
+#define LUTRA_ERROR_CORRUPT (-4)   /* a table does not match its CRC-32 */
+
+/* Alignment of an arena and of every buffer in it, in bytes. */
+#define LUTRA_ARENA_ALIGN 4
+
+#endif
