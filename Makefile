@@ -1,0 +1,59 @@
+# The habits of this project. `make demo` and `make test` set up everything they need.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+TORCH := torch==2.13.0
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+STAMP := $(VENV)/.installed
+# Tests and tools see the tree, never a stale installed copy.
+export PYTHONPATH := $(CURDIR)/compiler:$(CURDIR)/python
+JOBS ?= $(shell nproc)
+
+.DEFAULT_GOAL := help
+
+help: ## list these habits
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP) toolchain ## .venv with torch and every Python need; Arm toolchain and QEMU
+
+$(STAMP): pyproject.toml
+	$(PYTHON) -m venv $(VENV) || { $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq python3-venv && $(PYTHON) -m venv $(VENV); }
+	$(BIN)/pip install -q --upgrade pip
+	@# A CPU build first, where one is to be had: a looser request may bring gigabytes of CUDA.
+	$(BIN)/pip install -q $(TORCH)+cpu 2>/dev/null || $(BIN)/pip install -q $(TORCH)
+	$(BIN)/pip install -q -e '.[train,test]'
+	touch $@
+
+toolchain:
+	@missing=""; \
+	command -v cc >/dev/null || missing="$$missing gcc libc6-dev"; \
+	command -v g++ >/dev/null || missing="$$missing g++"; \
+	command -v cmake >/dev/null || missing="$$missing cmake"; \
+	command -v ninja >/dev/null || missing="$$missing ninja-build"; \
+	command -v arm-none-eabi-gcc >/dev/null || missing="$$missing gcc-arm-none-eabi libnewlib-arm-none-eabi"; \
+	command -v qemu-system-arm >/dev/null || missing="$$missing qemu-system-arm"; \
+	[ -z "$$missing" ] || { echo "installing:$$missing"; $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq $$missing >/dev/null; }
+
+demo: setup ## the main job: LeNet-5 on MNIST from float weights to firmware on an emulated Cortex-M0
+	$(BIN)/python benchmarks/demo.py
+
+test: setup lint types ## everything that must hold
+	$(BIN)/pytest -n $(JOBS) --dist loadgroup -q
+
+lint: $(STAMP) ## ruff and the rules of who imports whom
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports
+
+types: $(STAMP) ## mypy --strict
+	$(BIN)/mypy
+
+sizes: $(STAMP) toolchain ## regenerate runtime_c/SIZES.md
+	$(BIN)/python benchmarks/sizes.py
+
+bench: $(STAMP) toolchain ## regenerate docs/results.md from the released artefacts
+	$(BIN)/python benchmarks/results.py
+
+clean: ## remove what was built (not .venv)
+	rm -rf build dist
+
+.PHONY: help setup toolchain demo test lint types sizes bench clean

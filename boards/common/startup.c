@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Reset, the vector table, faults, and the high-water mark of the stack. Sections and symbols are those of sections.ld. */
+#include "board.h"
+#include "semihosting.h"
+
+#define PAINT 0xA5A5A5A5u
+#define FRAME_WORDS 8u /* what an exception pushes: r0-r3, r12, lr, pc, xpsr */
+#define FRAME_PC 6u
+
+extern uint32_t stack_bottom[], stack_top[], data_start[], data_end[], bss_start[], bss_end[];
+extern const uint32_t data_load[];
+
+void reset(void);
+void fault(void);
+void report_fault(const uint32_t *frame);
+
+uint32_t stack_high_water_bytes(void) {
+  const uint32_t *word = stack_bottom;
+  while (word < stack_top && *word == PAINT) {
+    word++;
+  }
+  return (uint32_t)(stack_top - word) * (uint32_t)sizeof *word;
+}
+
+void reset(void) {
+  const uint32_t *load = data_load;
+  uint32_t *here = __builtin_frame_address(0);
+  board_init();
+  for (uint32_t *word = stack_bottom; word < here - FRAME_WORDS; word++) {
+    *word = PAINT;
+  }
+  for (uint32_t *word = data_start; word < data_end; word++) {
+    *word = *load++;
+  }
+  for (uint32_t *word = bss_start; word < bss_end; word++) {
+    *word = 0;
+  }
+  semihosting_exit(main());
+}
+
+static char *append_hex(char *text, uint32_t value) {
+  for (int shift = 28; shift >= 0; shift -= 4) {
+    *text++ = "0123456789abcdef"[(value >> shift) & 15u];
+  }
+  return text;
+}
+
+void report_fault(const uint32_t *frame) {
+  uint32_t exception;
+  __asm__("mrs %0, ipsr" : "=r"(exception));
+  semihosting_print("fault: exception 0x");
+  char text[] = "00000000\n";
+  append_hex(text, exception);
+  semihosting_print(text);
+  if (frame < stack_bottom || frame + FRAME_WORDS > stack_top) {
+    semihosting_print("the stack overflowed\n");
+  } else {
+    append_hex(text, frame[FRAME_PC]);
+    semihosting_print("pc 0x");
+    semihosting_print(text);
+  }
+  semihosting_exit(EXIT_FAULT);
+}
+
+/* The stack pointer may be the very thing that is wrong: report on a fresh one. */
+__attribute__((naked)) void fault(void) {
+  __asm__("mrs r0, msp\n"
+          "ldr r1, =stack_top\n"
+          "mov sp, r1\n"
+          "b report_fault\n");
+}
+
+__attribute__((section(".vectors"), used)) static const void *const vectors[16] = {
+    stack_top, reset, fault, fault, fault, fault, fault, fault, NULL, NULL, NULL, fault, fault, NULL, fault, fault,
+};

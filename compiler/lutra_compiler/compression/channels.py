@@ -1,0 +1,127 @@
+"""Which channels of which layers must be removed together.
+
+Every value's channels are elements; what ties two of them (a residual add, a batch norm, a depthwise convolution) makes them one. A flatten
+repeats a channel's element for each of its features, a concat joins elements, a channel pad adds elements that no layer computes.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from lutra_compiler.ir.graph import Graph
+from lutra_compiler.ir.ops import Add, BatchNorm, Concat, Conv2d, Flatten, Linear, Op, Pad, Slice
+from lutra_compiler.ir.shapes import infer_shapes
+
+Elements = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Channels:
+    """`elements[value]`: the element of each channel (feature) of a value; `fixed`: elements that must stay.
+
+    `owner[element]`: the output value of the first layer that computes it.
+    """
+
+    elements: Mapping[str, Elements]
+    fixed: frozenset[int]
+    owner: Mapping[int, str]
+
+
+def is_depthwise(graph: Graph, op: Conv2d) -> bool:
+    """Whether each output channel reads just its own input channel."""
+    return op.groups > 1 and graph.weight_shape(op.weight)[0] == op.groups and graph.weight_shape(op.weight)[-1] == 1
+
+
+def channels_of(graph: Graph) -> Channels:
+    """The elements of every value, after all ties."""
+    shapes = infer_shapes(graph)
+    parent: list[int] = []
+
+    def find(element: int) -> int:
+        while parent[element] != element:
+            parent[element] = parent[parent[element]]
+            element = parent[element]
+        return element
+
+    def fresh(count: int) -> Elements:
+        start = len(parent)
+        parent.extend(range(start, start + count))
+        return np.arange(start, start + count)
+
+    def tie(a: Elements, b: Elements) -> None:
+        for x, y in zip(a.tolist(), b.tolist(), strict=True):
+            low, high = sorted((find(x), find(y)))
+            parent[high] = low
+
+    elements: dict[str, Elements] = {}
+    fixed: list[Elements] = []
+    owner_of_fresh: dict[int, str] = {}
+    for port in graph.inputs:
+        elements[port.name] = fresh(port.shape[-1])
+        fixed.append(elements[port.name])
+    for op in graph.ops:
+        first = elements[op.inputs[0]]
+        match op:
+            case Conv2d() if is_depthwise(graph, op):
+                elements[op.output] = first
+            case Conv2d() | Linear():
+                elements[op.output] = fresh(shapes[op.output][-1])
+                owner_of_fresh.update(dict.fromkeys(elements[op.output].tolist(), op.output))
+                if isinstance(op, Conv2d) and op.groups > 1:
+                    fixed += [first, elements[op.output]]
+            case Add():
+                tie(first, elements[op.inputs[1]])
+                elements[op.output] = first
+            case Concat():
+                elements[op.output] = np.concatenate([elements[name] for name in op.inputs])
+            case Pad():
+                before, after = op.channels
+                elements[op.output] = np.concatenate([fresh(before), first, fresh(after)])
+            case Slice():
+                elements[op.output] = first[op.start[2] : op.stop[2] : op.step[2]]
+                if len(elements[op.output]) != len(first):
+                    fixed.append(first)
+            case Flatten():
+                height_width = shapes[op.inputs[0]][:-1]
+                repeats = int(np.prod(height_width)) if height_width else 1
+                elements[op.output] = np.tile(first, repeats) if op.order == "HWC" else np.repeat(first, repeats)
+            case _:
+                elements[op.output] = first
+    fixed += [elements[name] for name in graph.outputs]
+    resolved = {name: np.array([find(e) for e in ids.tolist()], np.int64) for name, ids in elements.items()}
+    owner: dict[int, str] = {}
+    for element, value in owner_of_fresh.items():
+        owner.setdefault(find(element), value)
+    return Channels(resolved, frozenset(find(e) for ids in fixed for e in ids.tolist()), owner)
+
+
+def remove_channels(graph: Graph, channels: Channels, removed: frozenset[int]) -> Graph:
+    """The graph without the channels of the `removed` elements, in every layer that computes or reads them."""
+    keep = {name: ~np.isin(ids, list(removed)) for name, ids in channels.elements.items()}
+    parameters = {}
+    ops: list[Op] = []
+    for op in graph.ops:
+        read, written = keep[op.inputs[0]], keep[op.output]
+        match op:
+            case Conv2d() | Linear():
+                weight = graph.weight(op.weight)[written]
+                depthwise = isinstance(op, Conv2d) and is_depthwise(graph, op)
+                parameters[op.weight] = weight if depthwise or weight.shape[-1] != len(read) else weight[..., read]
+                if op.bias is not None:
+                    parameters[op.bias] = graph.weight(op.bias)[written]
+                if isinstance(op, Conv2d) and depthwise:
+                    op = replace(op, groups=int(written.sum()))
+            case BatchNorm():
+                for name in op.parameter_names:
+                    parameters[name] = graph.weight(name)[written]
+            case Pad():
+                before, after = op.channels
+                op = replace(op, channels=(int(written[:before].sum()), int(written[len(written) - after :].sum())))
+            case Slice():
+                op = replace(op, stop=(*op.stop[:2], int(read.sum())))
+            case _:
+                pass
+        ops.append(op)
+    return replace(graph.with_parameters(parameters), ops=tuple(ops), quantization={})

@@ -1,0 +1,158 @@
+"""The whole way of a network: prune, recover, product-quantize, fine-tune, quantize activations."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+import torch
+
+from lutra_compiler.compression.calibrate import calibrate
+from lutra_compiler.compression.product_quantize import layer_settings, product_quantize, scalar_quantize
+from lutra_compiler.compression.prune import magnitude_scores, prune, round_widths, target_widths, taylor_scores, weighted_layers
+from lutra_compiler.compression.torch_graph import TorchGraph
+from lutra_compiler.compression.training import Checkpoints, Report, Samples, fit, silent
+from lutra_compiler.compression.weights import CodebookWeight, ScalarWeight, WeightModule
+from lutra_compiler.config import CompressionConfig, StageConfig
+from lutra_compiler.errors import CompressionError
+from lutra_compiler.ir.encoding import ProductQuantized
+from lutra_compiler.ir.graph import Graph
+
+_SCORE_SAMPLES = 2048
+_BATCH = 256
+
+
+@dataclass(frozen=True)
+class Stages:
+    """Keeps the Graph that each finished stage gave, so that an interrupted run goes on where it was.
+
+    `load(stage)` gives a finished stage's Graph or None; `save(stage, graph)` keeps it.
+    """
+
+    load: Callable[[str], Graph | None]
+    save: Callable[[str, Graph], None]
+
+
+def compress(
+    graph: Graph,
+    samples: Samples,
+    config: CompressionConfig,
+    *,
+    validation: Samples | None = None,
+    report: Report = silent,
+    checkpoints: Checkpoints | None = None,
+    stages: Stages | None = None,
+) -> Graph:
+    """A float Graph -> the same network, smaller: encoded weights, calibrated int8 activations.
+
+    Every stage is distilled from `graph` as it is given. Without labels the distillation is all there is. Raises CompressionError.
+    """
+    if graph.encodings:
+        raise CompressionError("the model is compressed already; start from its float network")
+    if len(graph.outputs) != 1 or len(graph.inputs) != 1:
+        found = f"{len(graph.inputs)} and {len(graph.outputs)}"
+        raise CompressionError(f"compression trains networks of one input and one output; this one has {found}")
+    run = _Run(TorchGraph(graph).eval(), samples, config, validation, report, checkpoints, stages)
+    layer_settings(graph, config)  # settings that cannot be met are refused before hours of training
+    graph = run.pruning(graph)
+    graph = run.stage("assignment", graph, run.assignment)
+    return run.stage("codewords", graph, run.codewords)
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What all stages of one compression share."""
+
+    teacher: TorchGraph
+    samples: Samples
+    config: CompressionConfig
+    validation: Samples | None
+    report: Report
+    checkpoints: Checkpoints | None
+    stages: Stages | None
+
+    def stage(self, name: str, graph: Graph, work: Callable[[str, Graph], Graph]) -> Graph:
+        """The stage's result, from an earlier run if it was finished there."""
+        if self.stages and (finished := self.stages.load(name)) is not None:
+            return finished
+        result = work(name, graph)
+        if self.stages:
+            self.stages.save(name, result)
+        if self.checkpoints:
+            self.checkpoints.discard(name)
+        return result
+
+    def train(self, name: str, graph: Graph, stage: StageConfig, module: TorchGraph, **hooks: Callable[..., None]) -> Graph:
+        """Train `module` for one stage and return its Graph."""
+        fit(
+            module,
+            self.samples,
+            stage,
+            self.config.training,
+            name=name,
+            seed=self.config.seed,
+            teacher=self.teacher,
+            validation=self.validation,
+            after_step=module.project,
+            report=self.report,
+            checkpoints=self.checkpoints,
+            **hooks,
+        )
+        return module.to_graph()
+
+    def pruning(self, graph: Graph) -> Graph:
+        """Rounds of removal and training down to the target widths, then recovery."""
+        config, training = self.config.pruning, self.config.training
+        target = target_widths(graph, config)
+        start = {op.output: graph.weight_shape(op.weight)[0] for op in weighted_layers(graph)}
+        if all(start[name] == width for name, width in target.items()):
+            return graph
+
+        def one_round(widths: Mapping[str, int], stage: StageConfig) -> Callable[[str, Graph], Graph]:
+            def work(name: str, graph: Graph) -> Graph:
+                if config.score == "taylor":
+                    scores = taylor_scores(graph, self.samples.first(_SCORE_SAMPLES), self.teacher)
+                else:
+                    scores = magnitude_scores(graph)
+                smaller = prune(graph, widths, scores)
+                return self.train(name, smaller, stage, TorchGraph(smaller))
+
+            return work
+
+        for step in range(1, config.rounds + 1):
+            last = step == config.rounds
+            work = one_round(round_widths(start, target, step, config.rounds), training.recovery if last else training.pruning)
+            graph = self.stage("recovery" if last else f"pruning-{step}", graph, work)
+        return graph
+
+    def assignment(self, name: str, graph: Graph) -> Graph:
+        """Product-quantize, then train latent weights through the quantization, with subvectors moving to other codewords."""
+        settings = layer_settings(graph, self.config)
+        encoded = product_quantize(graph, self.config)
+        weights: dict[str, WeightModule] = {}
+        for parameter, encoding in encoded.encodings.items():
+            latent = torch.tensor(graph.parameters[parameter])
+            if isinstance(encoding, ProductQuantized):
+                weights[parameter] = CodebookWeight(encoding, latent, pin_zero=settings[parameter].zero_codeword)
+            else:
+                weights[parameter] = ScalarWeight(latent)
+        module = TorchGraph(graph, weights)
+        moving = [weight for weight in weights.values() if isinstance(weight, CodebookWeight)]
+
+        def reassign(step: int, steps: int) -> None:
+            if step % self.config.training.reassign_every == 0:
+                for weight in moving:
+                    weight.reassign()
+
+        return self.train(name, graph, self.config.training.assignment, module, before_step=reassign)
+
+    def codewords(self, name: str, graph: Graph) -> Graph:
+        """Calibrate activations, then train codewords, scales and biases with indices frozen and int8 activations in the loop."""
+        calibrated = calibrate(graph, self.samples.first(self.config.calibration_samples).inputs.split(_BATCH))
+        module = TorchGraph(calibrated)
+        trained = self.train(name, calibrated, self.config.training.codewords, module)
+        return replace(trained, quantization=calibrated.quantization)
+
+
+def quantize_to_int8(graph: Graph, samples: torch.Tensor) -> Graph:
+    """The plain int8 network: every weight int8 with one scale a row, activations calibrated on `samples`. No training."""
+    encodings = {op.weight: scalar_quantize(graph.weight(op.weight)) for op in weighted_layers(graph)}
+    return calibrate(graph.with_encodings(encodings), samples.split(_BATCH))

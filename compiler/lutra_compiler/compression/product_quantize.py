@@ -1,0 +1,55 @@
+"""Give every weight its integer form: codebook and indices, or int8."""
+
+import numpy as np
+
+from lutra_compiler.compression.prune import weighted_layers
+from lutra_compiler.config import CompressionConfig, LayerConfig
+from lutra_compiler.errors import CompressionError
+from lutra_compiler.ir.encoding import ProductQuantized, ScalarQuantized
+from lutra_compiler.ir.graph import Graph
+from lutra_compiler.ir.ops import Conv2d, Linear
+from lutra_compiler.numerics.product_quantization import quantize_rows
+
+_SMALL_LAYER = 1024  # weights; below, a codebook costs more than it saves
+
+
+def layer_settings(graph: Graph, config: CompressionConfig) -> dict[str, LayerConfig]:
+    """How each weight (by parameter name) is stored: as configured, else by default. Raises CompressionError where it cannot be."""
+    settings = {}
+    for index, op in enumerate(weighted_layers(graph)):
+        chosen = config.layer(op.name, index)
+        settings[op.weight] = default_setting(graph, op) if chosen is None else chosen
+        if chosen is not None and chosen.kind == "pq" and isinstance(op, Conv2d) and op.groups > 1:
+            raise CompressionError(f"layer '{op.name}' has {op.groups} groups: only kind = \"int8\" stores grouped convolutions")
+    return settings
+
+
+def default_setting(graph: Graph, op: Conv2d | Linear) -> LayerConfig:
+    """int8 for small and grouped layers and for those with few input channels, else 16 codewords of 4: one bit a weight."""
+    shape = graph.weight_shape(op.weight)
+    grouped = isinstance(op, Conv2d) and op.groups > 1
+    if grouped or shape[-1] < 4 or int(np.prod(shape)) < _SMALL_LAYER:
+        return LayerConfig(kind="int8")
+    return LayerConfig(kind="pq", codewords=16, subvector=4)
+
+
+def product_quantize(graph: Graph, config: CompressionConfig) -> Graph:
+    """Encode every convolution and fully connected layer of a float graph."""
+    settings = layer_settings(graph, config)
+    rng = np.random.default_rng(config.seed)
+    encodings: dict[str, ProductQuantized | ScalarQuantized] = {}
+    for op in weighted_layers(graph):
+        chosen, weight = settings[op.weight], graph.parameters[op.weight]
+        if chosen.kind == "int8":
+            encodings[op.weight] = scalar_quantize(weight)
+            continue
+        codebook, indices, scale = quantize_rows(weight, chosen.codewords, chosen.subvector, rng, pin_zero=chosen.zero_codeword)
+        encodings[op.weight] = ProductQuantized(codebook, indices, scale, weight.shape, chosen.index_bits)
+    return graph.with_encodings(encodings)
+
+
+def scalar_quantize(weight: np.ndarray) -> ScalarQuantized:
+    """int8 -127..127 with scale max |row| / 127."""
+    peak = np.abs(weight).reshape(len(weight), -1).max(1)
+    scale = (np.where(peak > 0, peak, 1.0) / 127).astype(np.float32)
+    return ScalarQuantized(np.rint(weight / scale.reshape(-1, *([1] * (weight.ndim - 1)))).astype(np.int8), scale)

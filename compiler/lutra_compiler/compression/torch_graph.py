@@ -1,0 +1,196 @@
+"""A Graph as a torch module: for training, calibration and float reference results."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from lutra_compiler.compression.weights import CodebookWeight, FloatWeight, ScalarWeight, WeightModule
+from lutra_compiler.errors import GraphError
+from lutra_compiler.ir.encoding import ProductQuantized, Quantization, WeightEncoding
+from lutra_compiler.ir.graph import Graph
+from lutra_compiler.ir.ops import (
+    Activation,
+    Add,
+    AveragePool,
+    BatchNorm,
+    Clamp,
+    Concat,
+    Conv2d,
+    Flatten,
+    Linear,
+    MaxPool,
+    Op,
+    Pad,
+    Padding,
+    Slice,
+    Softmax,
+)
+
+BATCH_NORM_MOMENTUM = 0.1
+
+
+class TorchGraph(nn.Module):
+    """Runs a Graph on batches in the source model's layout; every float parameter and codeword of it can be trained.
+
+    Values that have a `quantization` are rounded to int8 on the way (straight-through), so the module behaves as the integer network will.
+    `to_graph` writes what was trained back. Images are NCHW inside, where torch is fastest.
+    """
+
+    def __init__(self, graph: Graph, weights: "dict[str, WeightModule] | None" = None) -> None:
+        """`weights` overrides how single weights are held, by parameter name (see compression.weights)."""
+        super().__init__()
+        self.graph = graph
+        self._statistics = {name for op in graph.ops if isinstance(op, BatchNorm) for name in (op.mean, op.variance)}
+        names = sorted({name for op in graph.ops for name in op.parameter_names})
+        self._keys = {name: f"p{index}" for index, name in enumerate(names)}
+        self.weights = nn.ModuleDict()
+        for name, key in self._keys.items():
+            if weights and name in weights:
+                self.weights[key] = weights[name]
+            elif name in self._statistics:
+                self.register_buffer(key, torch.tensor(graph.parameters[name]))
+            elif name in graph.encodings:
+                self.weights[key] = weight_module(graph.encodings[name])
+            else:
+                self.weights[key] = FloatWeight(torch.tensor(graph.parameters[name]))
+
+    def weight_modules(self) -> dict[str, WeightModule]:
+        """The modules that hold the trainable parameters, by the Graph's names."""
+        return {name: self.weights[key] for name, key in self._keys.items() if key in self.weights}  # type: ignore[misc]
+
+    def parameter(self, name: str) -> Tensor:
+        """A parameter of the Graph as a tensor, decoded."""
+        key = self._keys[name]
+        tensor: Tensor = self.get_buffer(key) if name in self._statistics else self.weights[key]()
+        return tensor
+
+    def forward(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """Batches [n, *source shape] -> the network's output, or a tuple of them."""
+        values = self.run(*inputs)
+        outputs = tuple(values[name] for name in self.graph.outputs)
+        return outputs[0] if len(outputs) == 1 else outputs
+
+    def run(self, *inputs: Tensor) -> dict[str, Tensor]:
+        """All values, images as NCHW."""
+        if len(inputs) != len(self.graph.inputs):
+            raise GraphError(f"the network has {len(self.graph.inputs)} input(s), got {len(inputs)}")
+        values: dict[str, Tensor] = {}
+        for port, batch in zip(self.graph.inputs, inputs, strict=True):
+            if tuple(batch.shape[1:]) != port.source_shape:
+                raise GraphError(f"input '{port.name}' must be [n, {', '.join(map(str, port.source_shape))}], got {list(batch.shape)}")
+            values[port.name] = self._quantize(port.name, batch.permute(0, 3, 1, 2) if port.layout == "NHWC" else batch)
+        for op in self.graph.ops:
+            values[op.output] = self._quantize(op.output, self._evaluate(op, [values[name] for name in op.inputs]))
+        return values
+
+    def _quantize(self, name: str, value: Tensor) -> Tensor:
+        quantization = self.graph.quantization.get(name)
+        return value if quantization is None else fake_quantize(value, quantization)
+
+    def _evaluate(self, op: Op, inputs: list[Tensor]) -> Tensor:
+        x = inputs[0]
+        match op:
+            case Conv2d():
+                weight = self.parameter(op.weight).permute(0, 3, 1, 2)
+                bias = None if op.bias is None else self.parameter(op.bias)
+                x, padding = _symmetric(x, op.padding)
+                return _clamp(functional.conv2d(x, weight, bias, op.stride, padding, 1, op.groups), op.activation)
+            case Linear():
+                bias = None if op.bias is None else self.parameter(op.bias)
+                return _clamp(functional.linear(x, self.parameter(op.weight), bias), op.activation)
+            case BatchNorm():
+                normalised = functional.batch_norm(
+                    x,
+                    self.parameter(op.mean),
+                    self.parameter(op.variance),
+                    self.parameter(op.scale),
+                    self.parameter(op.offset),
+                    self.training,
+                    BATCH_NORM_MOMENTUM,
+                    op.epsilon,
+                )
+                return _clamp(normalised, op.activation)
+            case Activation():
+                return _clamp(x, op.clamp)
+            case MaxPool():
+                top, left, bottom, right = op.padding
+                return functional.max_pool2d(functional.pad(x, (left, right, top, bottom), value=-torch.inf), op.kernel, op.stride)
+            case AveragePool():
+                return _average_pool(x, op)
+            case Add():
+                return _clamp(x + inputs[1], op.activation)
+            case Concat():
+                return torch.cat(inputs, 1)
+            case Pad():
+                top, left, bottom, right = op.spatial
+                return functional.pad(x, (left, right, top, bottom, *op.channels))
+            case Slice():
+                h, w, c = (slice(a, b, s) for a, b, s in zip(op.start, op.stop, op.step, strict=True))
+                return x[:, c, h, w]
+            case Flatten():
+                return (x.permute(0, 2, 3, 1) if op.order == "HWC" and x.ndim == 4 else x).flatten(1)
+            case Softmax():
+                return functional.softmax(x, 1)
+        raise GraphError(f"op '{op.name}' has no float rule for kind '{op.kind}'")
+
+    @torch.no_grad()
+    def project(self) -> None:
+        """Restore what the integer network needs after an optimizer step: codeword bounds, positive batch-norm gains."""
+        for module in self.weights.values():
+            if isinstance(module, CodebookWeight):
+                module.project()
+        for op in self.graph.ops:
+            if isinstance(op, BatchNorm):
+                gain = self.weights[self._keys[op.scale]]
+                assert isinstance(gain, FloatWeight)
+                gain.weight.clamp_min_(1e-5)
+
+    def to_graph(self) -> Graph:
+        """The Graph with the present values of all parameters, encodings included."""
+        parameters, encodings = {}, {}
+        for name, key in self._keys.items():
+            encoding = None if name in self._statistics else self.weights[key].encoding()  # type: ignore[operator]
+            if encoding is None:
+                parameters[name] = self.parameter(name).detach().float().numpy(force=True).copy()
+            else:
+                encodings[name] = encoding
+        return self.graph.with_parameters(parameters).with_encodings(encodings)
+
+
+def weight_module(encoding: WeightEncoding) -> WeightModule:
+    """A trainable module for an encoded weight; indices are frozen."""
+    if isinstance(encoding, ProductQuantized):
+        return CodebookWeight(encoding, pin_zero=not encoding.codebook[0].any())
+    return ScalarWeight(torch.from_numpy(encoding.dense()))
+
+
+def fake_quantize(value: Tensor, quantization: Quantization) -> Tensor:
+    """Round to the int8 grid with gradients of the clamp (straight-through inside the range)."""
+    scale, zero_point = quantization.scale, quantization.zero_point
+    clamped = value.clamp((-128 - zero_point) * scale, (127 - zero_point) * scale)
+    return clamped + ((clamped / scale).round() * scale - clamped).detach()
+
+
+def _clamp(x: Tensor, clamp: Clamp | None) -> Tensor:
+    if clamp is None or (clamp.minimum is None and clamp.maximum is None):
+        return x
+    if clamp.minimum == 0 and clamp.maximum is None:
+        return functional.relu(x)
+    return x.clamp(clamp.minimum, clamp.maximum)
+
+
+def _symmetric(x: Tensor, padding: Padding) -> tuple[Tensor, tuple[int, int]]:
+    """Symmetric padding goes to the convolution; any other is done here."""
+    top, left, bottom, right = padding
+    if (top, left) == (bottom, right):
+        return x, (top, left)
+    return functional.pad(x, (left, right, top, bottom)), (0, 0)
+
+
+def _average_pool(x: Tensor, op: AveragePool) -> Tensor:
+    top, left, bottom, right = op.padding
+    sums = functional.avg_pool2d(functional.pad(x, (left, right, top, bottom)), op.kernel, op.stride)
+    if op.count_include_pad or not any(op.padding):
+        return sums
+    inside = functional.pad(torch.ones_like(x[:1, :1]), (left, right, top, bottom))
+    return sums / functional.avg_pool2d(inside, op.kernel, op.stride)

@@ -1,0 +1,227 @@
+"""The training loop of every stage: distillation, augmentation, progress, checkpoints without pickle.
+
+An epoch's order and augmentation depend only on (seed, stage, epoch), so a run that is interrupted and resumed ends where an
+uninterrupted one does.
+"""
+
+import hashlib
+import json
+import math
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from lutra_compiler.config import StageConfig, TrainingConfig
+from lutra_compiler.errors import DataError
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Inputs [n, *shape in the source's layout] float32, and class labels [n] int64 where they are known."""
+
+    inputs: Tensor
+    labels: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def first(self, count: int) -> "Samples":
+        """The first `count` samples."""
+        return Samples(self.inputs[:count], None if self.labels is None else self.labels[:count])
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a long run is. `accuracy` is that of the validation samples, known after an epoch; `seconds_left` is of this stage."""
+
+    stage: str
+    epoch: int
+    epochs: int
+    step: int
+    steps: int
+    loss: float
+    accuracy: float | None
+    seconds_left: float
+
+
+Report = Callable[[Progress], None]
+
+
+def silent(progress: Progress) -> None:
+    """Report nothing."""
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """A folder that holds the latest state of the stage under way; written atomically after each epoch."""
+
+    directory: Path
+
+    def _path(self, stage: str) -> Path:
+        return self.directory / f"{stage}.safetensors"
+
+    def save(self, stage: str, epoch: int, tensors: dict[str, Tensor]) -> None:
+        """Keep the state after `epoch` whole epochs."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=self.directory, suffix=".tmp")
+        os.close(handle)
+        try:
+            contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+            safetensors.torch.save_file(contiguous, temporary, {"state": json.dumps({"epoch": epoch})})
+            os.replace(temporary, self._path(stage))
+        finally:
+            Path(temporary).unlink(missing_ok=True)
+
+    def load(self, stage: str) -> tuple[int, dict[str, Tensor]]:
+        """Whole epochs done and the state after them; (0, {}) if the stage has not been checkpointed."""
+        if not self._path(stage).exists():
+            return 0, {}
+        with safetensors.safe_open(self._path(stage), "pt") as file:
+            return json.loads(file.metadata()["state"])["epoch"], {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+
+    def discard(self, stage: str) -> None:
+        """Forget the stage."""
+        self._path(stage).unlink(missing_ok=True)
+
+
+def fit(
+    module: nn.Module,
+    samples: Samples,
+    stage: StageConfig,
+    training: TrainingConfig,
+    *,
+    name: str,
+    seed: int,
+    teacher: nn.Module | None = None,
+    validation: Samples | None = None,
+    before_step: Callable[[int, int], None] | None = None,
+    after_step: Callable[[], None] | None = None,
+    report: Report = silent,
+    checkpoints: Checkpoints | None = None,
+) -> None:
+    """Train `module` in place for `stage.epochs` epochs with AdamW and a cosine learning rate.
+
+    With a teacher the loss is `distillation` x KL at `temperature` + the rest x cross entropy; without labels KL alone, without a teacher
+    cross entropy alone. `before_step(step, steps)` and `after_step()` run around every optimizer step.
+    """
+    if teacher is None and samples.labels is None:
+        raise DataError(f"stage '{name}' needs labels or a teacher network to learn from; give at least one")
+    device = next(module.parameters()).device
+    steps_per_epoch = -(-len(samples) // training.batch_size)
+    steps = steps_per_epoch * stage.epochs
+    optimizer = torch.optim.AdamW(module.parameters(), lr=stage.learning_rate, weight_decay=training.weight_decay)
+    first_epoch = _resume(module, optimizer, name, checkpoints)
+    if teacher is not None:
+        teacher.eval()
+    started, done_before = time.monotonic(), first_epoch * steps_per_epoch
+    step, accuracy = done_before, None
+    for epoch in range(first_epoch, stage.epochs):
+        module.train()
+        generator = torch.Generator().manual_seed(_seed(seed, name, epoch))
+        running = 0.0
+        for chosen in torch.randperm(len(samples), generator=generator).split(training.batch_size):
+            for group in optimizer.param_groups:
+                group["lr"] = stage.learning_rate * 0.5 * (1 + math.cos(math.pi * step / steps))
+            inputs = augment(samples.inputs[chosen], training.augmentation, generator).to(device)
+            labels = None if samples.labels is None else samples.labels[chosen].to(device)
+            if before_step:
+                before_step(step, steps)
+            loss = _loss(module, teacher, inputs, labels, training)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            if after_step:
+                after_step()
+            step += 1
+            running = 0.98 * running + 0.02 * loss.item() if running else loss.item()
+            left = (time.monotonic() - started) / (step - done_before) * (steps - step)
+            report(Progress(name, epoch, stage.epochs, step, steps, running, accuracy, left))
+        if checkpoints:
+            checkpoints.save(name, epoch + 1, _state(module, optimizer))
+        if validation is not None and validation.labels is not None:
+            accuracy = measure_accuracy(module, validation)
+            report(Progress(name, epoch + 1, stage.epochs, step, steps, running, accuracy, left))
+    module.eval()
+
+
+def _loss(
+    module: nn.Module, teacher: nn.Module | None, inputs: Tensor, labels: Tensor | None, training: TrainingConfig
+) -> Tensor:
+    scores = module(inputs)
+    if teacher is None:
+        assert labels is not None
+        return functional.cross_entropy(scores, labels)
+    with torch.no_grad():
+        target = teacher(inputs)
+    student, wanted = (functional.log_softmax(x / training.temperature, 1) for x in (scores, target))
+    distillation: Tensor = functional.kl_div(student, wanted, reduction="batchmean", log_target=True) * training.temperature**2
+    if labels is None:
+        return distillation
+    return training.distillation * distillation + (1 - training.distillation) * functional.cross_entropy(scores, labels)
+
+
+@torch.no_grad()
+def measure_accuracy(module: nn.Module, samples: Samples, batch_size: int = 1000) -> float:
+    """Part of the samples whose highest score is at their label."""
+    if samples.labels is None:
+        raise DataError("accuracy needs labels")
+    module.eval()
+    device = next(module.parameters()).device
+    hits = 0
+    for inputs, labels in zip(samples.inputs.split(batch_size), samples.labels.split(batch_size), strict=True):
+        hits += int((module(inputs.to(device)).argmax(1).cpu() == labels).sum())
+    return hits / len(samples)
+
+
+def augment(images: Tensor, kind: Literal["none", "affine"], generator: torch.Generator) -> Tensor:
+    """Random rotation by up to 10 degrees, scale by 10 %, and shift by 2 pixels of [n, c, h, w]; the border is repeated."""
+    if kind == "none":
+        return images
+    count, _, height, width = images.shape
+    uniform = torch.rand(5, count, generator=generator) * 2 - 1
+    angle = uniform[0] * math.radians(10)
+    scale_x, scale_y = 1 + 0.1 * uniform[1], 1 + 0.1 * uniform[2]
+    rows = torch.stack([scale_x * angle.cos(), -scale_x * angle.sin(), uniform[3] * 4 / width], 1)
+    columns = torch.stack([scale_y * angle.sin(), scale_y * angle.cos(), uniform[4] * 4 / height], 1)
+    grid = functional.affine_grid(torch.stack([rows, columns], 1), list(images.shape), align_corners=False)
+    return functional.grid_sample(images, grid, padding_mode="border", align_corners=False)
+
+
+def _seed(seed: int, name: str, epoch: int) -> int:
+    return int.from_bytes(hashlib.sha256(f"{seed}/{name}/{epoch}".encode()).digest()[:7], "little")
+
+
+def _state(module: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    tensors = {f"module.{name}": tensor for name, tensor in module.state_dict().items()}
+    for index, state in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{index}.{name}": torch.as_tensor(value) for name, value in state.items()}
+    return tensors
+
+
+def _resume(module: nn.Module, optimizer: torch.optim.Optimizer, name: str, checkpoints: Checkpoints | None) -> int:
+    """Restore the stage's checkpoint, if there is one; returns the whole epochs it has done."""
+    epoch, tensors = checkpoints.load(name) if checkpoints else (0, {})
+    if not tensors:
+        return 0
+    state: dict[int, dict[str, Tensor]] = {}
+    restored = {}
+    for key, tensor in tensors.items():
+        kind, _, rest = key.partition(".")
+        if kind == "module":
+            restored[rest] = tensor
+        else:
+            index, _, field = rest.partition(".")
+            state.setdefault(int(index), {})[field] = tensor
+    module.load_state_dict(restored)
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    return epoch

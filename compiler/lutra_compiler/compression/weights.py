@@ -1,0 +1,144 @@
+"""Weights as torch modules: float, int8 with one scale a row, or codewords of a codebook.
+
+Each module's forward gives the float weight that the integer network will have, in the Graph's shape, with gradients through the
+rounding (straight-through estimator, Bengio 2013). `encoding()` gives the integers.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lutra_compiler.ir.encoding import ProductQuantized, ScalarQuantized, WeightEncoding
+
+CODEWORD_LIMIT = 127
+CODEWORD_L1_LIMIT = 255  # 128 * 255 < 2^15: lookup tables of int16 stay exact
+
+
+def round_straight_through(x: Tensor) -> Tensor:
+    """Round to nearest; the gradient is that of the identity."""
+    return x + (x.round() - x).detach()
+
+
+class FloatWeight(nn.Module):
+    """A parameter as it is."""
+
+    def __init__(self, weight: Tensor) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(weight.clone())
+
+    def forward(self) -> Tensor:
+        """The weight."""
+        return self.weight
+
+    def encoding(self) -> WeightEncoding | None:
+        """None: nothing is encoded."""
+        return None
+
+
+class ScalarWeight(nn.Module):
+    """A weight rounded to int8 -127..127, scale max |row| / 127."""
+
+    def __init__(self, weight: Tensor) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(weight.clone())
+
+    def _scale(self) -> Tensor:
+        peak = self.weight.detach().abs().flatten(1).amax(1)
+        return torch.where(peak > 0, peak, torch.ones_like(peak)) / CODEWORD_LIMIT
+
+    def forward(self) -> Tensor:
+        """The rounded weight."""
+        scale = self._scale().reshape(-1, *([1] * (self.weight.ndim - 1)))
+        return round_straight_through(self.weight / scale) * scale
+
+    def encoding(self) -> ScalarQuantized:
+        """The int8 values and row scales."""
+        scale = self._scale()
+        values = (self.weight.detach() / scale.reshape(-1, *([1] * (self.weight.ndim - 1)))).round().to(torch.int8)
+        return ScalarQuantized(values.numpy(force=True), scale.numpy(force=True))
+
+
+class CodebookWeight(nn.Module):
+    """A product-quantized weight with trainable codewords and row scales.
+
+    With a latent float weight the subvectors are reassigned to their nearest codewords (`reassign`), and the latent weight learns through
+    the quantization; without one the indices are frozen. Codewords are kept in units of int8 / `units`.
+    """
+
+    def __init__(self, encoding: ProductQuantized, latent: Tensor | None = None, *, pin_zero: bool = True) -> None:
+        super().__init__()
+        self.shape, self.index_bits, self.pin_zero = encoding.shape, encoding.index_bits, pin_zero
+        # Working in units of the codebook's RMS gives codewords and row scales gradients of ordinary size.
+        self.units = float(np.sqrt(np.mean(np.square(encoding.codebook.astype(np.float64))))) or 1.0
+        self.codebook = nn.Parameter(torch.from_numpy(encoding.codebook.astype(np.float32) / self.units))
+        self.row_scale = nn.Parameter(torch.from_numpy(encoding.scale * self.units))
+        self.indices: Tensor
+        self.register_buffer("indices", torch.from_numpy(encoding.indices.astype(np.int64)))
+        self.latent = None if latent is None else nn.Parameter(latent.clone())
+
+    def _codewords(self) -> Tensor:
+        codewords = round_straight_through(self.codebook * self.units)
+        return codewords / self.units
+
+    def forward(self) -> Tensor:
+        """The decoded weight; gradients reach codewords, row scales and, where there is one, the latent weight."""
+        out, taps, _ = self.indices.shape
+        channels = self.shape[-1]
+        subvectors = self._codewords()[self.indices].reshape(out, taps, -1)[:, :, :channels].reshape(self.shape)
+        decoded = subvectors * self.row_scale.reshape(-1, *([1] * (len(self.shape) - 1)))
+        return decoded if self.latent is None else decoded + (self.latent - self.latent.detach())
+
+    @torch.no_grad()
+    def reassign(self) -> float:
+        """Give every latent subvector its nearest codeword; returns the share of indices that changed."""
+        if self.latent is None:
+            return 0.0
+        nearest = nearest_codewords(subvectors_of(self.latent / self._row_shape(), self.codebook.shape[1]), self._codewords())
+        changed = (nearest != self.indices).float().mean().item()
+        self.indices.copy_(nearest)
+        return changed
+
+    @torch.no_grad()
+    def project(self) -> None:
+        """Bring codewords back within int8 and the L1 bound, the zero codeword to zero, row scales above zero."""
+        subvector = self.codebook.shape[1]
+        self.codebook.clamp_(-CODEWORD_LIMIT / self.units, CODEWORD_LIMIT / self.units)
+        # Rounding adds at most 1/2 an entry.
+        limit = (CODEWORD_L1_LIMIT - subvector / 2) / self.units
+        self.codebook.mul_((limit / self.codebook.abs().sum(1, keepdim=True).clamp_min(1e-12)).clamp_max(1.0))
+        if self.pin_zero:
+            self.codebook[0].zero_()
+        self.row_scale.clamp_min_(1e-8)
+
+    def _row_shape(self) -> Tensor:
+        return self.row_scale.reshape(-1, *([1] * (len(self.shape) - 1)))
+
+    def encoding(self) -> ProductQuantized:
+        """Codebook, indices and row scales as integers."""
+        codebook = (self.codebook.detach() * self.units).round().to(torch.int8)
+        return ProductQuantized(
+            codebook.numpy(force=True),
+            self.indices.to(torch.uint8).numpy(force=True),
+            (self.row_scale.detach() / self.units).numpy(force=True),
+            self.shape,
+            self.index_bits,
+        )
+
+
+WeightModule = FloatWeight | ScalarWeight | CodebookWeight
+
+
+def subvectors_of(weight: Tensor, subvector: int) -> Tensor:
+    """[out, ..., channels] -> [out, taps, ceil(channels / d), d], the last subvector of a tap filled with zeros."""
+    out, channels = weight.shape[0], weight.shape[-1]
+    taps = weight.reshape(out, -1, channels)
+    padded = nn.functional.pad(taps, (0, -channels % subvector))
+    return padded.reshape(out, taps.shape[1], -1, subvector)
+
+
+def nearest_codewords(subvectors: Tensor, codebook: Tensor) -> Tensor:
+    """Index of the nearest codeword (Euclidean) of each of [..., d] subvectors."""
+    points = subvectors.reshape(-1, subvectors.shape[-1])
+    # |x - c|^2 less the constant |x|^2.
+    distance = torch.addmm(codebook.square().sum(1), points, codebook.T, beta=0.5, alpha=-1.0)
+    return distance.argmin(1).reshape(subvectors.shape[:-1])

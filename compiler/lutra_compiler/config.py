@@ -1,0 +1,202 @@
+"""How a network is compressed: frozen settings, read from TOML or built in Python. All are checked when made."""
+
+import json
+import math
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, Literal
+
+from lutra_compiler.errors import ConfigurationError
+from lutra_compiler.records import RecordError, from_plain, to_plain
+
+CODEWORDS = (16, 32, 64, 128, 256)
+SUBVECTORS = (1, 2, 4, 8, 16)
+
+
+def _one_of(record: object, name: str, allowed: tuple[object, ...]) -> None:
+    value = getattr(record, name)
+    if value not in allowed:
+        raise ConfigurationError(f"{type(record).__name__}.{name} is {value!r}; allowed: {', '.join(map(str, allowed))}")
+
+
+def _within(record: object, name: str, low: float, high: float, open_end: bool = False) -> None:
+    value = getattr(record, name)
+    if not (low <= value < high or (value == high and not open_end)):
+        bound = "below" if open_end else "at most"
+        raise ConfigurationError(f"{type(record).__name__}.{name} is {value}; it must be at least {low} and {bound} {high}")
+
+
+@dataclass(frozen=True)
+class LayerConfig:
+    """How the weights of some layers are stored.
+
+    `layer`: an op's name, a glob of names, or its number among the layers with weights, from 0. `kind`: "pq" or "int8".
+    Of "pq" only: `codewords` K, `subvector` d; `zero_codeword` pins codeword 0 at zero. Indices take 4 bits at K = 16, else 8.
+    """
+
+    layer: int | str = "*"
+    kind: Literal["int8", "pq"] = "pq"
+    codewords: int = 16
+    subvector: int = 4
+    zero_codeword: bool = False
+
+    def __post_init__(self) -> None:
+        _one_of(self, "kind", ("int8", "pq"))
+        _one_of(self, "codewords", CODEWORDS)
+        _one_of(self, "subvector", SUBVECTORS)
+
+    @property
+    def index_bits(self) -> int:
+        """Bits of an index as stored on the target."""
+        return 4 if self.codewords <= 16 else 8
+
+    def matches(self, name: str, index: int) -> bool:
+        """Whether these settings are for the op `name`, number `index` among the layers with weights."""
+        return self.layer == index if isinstance(self.layer, int) else name == self.layer or fnmatchcase(name, self.layer)
+
+
+@dataclass(frozen=True)
+class PruningConfig:
+    """Which output channels are removed, in `rounds` steps with training after each.
+
+    `rate`: the part of each layer's channels that goes, 0..1. `widths`: by layer (name or number, as in LayerConfig) the
+    channels that stay, instead of `rate`. `score`: "magnitude" (L2 norm of a channel) or "taylor" (first order, |g w|).
+    """
+
+    rate: float = 0.0
+    widths: Mapping[str, int] = field(default_factory=dict)
+    rounds: int = 3
+    score: Literal["magnitude", "taylor"] = "taylor"
+
+    def __post_init__(self) -> None:
+        _within(self, "rate", 0, 1, open_end=True)
+        _within(self, "rounds", 1, 100)
+        _one_of(self, "score", ("magnitude", "taylor"))
+        for layer, width in self.widths.items():
+            if width < 1:
+                raise ConfigurationError(f"PruningConfig.widths['{layer}'] is {width}; at least one channel must stay")
+
+
+@dataclass(frozen=True)
+class StageConfig:
+    """One stage of training: `learning_rate` is the first, it falls to zero along a cosine."""
+
+    epochs: int
+    learning_rate: float
+
+    def __post_init__(self) -> None:
+        _within(self, "epochs", 0, 10_000)
+        _within(self, "learning_rate", 0, 10)
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """The stages of training, each distilled from the unpruned float network.
+
+    `pruning`: after every round but the last; `recovery`: after the last; `assignment`: product-quantized, subvectors move to other
+    codewords every `reassign_every` steps; `codewords`: indices frozen, int8 activations in the loop. The loss is `distillation` x KL at
+    `temperature` + (1 - `distillation`) x cross entropy. `augmentation` "affine" turns, scales and shifts images a little.
+    """
+
+    pruning: StageConfig = StageConfig(2, 1e-3)
+    recovery: StageConfig = StageConfig(6, 1e-3)
+    assignment: StageConfig = StageConfig(6, 1e-3)
+    codewords: StageConfig = StageConfig(6, 5e-4)
+    batch_size: int = 128
+    weight_decay: float = 0.0
+    temperature: float = 3.0
+    distillation: float = 0.9
+    reassign_every: int = 20
+    augmentation: Literal["none", "affine"] = "none"
+
+    def __post_init__(self) -> None:
+        _within(self, "batch_size", 1, 1 << 16)
+        _within(self, "weight_decay", 0, 1)
+        _within(self, "temperature", 0.1, 100)
+        _within(self, "distillation", 0, 1)
+        _within(self, "reassign_every", 1, 1 << 20)
+        _one_of(self, "augmentation", ("none", "affine"))
+
+
+@dataclass(frozen=True)
+class CompressionConfig:
+    """Everything that decides what a network becomes. A layer takes the first entry of `layers` that matches, else a default by its size."""
+
+    layers: tuple[LayerConfig, ...] = ()
+    pruning: PruningConfig = PruningConfig()
+    training: TrainingConfig = TrainingConfig()
+    calibration_samples: int = 1024
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _within(self, "calibration_samples", 1, 1 << 20)
+        _within(self, "seed", 0, (1 << 63) - 1)
+
+    def layer(self, name: str, index: int) -> LayerConfig | None:
+        """The settings of the op `name`, number `index` among the layers with weights; None leaves it to the default."""
+        return next((layer for layer in self.layers if layer.matches(name, index)), None)
+
+    def with_epochs_scaled(self, factor: float) -> "CompressionConfig":
+        """The same with `factor` times the epochs of every stage, rounded up."""
+        if not 0 < factor <= 1000:
+            raise ConfigurationError(f"the scale of epochs is {factor}; it must be above 0 and at most 1000")
+        stages: dict[str, Any] = {
+            f.name: replace(stage, epochs=math.ceil(stage.epochs * factor))
+            for f in fields(self.training)
+            if isinstance(stage := getattr(self.training, f.name), StageConfig)
+        }
+        return replace(self, training=replace(self.training, **stages))
+
+
+def load_config(path: Path) -> CompressionConfig:
+    """Settings from a TOML file. Raises ConfigurationError."""
+    try:
+        return parse_config(path.read_text(encoding="utf-8"), str(path))
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"{path} is not a UTF-8 text file") from error
+
+
+def parse_config(text: str, source: str = "configuration") -> CompressionConfig:
+    """Settings from TOML text; what is left out keeps its default. Raises ConfigurationError naming `source`."""
+    try:
+        config = from_plain(CompressionConfig, tomllib.loads(text), source)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise ConfigurationError(f"{source} is not valid TOML: {error}") from error
+    except RecordError as error:
+        raise ConfigurationError(str(error)) from error
+    assert isinstance(config, CompressionConfig)
+    return config
+
+
+def format_config(config: CompressionConfig) -> str:
+    """The settings as TOML; `parse_config` reads it back equal."""
+    return "\n".join(_toml_table(to_plain(config), ())) + "\n"
+
+
+def _toml_table(table: Mapping[str, Any], path: tuple[str, ...]) -> list[str]:
+    scalars = {key: value for key, value in table.items() if not isinstance(value, dict | list)}
+    lines = [f"{_toml_string(key)} = {_toml_value(value)}" for key, value in scalars.items()]
+    for key, value in table.items():
+        inner = (*path, key)
+        header = ".".join(map(_toml_string, inner))
+        if isinstance(value, dict):
+            lines += ["", f"[{header}]", *_toml_table(value, inner)]
+        elif isinstance(value, list):
+            for item in value:
+                lines += ["", f"[[{header}]]", *_toml_table(item, inner)]
+    return lines
+
+
+def _toml_value(value: object) -> str:
+    return _toml_string(value, quoted=True) if isinstance(value, str) else json.dumps(value)
+
+
+def _toml_string(text: str, quoted: bool = False) -> str:
+    if not quoted and text.isascii() and text.replace("_", "").isalnum():
+        return text
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

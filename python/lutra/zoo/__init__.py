@@ -1,0 +1,1 @@
+"""Networks, data sets and released artefacts."""

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "requantize.h"
+#include "window.h"
+
+/* Sum of channel n of output (i, j). `weights`: [tap][channel]. */
+static uint32_t convolve(const lutra_conv2d *layer, const int8_t *weights, const int8_t *input, uint32_t i, uint32_t j, uint32_t n) {
+  uint32_t sum = 0u;
+  for (uint32_t ky = 0u; ky < layer->kernel_h; ky++) {
+    for (uint32_t kx = 0u; kx < layer->kernel_w; kx++) {
+      const int8_t *const pixel = LUTRA_PIXEL(layer, input, i, j, ky, kx);
+      sum += (uint32_t)((pixel != NULL ? pixel[n] : layer->input_zero_point) * weights[n]);
+      weights += layer->out_c;
+    }
+  }
+  return sum;
+}
+
+void lutra_conv2d_depthwise(const lutra_conv2d *layer, const int8_t *weights, const lutra_channel *channels, const int8_t *input,
+                            int8_t *output) {
+  for (uint32_t i = 0u; i + layer->pool_h <= layer->out_h; i += layer->pool_h) {
+    for (uint32_t j = 0u; j + layer->pool_w <= layer->out_w; j += layer->pool_w) {
+      for (uint32_t n = 0u; n < layer->out_c; n++) {
+        int8_t best = INT8_MIN;
+        for (uint32_t y = i; y < i + layer->pool_h; y++) {
+          for (uint32_t x = j; x < j + layer->pool_w; x++) {
+            const uint32_t sum = lutra_bias(channels[n], layer->bias_shift) + convolve(layer, weights, input, y, x, n);
+            const int8_t value = LUTRA_REQUANTIZE(layer, channels[n], sum);
+            best = value > best ? value : best;
+          }
+        }
+        *output++ = best;
+      }
+    }
+  }
+}
