@@ -9,6 +9,12 @@
 /* What the CPU needs before compiled code may run; in BOARD/board.c. Runs before .data and .bss exist. */
 void board_init(void);
 
+/* Coprocessor access for the FPU and MVE (CPACR of the Armv7-M and Armv8-M system control block). */
+static inline void enable_coprocessors(void) {
+  *(volatile uint32_t *)0xE000ED88u |= 0xFu << 20;
+  __asm__ volatile("dsb\nisb" ::: "memory");
+}
+
 int main(void);
 
 /* Deepest use of the stack since reset, in bytes. */

@@ -123,7 +123,7 @@ class TrainingConfig:
 
 @dataclass(frozen=True)
 class CompressionConfig:
-    """Everything that decides what a network becomes. A layer takes the first entry of `layers` that matches, else a default by its size."""
+    """All that decides what a network becomes. A layer takes the first entry of `layers` that matches, else a default by its size."""
 
     layers: tuple[LayerConfig, ...] = ()
     pruning: PruningConfig = PruningConfig()

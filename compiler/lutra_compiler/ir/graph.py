@@ -90,13 +90,15 @@ class Graph:
         )
 
     def with_ops(self, ops: "list[Op] | tuple[Op, ...]") -> "Graph":
-        """This graph with other ops; parameters that no op uses any more are dropped."""
+        """This graph with other ops; parameters and quantization of what is gone are dropped."""
         used = {name for op in ops for name in op.parameter_names}
+        values = {port.name for port in self.inputs} | {op.output for op in ops}
         return replace(
             self,
             ops=tuple(ops),
             parameters={name: array for name, array in self.parameters.items() if name in used},
             encodings={name: encoding for name, encoding in self.encodings.items() if name in used},
+            quantization={name: quantization for name, quantization in self.quantization.items() if name in values},
         )
 
     def with_parameters(self, changed: Mapping[str, FloatArray]) -> "Graph":

@@ -3,7 +3,20 @@
 from lutra_compiler.errors import GraphError
 from lutra_compiler.ir.graph import Graph, Shape
 from lutra_compiler.ir.ops import (
-    Activation, Add, AveragePool, BatchNorm, Concat, Conv2d, Flatten, Linear, MaxPool, Op, Pad, Padding, Pair, Slice,
+    Activation,
+    Add,
+    AveragePool,
+    BatchNorm,
+    Concat,
+    Conv2d,
+    Flatten,
+    Linear,
+    MaxPool,
+    Op,
+    Pad,
+    Padding,
+    Pair,
+    Slice,
     Softmax,
 )
 
@@ -60,8 +73,10 @@ def output_shape(graph: Graph, op: Op, inputs: list[Shape]) -> Shape:
             return (first[0] + top + bottom, first[1] + left + right, first[2] + sum(op.channels))
         case Slice():
             _require_rank(op, first, 3)
+            if min(*op.start, *op.stop) < 0 or min(op.step) < 1:
+                raise GraphError(f"slice '{op.name}': {op.start}:{op.stop}:{op.step} must have bounds from 0 and steps from 1")
             lengths = [len(range(size)[slice(a, b, s)]) for size, a, b, s in zip(first, op.start, op.stop, op.step, strict=True)]
-            if min(lengths) < 1 or min(op.step) < 1 or min(op.start) < 0:
+            if min(lengths) < 1:
                 raise GraphError(f"slice '{op.name}': {op.start}:{op.stop}:{op.step} of shape {first} selects nothing")
             return tuple(lengths)
         case Flatten():
@@ -82,8 +97,7 @@ def _require_rank(op: Op, shape: Shape, rank: int) -> None:
 
 def _window_output(op: Op, shape: Shape, kernel: Pair, stride: Pair, padding: Padding) -> Pair:
     top, left, bottom, right = padding
-    height = (shape[0] + top + bottom - kernel[0]) // stride[0] + 1
-    width = (shape[1] + left + right - kernel[1]) // stride[1] + 1
-    if min(*kernel, *stride) < 1 or min(padding) < 0 or shape[0] + top + bottom < kernel[0] or shape[1] + left + right < kernel[1]:
+    height, width = shape[0] + top + bottom, shape[1] + left + right
+    if min(*kernel, *stride) < 1 or min(padding) < 0 or height < kernel[0] or width < kernel[1]:
         raise GraphError(f"{op.kind} '{op.name}': kernel {kernel}, stride {stride}, padding {padding} do not fit an input of {shape}")
-    return height, width
+    return (height - kernel[0]) // stride[0] + 1, (width - kernel[1]) // stride[1] + 1

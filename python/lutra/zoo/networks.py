@@ -22,3 +22,6 @@ def lenet300() -> nn.Module:
         nn.Linear(300, 100), nn.ReLU(),
         nn.Linear(100, 10),
     )
+
+
+NETWORKS = {"lenet5": lenet5, "lenet300": lenet300}

@@ -11,7 +11,7 @@ static uint32_t quotient(uint32_t dividend, uint32_t divisor) {
   return result;
 }
 
-/* Sum of output (i, j) without its bias. `weights`: of the output channel; `input`: from its group's first channel on. */
+/* Sum of output (i, j). `weights`: of the output channel; `input`: from its group's first channel on. */
 static uint32_t convolve(const lutra_conv2d *layer, const int8_t *weights, const int8_t *input, uint32_t channels, uint32_t i,
                         uint32_t j) {
   uint32_t sum = 0u;
@@ -49,15 +49,14 @@ void lutra_conv2d_dense(const lutra_conv2d *layer, const int8_t *weights, const 
           left = out_group;
           group += in_group;
         }
-        int8_t best = INT8_MIN;
-        for (uint32_t y = i; y < i + layer->pool_h; y++) {
-          for (uint32_t x = j; x < j + layer->pool_w; x++) {
-            const uint32_t sum = lutra_bias(channels[n], layer->bias_shift) + convolve(layer, row, group, in_group, y, x);
-            const int8_t value = LUTRA_REQUANTIZE(layer, channels[n], sum);
-            best = value > best ? value : best;
+        *output = INT8_MIN;
+        for (uint32_t y = 0u; y < layer->pool_h; y++) {
+          for (uint32_t x = 0u; x < layer->pool_w; x++) {
+            const uint32_t sum = convolve(layer, row, group, in_group, i + y, j + x);
+            lutra_conv2d_store(layer, channels[n], sum, output);
           }
         }
-        *output++ = best;
+        output++;
         row += row_bytes;
       }
     }

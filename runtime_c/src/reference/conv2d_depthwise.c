@@ -20,15 +20,14 @@ void lutra_conv2d_depthwise(const lutra_conv2d *layer, const int8_t *weights, co
   for (uint32_t i = 0u; i + layer->pool_h <= layer->out_h; i += layer->pool_h) {
     for (uint32_t j = 0u; j + layer->pool_w <= layer->out_w; j += layer->pool_w) {
       for (uint32_t n = 0u; n < layer->out_c; n++) {
-        int8_t best = INT8_MIN;
-        for (uint32_t y = i; y < i + layer->pool_h; y++) {
-          for (uint32_t x = j; x < j + layer->pool_w; x++) {
-            const uint32_t sum = lutra_bias(channels[n], layer->bias_shift) + convolve(layer, weights, input, y, x, n);
-            const int8_t value = LUTRA_REQUANTIZE(layer, channels[n], sum);
-            best = value > best ? value : best;
+        *output = INT8_MIN;
+        for (uint32_t y = 0u; y < layer->pool_h; y++) {
+          for (uint32_t x = 0u; x < layer->pool_w; x++) {
+            const uint32_t sum = convolve(layer, weights, input, i + y, j + x, n);
+            lutra_conv2d_store(layer, channels[n], sum, output);
           }
         }
-        *output++ = best;
+        output++;
       }
     }
   }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "coding.h"
+#include "dot.h"
 
 uint32_t lutra_dot_decoded(const lutra_coding *coding, const uint8_t *indices, uint32_t row, const int8_t *x, uint32_t step) {
   const uint32_t d = coding->subvector;
@@ -11,12 +12,8 @@ uint32_t lutra_dot_decoded(const lutra_coding *coding, const uint8_t *indices, u
     for (uint32_t i = 0u; i < size; i++) {
       const int8_t *const codeword = coding->codebook + lutra_index(coding, group_row, i) * d;
       const uint32_t length = left < d ? left : d;
-      int32_t product = 0;
-      for (uint32_t c = 0u; c < length; c++) {
-        product += codeword[c] * *x;
-        x += step;
-      }
-      sum += (uint32_t)product;
+      sum += lutra_dot(codeword, x, length);
+      x += length * step;
       left -= length;
     }
     indices += coding->rows * row_bytes;

@@ -7,7 +7,7 @@ void lutra_linear_decode(const lutra_linear *layer, const int8_t *codebook, cons
   lutra_coding coding;
   lutra_coding_init(&coding, codebook, layer->log2_codewords, layer->subvector, layer->index_bits, layer->in_c, layer->out_c);
   for (uint32_t n = 0u; n < layer->out_c; n++) {
-    const uint32_t sum = lutra_bias(channels[n], layer->bias_shift) + lutra_dot_decoded(&coding, indices, n, input, 1u);
-    output[n] = LUTRA_REQUANTIZE(layer, channels[n], sum);
+    const uint32_t sum = lutra_dot_decoded(&coding, indices, n, input, 1u);
+    output[n] = lutra_linear_requantize(layer, channels[n], sum);
   }
 }

@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <string.h>
+
 #include "coding.h"
 #include "requantize.h"
 
@@ -8,14 +10,12 @@ void lutra_linear_lut(const lutra_linear *layer, const int8_t *codebook, const u
   lutra_coding_init(&coding, codebook, layer->log2_codewords, layer->subvector, layer->index_bits, layer->in_c, layer->out_c);
   int16_t *const tables = scratch;
   uint32_t *const sums = (uint32_t *)scratch + 2u * coding.codewords;
-  for (uint32_t n = 0u; n < layer->out_c; n++) {
-    sums[n] = lutra_bias(channels[n], layer->bias_shift);
-  }
+  memset(sums, 0, layer->out_c * sizeof *sums);
   for (uint32_t group = 0u; group < coding.subvectors; group += 4u) {
     lutra_build_tables(&coding, group, input, 1u, tables);
     lutra_accumulate(&coding, group, indices, tables, sums);
   }
   for (uint32_t n = 0u; n < layer->out_c; n++) {
-    output[n] = LUTRA_REQUANTIZE(layer, channels[n], sums[n]);
+    output[n] = lutra_linear_requantize(layer, channels[n], sums[n]);
   }
 }

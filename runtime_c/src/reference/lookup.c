@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "coding.h"
+#include "dot.h"
 
 void lutra_build_tables(const lutra_coding *coding, uint32_t group, const int8_t *x, uint32_t step, int16_t *tables) {
   const uint32_t d = coding->subvector;
@@ -9,13 +10,7 @@ void lutra_build_tables(const lutra_coding *coding, uint32_t group, const int8_t
     const uint32_t length = left < d ? left : d;
     const int8_t *codeword = coding->codebook;
     for (uint32_t k = coding->codewords; k > 0u; k--) {
-      const int8_t *value = x;
-      int32_t sum = 0;
-      for (uint32_t c = 0u; c < length; c++) {
-        sum += codeword[c] * *value;
-        value += step;
-      }
-      *tables++ = (int16_t)sum;
+      *tables++ = (int16_t)lutra_dot(codeword, x, length);
       codeword += d;
     }
     x += length * step;

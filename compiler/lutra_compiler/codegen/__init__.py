@@ -1,0 +1,1 @@
+"""Program -> the four files of a bundle. No decision is made here."""

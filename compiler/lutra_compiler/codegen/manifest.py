@@ -1,0 +1,90 @@
+"""PREFIX.json: everything about a bundle that C does not need. The only file that holds strings from the model."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lutra_compiler import __version__
+from lutra_compiler.program.program import ABI_VERSION, Call, Port, Program
+
+FORMAT = "lutra-bundle"
+FORMAT_VERSION = 1
+
+
+def manifest(
+    program: Program,
+    prefix: str,
+    tables: Sequence[tuple[str, int]],
+    hashes: Mapping[str, str],
+    metadata: Mapping[str, Any],
+) -> str:
+    """The manifest as JSON text in ASCII (docs/bundle.md); `tables` holds the C name and the CRC-32 of each table."""
+    content = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "abi": ABI_VERSION,
+        "compiler": __version__,
+        "prefix": prefix,
+        "target": program.target,
+        "files": dict(hashes),
+        "model_bytes": program.model_bytes,
+        "arena_bytes": program.arena_bytes,
+        "inputs": [_port(program, port) for port in program.inputs],
+        "outputs": [_port(program, port) for port in program.outputs],
+        "layers": [_layer(program, index, call) for index, call in enumerate(program.calls)],
+        "tables": [
+            {
+                "index": table.index,
+                "name": name,
+                "role": table.role.value,
+                "layers": list(table.calls),
+                "bytes": table.size_bytes,
+                "crc32": f"{crc:08x}",
+            }
+            for table, (name, crc) in zip(program.tables, tables, strict=True)
+        ],
+        "buffers": [
+            {
+                "index": buffer.index,
+                "storage": buffer.storage.value,
+                "offset": buffer.offset,
+                "bytes": buffer.size_bytes,
+                "first": buffer.first,
+                "last": buffer.last,
+            }
+            for buffer in program.buffers
+        ],
+        "model": dict(metadata),
+    }
+    return json.dumps(content, indent=1, allow_nan=False) + "\n"
+
+
+def _port(program: Program, port: Port) -> dict[str, Any]:
+    return {
+        "name": port.name,
+        "shape": list(port.shape),
+        "layout": port.layout,
+        "scale": port.quantization.scale,
+        "zero_point": port.quantization.zero_point,
+        "offset": program.buffers[port.buffer].offset,
+    }
+
+
+def _layer(program: Program, index: int, call: Call) -> dict[str, Any]:
+    own = [table for table in program.tables if table.calls[0] == index]  # a shared table counts where it is first used
+    sizes: dict[str, int] = {}
+    for table in own:
+        sizes[table.role.value] = sizes.get(table.role.value, 0) + table.size_bytes
+    return {
+        "index": index,
+        "kernel": call.kernel,
+        "kind": call.layer.kind,
+        "source_names": list(call.layer.source_names),
+        "output": call.layer.output_value,
+        "output_shape": list(call.layer.output_shape),
+        "output_buffer": call.output,
+        "macs": call.layer.macs,
+        "parameters": call.layer.parameters,
+        "bytes": {**sizes, "crc": 4 * len(own)},
+        "scratch_bytes": 0 if call.scratch is None else program.buffers[call.scratch].size_bytes,
+    }

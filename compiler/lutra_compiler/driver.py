@@ -1,0 +1,180 @@
+"""Joins the stages; nothing else does."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lutra_compiler.codegen.bundle import write_bundle
+from lutra_compiler.codegen.emit import emit
+from lutra_compiler.errors import LoweringError
+from lutra_compiler.frontends.onnx_reader import read_onnx
+from lutra_compiler.ir.encoding import Quantization, ScalarQuantized
+from lutra_compiler.ir.graph import Graph, Shape
+from lutra_compiler.ir.ops import BatchNorm, Softmax
+from lutra_compiler.model_file import load_model
+from lutra_compiler.passes import canonicalise, prepare_for_lowering
+from lutra_compiler.program.lower import lower
+from lutra_compiler.program.program import Call, Program, Role
+from lutra_compiler.program.verify import verify
+from lutra_compiler.target import Target
+
+
+@dataclass(frozen=True)
+class Model:
+    """A network and what is known of it; `metadata` as in model_file."""
+
+    graph: Graph
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+def read_model(path: Path) -> Model:
+    """A model from an ONNX or .lutra file. Raises ModelError."""
+    if path.suffix.lower() == ".lutra":
+        return Model(*load_model(path))
+    graph = canonicalise(read_onnx(path))
+    with path.open("rb") as stream:
+        return Model(graph, float_metadata(graph, path.stem, hashlib.file_digest(stream, "sha256").hexdigest()))
+
+
+def float_metadata(graph: Graph, network: str, source_sha256: str | None = None) -> dict[str, Any]:
+    """What later stages need to know of the float network that they start from."""
+    return {"network": network, "source_sha256": source_sha256, "float_parameter_bytes": 4 * graph.trainable_parameters()}
+
+
+def is_calibrated(graph: Graph) -> bool:
+    """Whether the graph has all it needs to be lowered: encoded weights and the quantization of every value."""
+    return bool(graph.encodings) and all(value in graph.quantization for value in graph.materialised_values())
+
+
+def build_program(graph: Graph, target: Target) -> Program:
+    """Lower an encoded and calibrated graph. Raises LoweringError."""
+    if not is_calibrated(graph):
+        raise LoweringError("the model has float weights, which firmware cannot run; compress it first (lutra compress)")
+    program = lower(prepare_for_lowering(graph), target)
+    verify(program)
+    return program
+
+
+def generate_bundle(model: Model, directory: Path, prefix: str, target: Target) -> Program:
+    """Write the four-file bundle of an encoded and calibrated model to `directory`, all or nothing."""
+    program = build_program(model.graph, target)
+    write_bundle(emit(program, prefix, model.metadata), directory)
+    return program
+
+
+@dataclass(frozen=True)
+class LayerAnalysis:
+    """A kernel call: what it computes and what it costs. Of shared tables the first layer bears the bytes."""
+
+    names: tuple[str, ...]
+    kind: str
+    output_shape: Shape
+    parameters: int
+    macs: int
+    kernel: str
+    codewords: int | None
+    subvector: int | None
+    index_bytes: int
+    codebook_bytes: int
+    weight_bytes: int
+    channel_bytes: int
+    other_bytes: int  # descriptor, small tables, CRCs
+    scratch_bytes: int
+
+    @property
+    def model_bytes(self) -> int:
+        """All bytes of the layer in flash."""
+        return self.index_bytes + self.codebook_bytes + self.weight_bytes + self.channel_bytes + self.other_bytes
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What is in a model and what it costs on a target.
+
+    A float model is shown as plain int8 makes it (`compressed` is False). `float_parameter_bytes` and `int8_model_bytes` are of the
+    unpruned float network, None if the file does not say.
+    """
+
+    target: str
+    compressed: bool
+    parameters: int
+    macs: int
+    float_parameter_bytes: int | None
+    int8_model_bytes: int | None
+    model_bytes: int
+    arena_bytes: int
+    layers: tuple[LayerAnalysis, ...]
+
+    @property
+    def ratio(self) -> float | None:
+        """Float parameter bytes a model byte."""
+        return None if self.float_parameter_bytes is None else self.float_parameter_bytes / self.model_bytes
+
+    @property
+    def int8_ratio(self) -> float | None:
+        """Plain int8 model bytes a model byte."""
+        return None if self.int8_model_bytes is None else self.int8_model_bytes / self.model_bytes
+
+
+def analyze(model: Model, target: Target) -> Analysis:
+    """Sizes, operations and kernels of a float or compressed model. Raises LutraError if it cannot be compiled for the target."""
+    compressed = bool(model.graph.encodings)
+    program = build_program(model.graph if compressed else _int8_stand_in(model.graph), target)
+    layers = tuple(_analyze_call(program, index, call) for index, call in enumerate(program.calls))
+    return Analysis(
+        target=target.name,
+        compressed=compressed,
+        parameters=model.graph.trainable_parameters(),
+        macs=sum(layer.macs for layer in layers),
+        float_parameter_bytes=model.metadata.get("float_parameter_bytes"),
+        int8_model_bytes=model.metadata.get("int8_model_bytes") if compressed else program.model_bytes,
+        model_bytes=program.model_bytes,
+        arena_bytes=program.arena_bytes,
+        layers=layers,
+    )
+
+
+def _int8_stand_in(graph: Graph) -> Graph:
+    """`graph` as plain int8 with made-up numbers: no size depends on them."""
+    norms = {name for op in graph.ops if isinstance(op, BatchNorm) for name in op.parameter_names}
+    weights = {op.parameter_names[0] for op in graph.ops if op.kind in ("conv2d", "linear")}
+    parameters = {name: np.full_like(array, name in norms) for name, array in graph.parameters.items()}
+    encodings = {
+        name: ScalarQuantized(np.ones(shape, np.int8), np.full(shape[0], 1 / np.prod(shape[1:]), np.float32))
+        for name in weights
+        if (shape := graph.weight_shape(name))
+    }
+    probabilities = {op.output for op in graph.ops if isinstance(op, Softmax)}
+    quantization = {
+        value: Quantization(1 / 256, -128) if value in probabilities else Quantization(1 / 16, 0) for value in graph.materialised_values()
+    }
+    return replace(graph.with_parameters(parameters).with_encodings(encodings), quantization=quantization)
+
+
+def _analyze_call(program: Program, index: int, call: Call) -> LayerAnalysis:
+    sizes = dict.fromkeys(Role, 0)
+    for table in program.tables:
+        if table.calls[0] == index:
+            sizes[table.role] += table.size_bytes
+            sizes[Role.DESCRIPTOR] += 4  # its CRC-32
+    coded = any(program.tables[table].role is Role.INDICES for table in call.tables)
+    return LayerAnalysis(
+        names=call.layer.source_names,
+        kind=call.layer.kind,
+        output_shape=call.layer.output_shape,
+        parameters=call.layer.parameters,
+        macs=call.layer.macs,
+        kernel=call.kernel,
+        codewords=1 << call.fields["log2_codewords"] if coded else None,
+        subvector=call.fields["subvector"] if coded else None,
+        index_bytes=sizes[Role.INDICES],
+        codebook_bytes=sizes[Role.CODEBOOK],
+        weight_bytes=sizes[Role.WEIGHTS],
+        channel_bytes=sizes[Role.CHANNELS],
+        other_bytes=sizes[Role.DESCRIPTOR] + sizes[Role.MULTIPLIERS] + sizes[Role.EXPONENTIALS],
+        scratch_bytes=0 if call.scratch is None else program.buffers[call.scratch].size_bytes,
+    )

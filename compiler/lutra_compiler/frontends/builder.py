@@ -1,0 +1,342 @@
+"""What both frontends build with: operators as PyTorch and ONNX have them (NCHW, batch 1) in, a verified NHWC Graph out."""
+
+import math
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lutra_compiler.errors import ModelError, UnsupportedNode
+from lutra_compiler.ir.graph import FloatArray, Graph, Input, Shape
+from lutra_compiler.ir.ops import (
+    Activation,
+    Add,
+    AveragePool,
+    BatchNorm,
+    Clamp,
+    Concat,
+    Conv2d,
+    Flatten,
+    Linear,
+    MaxPool,
+    Op,
+    Pad,
+    Padding,
+    Pair,
+    Slice,
+    Softmax,
+)
+from lutra_compiler.ir.shapes import output_shape
+from lutra_compiler.ir.verify import verify
+
+MAX_ELEMENTS = 1 << 27  # of one tensor: 512 MiB of float32, far beyond any microcontroller
+
+_OTHER_ACTIVATION = "use ReLU or ReLU6 there and train again"
+_CONTROL_FLOW = "export the path that is taken"
+_FLOAT_MODEL = "hand over the float model; Lutra quantizes it"
+_REMEDIES = {
+    "convtranspose": "upsample outside the network",
+    "dequantizelinear": _FLOAT_MODEL,
+    "elu": _OTHER_ACTIVATION,
+    "gelu": _OTHER_ACTIVATION,
+    "hardsigmoid": _OTHER_ACTIVATION,
+    "hardswish": _OTHER_ACTIVATION,
+    "if": _CONTROL_FLOW,
+    "leakyrelu": _OTHER_ACTIVATION,
+    "logsoftmax": "leave it out: the largest output stays the largest",
+    "loop": _CONTROL_FLOW,
+    "mish": _OTHER_ACTIVATION,
+    "prelu": _OTHER_ACTIVATION,
+    "qlinearconv": _FLOAT_MODEL,
+    "quantizelinear": _FLOAT_MODEL,
+    "scan": _CONTROL_FLOW,
+    "sigmoid": _OTHER_ACTIVATION,
+    "silu": _OTHER_ACTIVATION,
+    "tanh": _OTHER_ACTIVATION,
+    "transpose": "export the model in NCHW, without transpositions",
+}
+
+
+class Unsupported(Exception):
+    """What a frontend met and a Graph cannot express; frontends collect these and never let them out."""
+
+    def __init__(self, reason: str, remedy: str) -> None:
+        self.reason, self.remedy = reason, remedy
+
+    def at(self, node: str, operator: str) -> UnsupportedNode:
+        """The same, with its place in the source model."""
+        return UnsupportedNode(node, operator, self.reason, self.remedy)
+
+
+def unknown_operator(operator: str) -> Unsupported:
+    """For an operator that no handler knows."""
+    key = operator.replace("_", "").lower()
+    return Unsupported("the operator is not supported", _REMEDIES.get(key, "leave it out or replace it by supported operators"))
+
+
+class GraphBuilder:
+    """Collects operators. Shapes, axes and weights are the source's: images [1, C, H, W], vectors [1, F], convolutions OIHW.
+
+    Every method takes the source's name of the node first and returns the name of the new value. Names of values and
+    parameters are unique and of letters, digits, '_' and '.'. Operators that do nothing are left out. Raises Unsupported.
+    """
+
+    def __init__(self) -> None:
+        self._inputs: list[Input] = []
+        self._ops: dict[str, Op] = {}  # by output
+        self._shapes: dict[str, Shape] = {}
+        self._parameters: dict[str, FloatArray] = {}
+        self._uses: Counter[str] = Counter()  # of each legal name
+
+    def source_shape(self, value: str) -> Shape:
+        """A value's shape in the source: (1, C, H, W) or (1, F)."""
+        *spatial, channels = self._shapes[value]
+        return (1, channels, *spatial)
+
+    def input(self, name: str, shape: Shape) -> str:
+        """An input of the network."""
+        if len(shape) not in (2, 4) or shape[0] != 1:
+            raise ModelError(
+                f"input '{name}' has shape {list(shape)}; Lutra takes [1, channels, height, width] or [1, features]: "
+                "export the model with such an input and batch 1"
+            )
+        value = self.placeholder(name, shape)
+        self._inputs.append(Input(value, self._shapes[value], "NCHW" if len(shape) == 4 else "NF"))
+        return value
+
+    def placeholder(self, name: str, shape: Shape) -> str:
+        """Stands for the result of an unsupported node, so that the nodes after it can be checked as well."""
+        return self._declare(self._unique(name), (*shape[2:], shape[1]))
+
+    def conv2d(
+        self, name: str, x: str, weight: FloatArray, bias: FloatArray | None, stride: Pair, padding: Padding, groups: int
+    ) -> str:
+        """Convolution; `weight` OIHW, `padding` top, left, bottom, right."""
+        self._require_image(x)
+        if weight.ndim != 4:
+            raise ModelError(f"convolution '{name}': an image needs a weight of four dimensions, got shape {list(weight.shape)}")
+        parameters = {"weight": weight.transpose(0, 2, 3, 1), "bias": bias}
+        return self._emit(Conv2d, name, (x,), parameters, stride=stride, padding=padding, groups=groups)
+
+    def linear(self, name: str, x: str, weight: FloatArray, bias: FloatArray | None) -> str:
+        """Fully connected layer; `weight` [out, in]."""
+        if len(self._shapes[x]) != 1:
+            raise Unsupported("it multiplies the last axis of an image", "flatten the image before it")
+        if weight.ndim != 2:
+            raise ModelError(f"layer '{name}': its weight must have two dimensions, got shape {list(weight.shape)}")
+        return self._emit(Linear, name, (x,), {"weight": weight, "bias": bias})
+
+    def batch_norm(
+        self, name: str, x: str, scale: FloatArray, offset: FloatArray, mean: FloatArray, variance: FloatArray, epsilon: float
+    ) -> str:
+        """Batch normalization with fixed statistics, all [C]."""
+        parameters = {"scale": scale, "offset": offset, "mean": mean, "variance": variance}
+        if {array.shape for array in parameters.values()} != {self._shapes[x][-1:]}:
+            found = {role: list(array.shape) for role, array in parameters.items()}
+            raise ModelError(f"batch norm '{name}': {self._shapes[x][-1]} channels do not fit parameters of shapes {found}")
+        return self._emit(BatchNorm, name, (x,), parameters, epsilon=epsilon)
+
+    def clamp(self, name: str, x: str, minimum: float | None, maximum: float | None) -> str:
+        """min(max(x, minimum), maximum); None and infinities are unbounded; a minimum above the maximum gives the maximum."""
+        if any(bound is not None and math.isnan(bound) for bound in (minimum, maximum)):
+            raise ModelError(f"clamp '{name}': a bound is NaN")
+        low = None if minimum in (None, -math.inf) else minimum
+        high = None if maximum in (None, math.inf) else maximum
+        if low is None and high is None:
+            return x
+        if low is not None and high is not None:
+            low = min(low, high)
+        return self._emit(Activation, name, (x,), clamp=Clamp(low, high))
+
+    def max_pool(self, name: str, x: str, kernel: Pair, stride: Pair, padding: Padding, ceil_mode: bool) -> str:
+        """Max pooling."""
+        self._require_image(x)
+        if ceil_mode:
+            padding = self._ceil_padding(x, kernel, stride, padding)
+        if (kernel, stride) == ((1, 1), (1, 1)) and not any(padding):
+            return x
+        return self._emit(MaxPool, name, (x,), kernel=kernel, stride=stride, padding=padding)
+
+    def average_pool(
+        self, name: str, x: str, kernel: Pair, stride: Pair, padding: Padding, ceil_mode: bool, count_include_pad: bool
+    ) -> str:
+        """Average pooling."""
+        self._require_image(x)
+        count_include_pad &= any(padding)
+        if ceil_mode:
+            grown = self._ceil_padding(x, kernel, stride, padding)
+            if count_include_pad and grown != padding:
+                raise Unsupported("ceil_mode with padding that counts", "set ceil_mode or count_include_pad to false")
+            padding = grown
+        if (kernel, stride) == ((1, 1), (1, 1)) and not any(padding):
+            return x
+        return self._emit(
+            AveragePool, name, (x,), kernel=kernel, stride=stride, padding=padding, count_include_pad=count_include_pad
+        )
+
+    def global_max_pool(self, name: str, x: str) -> str:
+        """The largest value of each channel, [1, C, 1, 1]."""
+        return self.max_pool(name, x, *self._whole(x), (0, 0, 0, 0), False)
+
+    def mean(self, name: str, x: str, axes: Sequence[int], keepdims: bool) -> str:
+        """Mean over height and width, [1, C, 1, 1] or without `keepdims` [1, C]."""
+        rank = len(self.source_shape(x))
+        if rank != 4 or sorted(axis % rank for axis in axes) != [2, 3]:
+            raise Unsupported(f"a mean over axes {list(axes)} of rank {rank}", "take one mean over height and width (axes 2 and 3)")
+        pooled = self.average_pool(name, x, *self._whole(x), (0, 0, 0, 0), False, False)
+        return pooled if keepdims else self.reshape(name, pooled, self.source_shape(x)[:2])
+
+    def add(self, name: str, a: str, b: str) -> str:
+        """Sum of two values of one shape."""
+        if self._shapes[a] != self._shapes[b]:
+            shapes = f"{list(self.source_shape(a))} and {list(self.source_shape(b))}"
+            raise Unsupported(f"it broadcasts {shapes}", "add values of one shape")
+        return self._emit(Add, name, (a, b))
+
+    def add_constant(self, name: str, x: str, constant: FloatArray) -> str:
+        """A bias, one value a channel or one for all, after a convolution or a fully connected layer: becomes part of it."""
+        rank, op = len(self.source_shape(x)), self._ops.get(x)
+        if not isinstance(op, Conv2d | Linear) or op.activation is not None:
+            raise Unsupported("it adds a constant to something other than a convolution or a matrix product", "use a layer with a bias")
+        shape = (1,) * (rank - constant.ndim) + constant.shape
+        if len(shape) != rank or shape[1] not in (1, self._shapes[x][-1]) or math.prod(shape) != shape[1]:
+            raise Unsupported(f"it adds a constant of shape {list(constant.shape)}", "add one value a channel")
+        weight, bias = self._parameters[op.weight], np.broadcast_to(constant.reshape(-1), self._shapes[x][-1:])
+        if op.bias is not None:
+            bias = bias + self._parameters[op.bias]
+        attributes = {"stride": op.stride, "padding": op.padding, "groups": op.groups} if isinstance(op, Conv2d) else {}
+        return self._emit(type(op), op.name, op.inputs, {"weight": weight, "bias": bias}, **attributes)
+
+    def concat(self, name: str, values: Sequence[str], axis: int) -> str:
+        """Values joined along the channels."""
+        shapes = [self.source_shape(value) for value in values]
+        if axis % len(shapes[0]) != 1 or any(shape[2:] != shapes[0][2:] for shape in shapes):
+            raise Unsupported(f"it joins shapes {[list(s) for s in shapes]} along axis {axis}", "join along the channels (axis 1)")
+        return values[0] if len(values) == 1 else self._emit(Concat, name, tuple(values))
+
+    def pad(self, name: str, x: str, pads: Sequence[Pair], value: float) -> str:
+        """Zeros before and after each axis."""
+        if not any(any(pair) for pair in pads):
+            return x
+        if value != 0:
+            raise Unsupported(f"it pads with {value}", "pad with zeros")
+        if len(pads) != 4 or len(self._shapes[x]) != 3 or any(pads[0]) or min(min(pair) for pair in pads) < 0:
+            raise Unsupported(f"it pads the axes by {[list(pair) for pair in pads]}", "pad the height, width or channels of an image")
+        (top, bottom), (left, right) = pads[2:]
+        return self._emit(Pad, name, (x,), spatial=(top, left, bottom, right), channels=pads[1])
+
+    def slice(self, name: str, x: str, slices: Mapping[int, slice]) -> str:
+        """x[slices] by axis, with positive steps; a slice of a slice becomes one."""
+        shape = self.source_shape(x)
+        if any(cut.step < 1 for cut in slices.values()):
+            raise Unsupported("it slices backwards", "use positive steps")
+        cuts = {axis % len(shape): cut for axis, cut in slices.items()}
+        if all(len(range(shape[axis])[cut]) == shape[axis] for axis, cut in cuts.items()):
+            return x
+        if len(shape) != 4 or (0 in cuts and len(range(1)[cuts[0]]) != 1):
+            raise Unsupported("it slices something other than an image", "slice the height, width or channels of an image")
+        inner = self._ops.get(x)
+        ranges = [range(size) for size in self._shapes[x]]
+        if isinstance(inner, Slice):
+            x, ranges = inner.inputs[0], [range(*r) for r in zip(inner.start, inner.stop, inner.step, strict=True)]
+        ranges = [r[cuts.get(axis, slice(None))] for r, axis in zip(ranges, (2, 3, 1), strict=True)]
+        if not all(ranges):
+            raise ModelError(f"slice '{name}' of shape {list(shape)} selects nothing")
+        return self._emit(
+            Slice,
+            name,
+            (x,),
+            start=tuple(r.start for r in ranges),
+            stop=tuple(r[-1] + 1 for r in ranges),
+            step=tuple(r.step for r in ranges),
+        )
+
+    def reshape(self, name: str, x: str, shape: Shape) -> str:
+        """Nothing, or an image to a vector."""
+        before = self.source_shape(x)
+        if shape == before:
+            return x
+        if math.prod(shape) != math.prod(before):
+            raise ModelError(f"reshape '{name}': {list(before)} does not fit {list(shape)}; export the model with batch 1")
+        if len(before) != 4 or len(shape) != 2 or shape[0] != 1:
+            raise Unsupported(f"it reshapes {list(before)} to {list(shape)}", "reshape images to vectors [1, features] only")
+        trivial = before[1] == 1 or before[2:] == (1, 1)
+        return self._emit(Flatten, name, (x,), order="HWC" if trivial else "CHW")
+
+    def softmax(self, name: str, x: str, axis: int) -> str:
+        """Softmax over the channels."""
+        if axis % len(self.source_shape(x)) != 1:
+            raise Unsupported(f"a softmax over axis {axis}", "take it over the channels (axis 1)")
+        return self._emit(Softmax, name, (x,))
+
+    def build(self, outputs: Sequence[tuple[str, str]]) -> Graph:
+        """The network that computes `outputs`: values with the names they get. Raises GraphError."""
+        renamed: dict[str, str] = {}
+        for value, name in outputs:
+            if value in renamed:
+                raise ModelError(f"output '{name}' is the same value as another output; return it once")
+            renamed[value] = value if value == name else self._declare(self._unique(name), self._shapes[value])
+        live: set[str] = set(renamed)
+        ops: list[Op] = []
+        for op in reversed(self._ops.values()):
+            if op.output in live:
+                live.update(op.inputs)
+                inputs = tuple(renamed.get(value, value) for value in op.inputs)
+                ops.append(replace(op, inputs=inputs, output=renamed.get(op.output, op.output)))
+        graph = Graph(tuple(self._inputs), (), tuple(renamed.values()), self._parameters).with_ops(ops[::-1])
+        verify(graph)
+        return graph
+
+    def _emit(
+        self,
+        kind: type[Op],
+        name: str,
+        inputs: tuple[str, ...],
+        parameters: Mapping[str, npt.NDArray[np.float32] | None] | None = None,
+        **attributes: Any,
+    ) -> str:
+        output = self._unique(name)
+        arrays = {role: array for role, array in (parameters or {}).items() if array is not None}
+        self._parameters.update({f"{output}.{role}": np.array(array, np.float32, order="C") for role, array in arrays.items()})
+        op = kind(name=name, inputs=inputs, output=output, **{role: f"{output}.{role}" for role in arrays}, **attributes)
+        parameters_only = Graph((), (), (), self._parameters)
+        self._declare(output, output_shape(parameters_only, op, [self._shapes[value] for value in inputs]))
+        self._ops[output] = op
+        return output
+
+    def _declare(self, value: str, shape: Shape) -> str:
+        if math.prod(shape) > MAX_ELEMENTS:
+            raise ModelError(f"'{value}' has {math.prod(shape)} elements (shape {list(shape)}); the limit is {MAX_ELEMENTS}")
+        self._shapes[value] = shape
+        return value
+
+    def _unique(self, name: str) -> str:
+        """A new name made of `name`."""
+        base = re.sub(r"[^A-Za-z0-9_.]+", "_", name).strip("_.")[:80] or "value"
+        while (value := f"{base}_{self._uses[base]}" if self._uses[base] else base) in self._shapes:
+            self._uses[base] += 1
+        return value
+
+    def _require_image(self, x: str) -> None:
+        if len(self._shapes[x]) != 3:
+            raise Unsupported(f"its input of shape {list(self.source_shape(x))} is no image", "use two-dimensional layers")
+
+    def _whole(self, x: str) -> tuple[Pair, Pair]:
+        """Kernel and stride of one window over all of an image."""
+        self._require_image(x)
+        height, width, _ = self._shapes[x]
+        return (height, width), (height, width)
+
+    def _ceil_padding(self, x: str, kernel: Pair, stride: Pair, padding: Padding) -> Padding:
+        """Padding with which rounding down gives as many windows as rounding up; no window starts beyond the image."""
+        ends = []
+        for size, k, s, before, after in zip(self._shapes[x][:2], kernel, stride, padding[:2], padding[2:], strict=True):
+            last = -(-(size + before + after - k) // s) * s
+            if last >= size + before:
+                last -= s
+            ends.append(max(after, last + k - size - before))
+        return (*padding[:2], ends[0], ends[1])

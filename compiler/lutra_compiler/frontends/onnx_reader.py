@@ -1,0 +1,582 @@
+"""ONNX files, opset 11 to 22, to Graphs. The bytes are untrusted: whatever they hold, a Graph or a LutraError comes out."""
+
+import heapq
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnx.checker
+import onnx.helper
+import onnx.numpy_helper
+import onnx.reference
+
+from lutra_compiler.errors import ModelError, UnsupportedModelError, UnsupportedNode
+from lutra_compiler.frontends.builder import MAX_ELEMENTS, GraphBuilder, Unsupported, unknown_operator
+from lutra_compiler.ir.graph import FloatArray, Graph, Shape
+from lutra_compiler.ir.ops import Padding, Pair
+
+MAX_FILE_BYTES = 512 << 20
+MAX_NODES = 20_000  # nodes and what they read
+OPSETS = range(11, 23)
+
+Array = npt.NDArray[Any]
+
+_PICKLES = (".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".zip")
+_ZIP_MAGIC, _PICKLE_MAGIC = b"PK\x03\x04", b"\x80"
+_PICKLE_REMEDY = (
+    "Lutra never opens pickles, they can run code: in Python, export with torch.onnx.export(module, example_inputs, 'model.onnx') "
+    "or call lutra.load(module, example_inputs)"
+)
+_EXPORT_FLOAT32 = "export the model in float32"
+
+# What is evaluated when all inputs are constant: exporters compute shapes and axes with these. Results stay small
+# (see _folded_elements), whatever the file says.
+_ELEMENTWISE = frozenset({"Add", "Sub", "Mul", "Div", "Equal", "Where", "Min", "Max", "Pow", "Greater", "Less", "And", "Or"})
+_SHRINKING = frozenset({
+    "Cast", "CastLike", "Concat", "Constant", "Flatten", "Identity", "Neg", "Not", "Reciprocal", "Reshape", "Shape", "Size", "Slice", "Sqrt",
+    "Squeeze", "Transpose", "Unsqueeze",
+})  # fmt: skip
+_FOLDED = _ELEMENTWISE | _SHRINKING | {"ConstantOfShape", "Expand", "Gather"}
+
+
+def read_onnx(source: Path | bytes) -> Graph:
+    """The network in an ONNX file or in its bytes.
+
+    Raises UnsupportedModelError with every unsupported node, ModelError for anything else that is wrong with the file.
+    """
+    return _Reader(_parse(_read(source))).graph()
+
+
+def _read(source: Path | bytes) -> bytes:
+    name = "the model"
+    if isinstance(source, Path):
+        name = f"'{source}'"
+        if source.suffix.lower() in _PICKLES:
+            raise ModelError(f"{name} is not ONNX but a PyTorch checkpoint, a pickle or an archive. {_PICKLE_REMEDY}")
+        if not source.is_file():
+            raise ModelError(f"{name} is not a file; give the path of an .onnx file")
+        try:
+            size, source = source.stat().st_size, source.read_bytes() if source.stat().st_size <= MAX_FILE_BYTES else b""
+        except OSError as error:
+            raise ModelError(f"{name} cannot be read: {error.strerror}") from error
+    else:
+        size = len(source)
+    if size > MAX_FILE_BYTES:
+        raise ModelError(f"{name} has {size} bytes; the limit is {MAX_FILE_BYTES}")
+    if source.startswith((_ZIP_MAGIC, _PICKLE_MAGIC)):
+        raise ModelError(f"{name} is not ONNX but a PyTorch checkpoint, a pickle or an archive. {_PICKLE_REMEDY}")
+    return source
+
+
+def _parse(data: bytes) -> onnx.ModelProto:
+    try:
+        model = onnx.ModelProto.FromString(data)
+        model.SerializeToString()  # strings are decoded late
+    except Exception as error:  # the type depends on protobuf's backend
+        raise ModelError("the model is not an ONNX file, or it is truncated; export it again") from error
+    if not model.graph.node or not model.graph.output:
+        raise ModelError("the model has no operators or no outputs: it is not an ONNX file, or it is truncated; export it again")
+    size = sum(1 + len(node.input) for node in model.graph.node)
+    if size > MAX_NODES:
+        raise ModelError(f"the model has {size} nodes and node inputs; the limit is {MAX_NODES}")
+    return model
+
+
+@dataclass(frozen=True)
+class _Node:
+    """A node with what its inputs are: the builder's value, a constant, or None where one was left out."""
+
+    name: str
+    operator: str
+    opset: int
+    inputs: tuple[str | Array | None, ...]
+    input_names: tuple[str, ...]
+    attributes: Mapping[str, Any]
+    extra_outputs_used: bool
+
+    def value(self, index: int) -> str:
+        """An input that the network computes."""
+        found = self.inputs[index] if index < len(self.inputs) else None
+        if not isinstance(found, str):
+            raise Unsupported(f"its input {index} is a constant", "fold it into the operator before it, or leave it out")
+        return found
+
+    def constant(self, index: int) -> Array | None:
+        """An input that must be constant, None if it was left out."""
+        found = self.inputs[index] if index < len(self.inputs) else None
+        if isinstance(found, str):
+            raise Unsupported(f"its input {index} ('{self.input_names[index]}') is computed", "export the model with this input constant")
+        return found
+
+    def weight(self, index: int) -> FloatArray | None:
+        """A constant float32 input, None if it was left out."""
+        found = self.constant(index)
+        if found is not None and found.dtype != np.float32:
+            raise ModelError(f"layer '{self.name}': tensor '{self.input_names[index]}' is {found.dtype}, not float32; {_EXPORT_FLOAT32}")
+        return found
+
+    def required_weight(self, index: int) -> FloatArray:
+        """A constant float32 input."""
+        found = self.weight(index)
+        if found is None:
+            raise ModelError(f"layer '{self.name}' lacks its input {index}; export the model again")
+        return found
+
+    def integers(self, index: int) -> list[int] | None:
+        """A constant input of integers, None if it was left out."""
+        found = self.constant(index)
+        if found is None:
+            return None
+        if found.dtype.kind != "i" or found.ndim > 1 or found.size > 16:
+            raise ModelError(f"node '{self.name}': its input '{self.input_names[index]}' must be a short list of integers")
+        return [int(number) for number in found.reshape(-1)]
+
+    def scalar(self, index: int) -> float | None:
+        """A constant number, None if it was left out."""
+        found = self.weight(index)
+        if found is None:
+            return None
+        if found.size != 1:
+            raise ModelError(f"node '{self.name}': its input '{self.input_names[index]}' must be one number, not {found.size}")
+        return float(found.reshape(-1)[0])
+
+    def pair(self, attribute: str) -> Pair:
+        """A two-dimensional attribute, (1, 1) if it was left out."""
+        numbers = self.attributes.get(attribute, [1, 1])
+        if len(numbers) != 2 or min(numbers) < 1:
+            raise Unsupported(f"its {attribute} is {numbers}", "use two-dimensional layers with numbers from 1")
+        return int(numbers[0]), int(numbers[1])
+
+    def text(self, attribute: str, default: str) -> str:
+        """A text attribute."""
+        found: str | bytes = self.attributes.get(attribute, default)
+        return found.decode("ascii", "replace") if isinstance(found, bytes) else found
+
+    def forbid(self, attribute: str, allowed: object, remedy: str) -> None:
+        """Refuse any value of an attribute but the one that a Graph can express."""
+        found = self.attributes.get(attribute, allowed)
+        if found != allowed:
+            raise Unsupported(f"its {attribute} is {found}", remedy)
+
+
+class _Reader:
+    def __init__(self, model: onnx.ModelProto) -> None:
+        self._source = model.graph
+        self._opset = _opset(model)
+        self._checker = onnx.checker.C.CheckerContext()
+        self._checker.ir_version = model.ir_version
+        self._checker.opset_imports = {"": self._opset}
+        self._builder = GraphBuilder()
+        self._tensors = {tensor.name: tensor for tensor in self._source.initializer}
+        self._found: dict[str, str | Array] = {}  # what each ONNX value is
+        self._unknown: set[str] = set()  # values behind an unsupported node
+        self._problems: list[UnsupportedNode] = []
+
+    def graph(self) -> Graph:
+        """The Graph of the whole model."""
+        nodes = self._live_nodes()
+        for value in self._source.input:
+            if value.name not in self._tensors:
+                self._found[value.name] = self._builder.input(value.name, _input_shape(value))
+        declared = {value.name: value for value in [*self._source.value_info, *self._source.output]}
+        read = {name for node in nodes for name in node.input} | {value.name for value in self._source.output}
+        for node in nodes:
+            name, result = node.name or node.output[0], None
+            try:
+                result = self._convert(node, name, read)
+            except Unsupported as problem:
+                self._problems.append(problem.at(name, node.op_type))
+            if result is not None:
+                self._found[node.output[0]] = result
+                continue
+            for output in filter(None, node.output):
+                shape = _static_shape(declared.get(output))
+                if shape is None:
+                    self._unknown.add(output)
+                else:
+                    self._found[output] = self._builder.placeholder(output, shape)
+        if self._problems:
+            raise UnsupportedModelError(self._problems)
+        return self._builder.build(self._outputs())
+
+    def _outputs(self) -> list[tuple[str, str]]:
+        outputs: list[tuple[str, str]] = []
+        for name in (value.name for value in self._source.output):
+            found = self._found.get(name)
+            if not isinstance(found, str):
+                raise ModelError(f"output '{name}' does not depend on the network's inputs; remove it")
+            outputs.append((found, name))
+        return outputs
+
+    def _convert(self, node: onnx.NodeProto, name: str, read: set[str]) -> str | Array | None:
+        """What the node's first output is, None if it cannot be known."""
+        handler = _HANDLERS.get(node.op_type)
+        if node.domain not in ("", "ai.onnx"):
+            raise Unsupported(f"its domain '{node.domain}' is not ONNX's own", "export the model without custom operators")
+        if handler is None and node.op_type not in _FOLDED:
+            raise unknown_operator(node.op_type)
+        if any(value in self._unknown for value in node.input):
+            return None
+        try:
+            onnx.checker.check_node(node, self._checker)
+        except onnx.checker.ValidationError as error:
+            raise ModelError(f"node '{name}' ({node.op_type}) is not valid ONNX: {str(error).splitlines()[0]}") from error
+        inputs = tuple(self._value(value) if value else None for value in node.input)
+        if node.op_type in _FOLDED and not any(isinstance(value, str) for value in inputs):
+            return self._fold(node, name, inputs)
+        if handler is None:
+            raise unknown_operator(node.op_type)
+        attributes = {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in node.attribute}
+        extra = any(output in read for output in node.output[1:])
+        result = handler(self._builder, _Node(name, node.op_type, self._opset, inputs, tuple(node.input), attributes, extra))
+        if extra:
+            raise Unsupported("its second output is used", "use its first output only")
+        return result
+
+    def _value(self, name: str) -> str | Array:
+        if name not in self._found:
+            self._found[name] = _array(self._tensors[name])
+        return self._found[name]
+
+    def _fold(self, node: onnx.NodeProto, name: str, inputs: Sequence[Any]) -> Array:
+        for attribute in node.attribute:
+            if attribute.HasField("t"):
+                _array(attribute.t)  # the same checks as for initializers
+        feeds = {value: array for value, array in zip(node.input, inputs, strict=True) if value}
+        try:
+            if _folded_elements(node.op_type, list(feeds.values())) > MAX_ELEMENTS:
+                raise ModelError(f"node '{name}' ({node.op_type}) computes a constant of more than {MAX_ELEMENTS} elements")
+            with np.errstate(all="ignore"):
+                (result,) = onnx.reference.ReferenceEvaluator(node, opsets={"": self._opset}).run(None, feeds)
+        except ModelError:
+            raise
+        except Exception as error:  # whatever the evaluator meets in a malformed node
+            raise ModelError(f"node '{name}' ({node.op_type}) cannot be computed from its constant inputs: {error}") from error
+        return np.asarray(result)
+
+    def _live_nodes(self) -> list[onnx.NodeProto]:
+        """The nodes that outputs depend on, every one after those it reads, else in the order of the file."""
+        nodes = list(self._source.node)
+        producer: dict[str, int] = {}
+        given = [*self._tensors, *(value.name for value in self._source.input if value.name not in self._tensors)]
+        if len(self._tensors) != len(self._source.initializer) or self._source.sparse_initializer:
+            raise ModelError("the model has sparse weights or two of one name; export it again with dense weights")
+        names = set(given)
+        if len(names) != len(given):
+            raise ModelError("two inputs of the model have the same name; export it again")
+        for index, node in enumerate(nodes):
+            if not node.output or not node.output[0]:
+                raise ModelError(f"node '{node.name}' ({node.op_type}) has no output; export the model again")
+            for output in filter(None, node.output):
+                if output in names:
+                    raise ModelError(f"value '{output}' is computed twice; export the model again")
+                names.add(output)
+                producer[output] = index
+        reads = [{value for value in node.input if value} for node in nodes]
+        live: set[int] = set()
+        wanted = [value.name for value in self._source.output]
+        while wanted:
+            value = wanted.pop()
+            if value not in names:
+                raise ModelError(f"value '{value}' is read but never computed; the file is damaged, export the model again")
+            if value in producer and producer[value] not in live:
+                live.add(producer[value])
+                wanted.extend(reads[producer[value]])
+        before = {index: {producer[value] for value in reads[index] if value in producer} for index in live}
+        after: dict[int, list[int]] = {index: [] for index in live}
+        for index, sources in before.items():
+            for source in sources:
+                after[source].append(index)
+        ready = [index for index, sources in before.items() if not sources]
+        heapq.heapify(ready)
+        order = []
+        while ready:
+            index = heapq.heappop(ready)
+            order.append(nodes[index])
+            for reader in after[index]:
+                before[reader].discard(index)
+                if not before[reader]:
+                    heapq.heappush(ready, reader)
+        if len(order) != len(live):
+            stuck = next(nodes[index] for index, sources in sorted(before.items()) if sources)
+            raise ModelError(f"node '{stuck.name}' ({stuck.op_type}) is on a cycle; export the model again")
+        return order
+
+
+def _opset(model: onnx.ModelProto) -> int:
+    versions = [entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")]
+    if len(versions) != 1 or versions[0] not in OPSETS:
+        found = ", ".join(map(str, versions)) or "none"
+        raise ModelError(
+            f"the model's ONNX opset is {found}; Lutra reads {OPSETS[0]} to {OPSETS[-1]}: export it with opset_version=18, "
+            "or use onnx.version_converter"
+        )
+    return int(versions[0])
+
+
+def _input_shape(value: onnx.ValueInfoProto) -> Shape:
+    """An input's shape with batch 1. Raises ModelError if it is not a static float32 one."""
+    tensor = value.type.tensor_type
+    if tensor.elem_type != onnx.TensorProto.FLOAT:
+        kind = onnx.TensorProto.DataType.Name(tensor.elem_type) if tensor.elem_type in onnx.TensorProto.DataType.values() else "?"
+        raise ModelError(f"input '{value.name}' is {kind}, not FLOAT; {_EXPORT_FLOAT32}")
+    shape = []
+    for axis, dim in enumerate(tensor.shape.dim):
+        if dim.HasField("dim_value") and dim.dim_value > 0:
+            shape.append(dim.dim_value)
+        elif axis == 0:
+            shape.append(1)
+        else:
+            raise ModelError(
+                f"input '{value.name}': dimension {axis} ('{dim.dim_param}') is not fixed; export the model with static shapes, "
+                "or set the dimension with onnx.tools.update_model_dims"
+            )
+    if shape and shape[0] != 1:
+        raise ModelError(f"input '{value.name}' has batch {shape[0]}; export the model with batch 1 or a symbolic batch")
+    return tuple(shape)
+
+
+def _static_shape(value: onnx.ValueInfoProto | None) -> Shape | None:
+    """The declared shape of a value if a placeholder can have it: [1, C, H, W] or [1, F]."""
+    if value is None:
+        return None
+    shape = [dim.dim_value for dim in value.type.tensor_type.shape.dim]
+    shape[:1] = [1]
+    return tuple(shape) if len(shape) in (2, 4) and 0 < math.prod(shape) <= MAX_ELEMENTS and min(shape) > 0 else None
+
+
+def _array(tensor: onnx.TensorProto) -> Array:
+    """A constant; its declared size is checked before anything is allocated."""
+    if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data:
+        raise ModelError(
+            f"tensor '{tensor.name}' is in another file, which Lutra does not read; store the model in one file: "
+            "onnx.save(onnx.load('model.onnx'), 'one_file.onnx')"
+        )
+    if min(tensor.dims, default=0) < 0 or math.prod(tensor.dims) > MAX_ELEMENTS:
+        raise ModelError(f"tensor '{tensor.name}' has shape {list(tensor.dims)}; the limit is {MAX_ELEMENTS} elements")
+    try:
+        return np.asarray(onnx.numpy_helper.to_array(tensor))
+    except Exception as error:  # data and declared shape or type do not fit
+        raise ModelError(f"tensor '{tensor.name}' is damaged ({error}); export the model again") from error
+
+
+def _folded_elements(operator: str, inputs: Sequence[Array]) -> int:
+    """An upper bound on the size of what a foldable operator computes."""
+    if operator in _ELEMENTWISE:
+        return math.prod(np.broadcast_shapes(*(array.shape for array in inputs)))
+    if operator == "ConstantOfShape":
+        return math.prod(abs(int(size)) for size in inputs[0].reshape(-1))
+    if operator == "Expand":
+        return inputs[0].size * math.prod(abs(int(size)) for size in inputs[1].reshape(-1))
+    if operator == "Gather":
+        return inputs[0].size * inputs[1].size
+    return sum(array.size for array in inputs)
+
+
+def _padding(b: GraphBuilder, n: _Node, kernel: Pair, stride: Pair) -> Padding:
+    """Explicit padding (top, left, bottom, right) for `pads` or `auto_pad`."""
+    auto = n.text("auto_pad", "NOTSET")
+    if auto in ("SAME_UPPER", "SAME_LOWER"):
+        totals = [
+            max((-(-size // s) - 1) * s + k - size, 0)
+            for size, k, s in zip(b.source_shape(n.value(0))[2:], kernel, stride, strict=False)
+        ]
+        if len(totals) == 2:
+            small, large = [total // 2 for total in totals], [total - total // 2 for total in totals]
+            first, last = (small, large) if auto == "SAME_UPPER" else (large, small)
+            return first[0], first[1], last[0], last[1]
+    pads = n.attributes.get("pads", [0, 0, 0, 0]) if auto == "NOTSET" else [0, 0, 0, 0]
+    if len(pads) != 4 or min(pads) < 0:
+        raise Unsupported(f"its pads are {pads}", "use two-dimensional layers with pads from 0")
+    return int(pads[0]), int(pads[1]), int(pads[2]), int(pads[3])
+
+
+def _conv(b: GraphBuilder, n: _Node) -> str:
+    n.forbid("dilations", [1, 1], "use kernels without dilation")
+    weight = n.required_weight(1)
+    kernel = n.pair("kernel_shape") if "kernel_shape" in n.attributes else weight.shape[2:]
+    if weight.ndim != 4 or weight.shape[2:] != kernel:
+        raise Unsupported(f"its weight has shape {list(weight.shape)}", "use two-dimensional convolutions [out, in, height, width]")
+    stride = n.pair("strides")
+    padding = _padding(b, n, kernel, stride)
+    return b.conv2d(n.name, n.value(0), weight, n.weight(2), stride, padding, n.attributes.get("group", 1))
+
+
+def _gemm(b: GraphBuilder, n: _Node) -> str:
+    n.forbid("transA", 0, "multiply the activation from the left, untransposed")
+    weight, bias = n.required_weight(1), n.weight(2)
+    weight = np.float32(n.attributes.get("alpha", 1.0)) * (weight if n.attributes.get("transB", 0) else weight.T)
+    if bias is not None:
+        try:
+            bias = np.broadcast_to(bias, (1, len(weight)))[0] * np.float32(n.attributes.get("beta", 1.0))
+        except ValueError:
+            raise Unsupported(f"its C has shape {list(bias.shape)}", f"use one bias for each of the {len(weight)} outputs") from None
+    return b.linear(n.name, n.value(0), weight, bias)
+
+
+def _mat_mul(b: GraphBuilder, n: _Node) -> str:
+    x = n.value(0)
+    return b.linear(n.name, x, n.required_weight(1).T, None)
+
+
+def _batch_norm(b: GraphBuilder, n: _Node) -> str:
+    n.forbid("training_mode", 0, "export the model in evaluation mode: module.eval()")
+    scale, offset, mean, variance = (n.required_weight(index) for index in range(1, 5))
+    return b.batch_norm(n.name, n.value(0), scale, offset, mean, variance, n.attributes.get("epsilon", 1e-5))
+
+
+def _max_pool(b: GraphBuilder, n: _Node) -> str:
+    n.forbid("dilations", [1, 1], "use windows without dilation")
+    kernel, stride = n.pair("kernel_shape"), n.pair("strides")
+    return b.max_pool(n.name, n.value(0), kernel, stride, _padding(b, n, kernel, stride), bool(n.attributes.get("ceil_mode", 0)))
+
+
+def _average_pool(b: GraphBuilder, n: _Node) -> str:
+    n.forbid("dilations", [1, 1], "use windows without dilation")
+    kernel, stride = n.pair("kernel_shape"), n.pair("strides")
+    ceil_mode, include = bool(n.attributes.get("ceil_mode", 0)), bool(n.attributes.get("count_include_pad", 0))
+    return b.average_pool(n.name, n.value(0), kernel, stride, _padding(b, n, kernel, stride), ceil_mode, include)
+
+
+def _reduce_mean(b: GraphBuilder, n: _Node) -> str:
+    axes = n.integers(1) if n.opset >= 18 else n.attributes.get("axes")
+    rank = len(b.source_shape(n.value(0)))
+    if not axes:
+        axes = [] if n.attributes.get("noop_with_empty_axes", 0) else list(range(rank))
+    return b.mean(n.name, n.value(0), axes, bool(n.attributes.get("keepdims", 1)))
+
+
+def _add(b: GraphBuilder, n: _Node) -> str:
+    for constant, value in ((0, 1), (1, 0)):
+        if not isinstance(n.inputs[constant], str):
+            return b.add_constant(n.name, n.value(value), n.required_weight(constant))
+    return b.add(n.name, n.value(0), n.value(1))
+
+
+def _pad(b: GraphBuilder, n: _Node) -> str:
+    mode, rank = n.text("mode", "constant"), len(b.source_shape(n.value(0)))
+    if mode != "constant":
+        raise Unsupported(f"its mode is {mode}", "pad with zeros")
+    pads, axes = n.integers(1) or [], n.integers(3)
+    axes = list(range(rank)) if axes is None else axes
+    if len(pads) != 2 * len(axes):
+        raise ModelError(f"pad '{n.name}': {len(pads)} pads for {len(axes)} axes")
+    pairs = [(0, 0)] * rank
+    for axis, before, after in zip(_axes(n, axes, rank), pads, pads[len(axes) :], strict=False):
+        pairs[axis] = (before, after)
+    return b.pad(n.name, n.value(0), pairs, n.scalar(2) or 0.0)
+
+
+def _slice(b: GraphBuilder, n: _Node) -> str:
+    starts, ends = n.integers(1) or [], n.integers(2) or []
+    axes, steps = n.integers(3), n.integers(4)
+    axes = list(range(len(starts))) if axes is None else axes
+    steps = [1] * len(starts) if steps is None else steps
+    if not len(starts) == len(ends) == len(axes) == len(steps):
+        raise ModelError(f"slice '{n.name}': its starts, ends, axes and steps differ in number")
+    shape = b.source_shape(n.value(0))
+    cuts = zip(_axes(n, axes, len(shape)), starts, ends, steps, strict=True)
+    return b.slice(n.name, n.value(0), {axis: slice(start, end, step) for axis, start, end, step in cuts})
+
+
+def _flatten(b: GraphBuilder, n: _Node) -> str:
+    shape = b.source_shape(n.value(0))
+    axis = n.attributes.get("axis", 1)
+    axis = axis + len(shape) if axis < 0 else axis
+    return b.reshape(n.name, n.value(0), (math.prod(shape[:axis]), math.prod(shape[axis:])))
+
+
+def _reshape(b: GraphBuilder, n: _Node) -> str:
+    before, target = b.source_shape(n.value(0)), n.integers(1) or []
+    if not n.attributes.get("allowzero", 0):
+        target = [before[axis] if size == 0 and axis < len(before) else size for axis, size in enumerate(target)]
+    if target.count(-1) == 1:
+        rest = math.prod(size for size in target if size != -1)
+        target = [math.prod(before) // max(rest, 1) if size == -1 else size for size in target]
+    return b.reshape(n.name, n.value(0), tuple(target))
+
+
+def _squeeze(b: GraphBuilder, n: _Node) -> str:
+    shape = b.source_shape(n.value(0))
+    axes = n.integers(1) if n.opset >= 13 else n.attributes.get("axes")
+    dropped = [axis for axis, size in enumerate(shape) if size == 1] if axes is None else _axes(n, axes, len(shape))
+    return b.reshape(n.name, n.value(0), tuple(size for axis, size in enumerate(shape) if axis not in dropped))
+
+
+def _unsqueeze(b: GraphBuilder, n: _Node) -> str:
+    shape = b.source_shape(n.value(0))
+    axes = (n.integers(1) if n.opset >= 13 else n.attributes.get("axes")) or []
+    rank = len(shape) + len(axes)
+    added, sizes = _axes(n, axes, rank), iter(shape)
+    return b.reshape(n.name, n.value(0), tuple(1 if axis in added else next(sizes) for axis in range(rank)))
+
+
+def _axes(n: _Node, axes: Sequence[int], rank: int) -> list[int]:
+    """Axes counted from 0, each at most once."""
+    counted = [axis + rank if axis < 0 else axis for axis in axes]
+    if len(set(counted)) != len(counted) or not all(0 <= axis < rank for axis in counted):
+        raise ModelError(f"node '{n.name}': axes {list(axes)} of a tensor of rank {rank}")
+    return counted
+
+
+def _softmax(b: GraphBuilder, n: _Node) -> str:
+    shape = b.source_shape(n.value(0))
+    if n.opset >= 13:
+        return b.softmax(n.name, n.value(0), n.attributes.get("axis", -1))
+    axis = n.attributes.get("axis", 1)  # over this axis and all after it
+    if math.prod(shape[axis + 1 :]) != 1 and axis != -1:
+        raise Unsupported("its softmax joins several axes (opset below 13)", "export the model with opset 13 or later")
+    return b.softmax(n.name, n.value(0), axis)
+
+
+def _dropout(b: GraphBuilder, n: _Node) -> str:
+    training = n.constant(2)
+    if training is not None and training.any():
+        raise Unsupported("it is in training mode", "export the model in evaluation mode: module.eval()")
+    return n.value(0)
+
+
+def _cast(_: GraphBuilder, n: _Node) -> str | Array:
+    if n.operator == "Cast":
+        n.forbid("to", onnx.TensorProto.FLOAT, _EXPORT_FLOAT32)
+        return n.value(0)
+    found = n.inputs[0]  # CastLike: every value that the network computes is float32
+    return found.astype(np.float32) if isinstance(found, np.ndarray) else n.value(0)
+
+
+def _shape(b: GraphBuilder, n: _Node) -> Array:
+    return np.array(b.source_shape(n.value(0))[slice(n.attributes.get("start", 0), n.attributes.get("end"))], np.int64)
+
+
+_HANDLERS: Mapping[str, Callable[[GraphBuilder, _Node], str | Array]] = {
+    "Add": _add,
+    "AveragePool": _average_pool,
+    "BatchNormalization": _batch_norm,
+    "Cast": _cast,
+    "CastLike": _cast,
+    "Clip": lambda b, n: b.clamp(n.name, n.value(0), n.scalar(1), n.scalar(2)),
+    "Concat": lambda b, n: b.concat(n.name, [n.value(index) for index in range(len(n.inputs))], n.attributes["axis"]),
+    "Conv": _conv,
+    "Dropout": _dropout,
+    "Flatten": _flatten,
+    "Gemm": _gemm,
+    "GlobalAveragePool": lambda b, n: b.mean(n.name, n.value(0), (2, 3), True),
+    "GlobalMaxPool": lambda b, n: b.global_max_pool(n.name, n.value(0)),
+    "Identity": lambda _, n: n.value(0),
+    "MatMul": _mat_mul,
+    "MaxPool": _max_pool,
+    "Pad": _pad,
+    "ReduceMean": _reduce_mean,
+    "Relu": lambda b, n: b.clamp(n.name, n.value(0), 0.0, None),
+    "Reshape": _reshape,
+    "Shape": _shape,
+    "Slice": _slice,
+    "Softmax": _softmax,
+    "Squeeze": _squeeze,
+    "Unsqueeze": _unsqueeze,
+}

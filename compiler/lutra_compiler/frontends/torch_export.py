@@ -1,0 +1,308 @@
+"""torch modules to Graphs, through torch.export."""
+
+import operator
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, fx, nn
+from torch._ops import OpOverload
+
+from lutra_compiler.errors import ModelError, UnsupportedModelError, UnsupportedNode
+from lutra_compiler.frontends.builder import GraphBuilder, Unsupported, unknown_operator
+from lutra_compiler.ir.graph import FloatArray, Graph, Shape
+from lutra_compiler.ir.ops import Padding, Pair
+
+
+def graph_from_module(module: nn.Module, example_inputs: tuple[Tensor, ...]) -> Graph:
+    """The network that a module computes in evaluation mode; the module is left as it was.
+
+    `example_inputs`: float32, images [n, C, H, W] or vectors [n, F]; only their shapes matter, and n does not.
+    Raises UnsupportedModelError with every unsupported node, ModelError if torch.export cannot follow the module.
+    """
+    for index, example in enumerate(example_inputs):
+        if not isinstance(example, Tensor) or example.dtype != torch.float32 or example.ndim not in (2, 4):
+            form = f"{example.dtype} {list(example.shape)}" if isinstance(example, Tensor) else type(example).__name__
+            raise ModelError(f"example input {index} is {form}; give float32 tensors [n, channels, height, width] or [n, features]")
+    program = _export(module, tuple(example[:1] for example in example_inputs))
+    tensors = _tensors(program)
+    builder = GraphBuilder()
+    found: dict[str, Any] = {}  # what each fx node is: a value of the builder or a constant tensor
+    problems: list[UnsupportedNode] = []
+    for node in program.graph.nodes:
+        if node.op == "placeholder":
+            tensor = tensors.get(node.name)
+            found[node.name] = builder.input(node.name, tuple(node.meta["val"].shape)) if tensor is None else tensor[1]
+        elif node.op == "call_function":
+            name = _layer_name(node, tensors)
+            try:
+                found[node.name] = _convert(builder, node, name, found)
+            except Unsupported as problem:
+                problems.append(problem.at(name, str(node.target)))
+                shape = _shape(node)
+                if len(shape) in (2, 4):
+                    found[node.name] = builder.placeholder(name, shape)
+    if problems:
+        raise UnsupportedModelError(problems)
+    returned: Any = program.graph.output_node().args[0]
+    outputs = [found[node.name] if isinstance(node, fx.Node) else None for node in returned]
+    values = [value for value in outputs if isinstance(value, str)]
+    if len(values) != len(outputs):
+        raise ModelError("the module returns something that does not depend on its inputs; return tensors that it computes from them")
+    return builder.build([(value, value) for value in values])
+
+
+def _export(module: nn.Module, inputs: tuple[Tensor, ...]) -> torch.export.ExportedProgram:
+    """The module as functional ATen operators, traced in evaluation mode."""
+    training = {part: part.training for part in module.modules()}
+    try:
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")  # torch's own, about itself
+            # No operator is taken apart; what this does is replace operators in place (relu_, add_) by pure ones.
+            program: torch.export.ExportedProgram = torch.export.export(module.eval(), inputs).run_decompositions({})
+            return program
+    except Exception as error:
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise ModelError(
+            f"torch.export cannot follow {type(module).__name__}: {reason}; keep `forward` free of Python control flow over tensor values"
+        ) from error
+    finally:
+        for part, mode in training.items():
+            part.training = mode
+
+
+def _tensors(program: torch.export.ExportedProgram) -> dict[str, tuple[str, Tensor]]:
+    """Parameters, buffers and constants by the name of their placeholder, with their names in the module."""
+    stored = {**program.state_dict, **program.constants}
+    return {spec.arg.name: (spec.target, stored[spec.target]) for spec in program.graph_signature.input_specs if spec.target in stored}
+
+
+def _layer_name(node: fx.Node, tensors: Mapping[str, tuple[str, Tensor]]) -> str:
+    """The module's path if the node has parameters, else the node's name."""
+    owners = [tensors[source.name][0].rpartition(".")[0] for source in node.all_input_nodes if source.name in tensors]
+    return next(filter(None, owners), node.name)
+
+
+def _shape(node: fx.Node) -> Shape:
+    """The static shape of a node's result, () if that is not one tensor."""
+    return tuple(int(size) for size in getattr(node.meta.get("val"), "shape", ()))
+
+
+@dataclass(frozen=True)
+class _Call:
+    """A node with its arguments by the names of the operator's schema."""
+
+    name: str
+    shape: Shape
+    arguments: Mapping[str, Any]
+
+    def __getitem__(self, argument: str) -> Any:
+        return self.arguments[argument]
+
+    def value(self, argument: str) -> str:
+        """An argument that the network computes."""
+        found: str = self.arguments[argument]
+        return _value(found)
+
+    def tensor(self, argument: str) -> FloatArray | None:
+        """A constant float32 argument, None if it was left out."""
+        return None if self.arguments[argument] is None else self.required_tensor(argument)
+
+    def required_tensor(self, argument: str) -> FloatArray:
+        """A constant float32 argument."""
+        found = self.arguments[argument]
+        if not isinstance(found, Tensor):
+            raise Unsupported(f"its '{argument}' is computed by the network or missing", "use a layer with its own parameters")
+        if found.dtype != torch.float32:
+            raise ModelError(f"layer '{self.name}': its {argument} is {found.dtype}, not torch.float32; convert the module with .float()")
+        return found.detach().numpy(force=True)
+
+    def number(self, argument: str) -> float | None:
+        """A constant number, None if it was left out."""
+        found = self.arguments[argument]
+        if isinstance(found, str) or (isinstance(found, Tensor) and found.numel() != 1):
+            raise Unsupported(f"its '{argument}' is not one constant number", "use one number")
+        return None if found is None else float(found)
+
+    def pair(self, argument: str) -> Pair:
+        """One number for both axes, or two."""
+        numbers = self.arguments[argument]
+        numbers = [numbers] if isinstance(numbers, int) else numbers
+        return int(numbers[0]), int(numbers[-1])
+
+
+def _value(found: Any) -> str:
+    if not isinstance(found, str):
+        raise Unsupported("it computes with a constant where a Graph needs a value", "make it part of the layer before it")
+    return found
+
+
+def _convert(b: GraphBuilder, node: fx.Node, name: str, found: Mapping[str, Any]) -> Any:
+    """What a node's result is, None if that cannot be known."""
+    sources = [found.get(source.name) for source in node.all_input_nodes]
+    if node.target is operator.getitem:
+        if node.args[1] != 0:
+            raise Unsupported("its second result is used", "use its first result only")
+        return sources[0]
+    constant = all(isinstance(source, Tensor) for source in sources)
+    operation = node.target if isinstance(node.target, OpOverload) else None
+    kind = str(node.target) if operation is None else operation._schema.name.removeprefix("aten::")
+    handler = _HANDLERS.get(kind)
+    if operation is None or (handler is None and not constant):
+        raise unknown_operator(kind)
+    if any(source is None for source in sources):
+        return None
+    positional, named = fx.node.map_arg((node.args, node.kwargs), lambda source: found[source.name])
+    if handler is None or constant:
+        return operation(*positional, **named)
+    arguments = {argument.name: argument.default_value for argument in operation._schema.arguments}
+    arguments.update(zip(arguments, positional, strict=False))
+    return handler(b, _Call(name, _shape(node), arguments | named))
+
+
+def _padding(numbers: Pair) -> Padding:
+    return (*numbers, *numbers)
+
+
+def _conv2d(b: GraphBuilder, call: _Call) -> str:
+    if call.pair("dilation") != (1, 1):
+        raise Unsupported(f"its dilation is {call.pair('dilation')}", "use kernels without dilation")
+    weight, padding = call.required_tensor("weight"), call["padding"]
+    if isinstance(padding, str):
+        totals = [k - 1 if padding == "same" else 0 for k in weight.shape[2:]]
+        spread = (totals[0] // 2, totals[1] // 2, totals[0] - totals[0] // 2, totals[1] - totals[1] // 2)
+    else:
+        spread = _padding(call.pair("padding"))
+    return b.conv2d(call.name, call.value("input"), weight, call.tensor("bias"), call.pair("stride"), spread, call["groups"])
+
+
+def _addmm(b: GraphBuilder, call: _Call) -> str:
+    weight, bias = call.required_tensor("mat2").T * np.float32(call["alpha"]), call.required_tensor("self")
+    bias = np.broadcast_to(bias, (1, len(weight)))[0] * np.float32(call["beta"])
+    return b.linear(call.name, call.value("mat1"), weight, bias)
+
+
+def _batch_norm(b: GraphBuilder, call: _Call) -> str:
+    mean, variance = call.required_tensor("running_mean"), call.required_tensor("running_var")
+    scale, offset = call.tensor("weight"), call.tensor("bias")
+    scale = np.ones_like(mean) if scale is None else scale
+    offset = np.zeros_like(mean) if offset is None else offset
+    return b.batch_norm(call.name, call.value("input"), scale, offset, mean, variance, call["eps"])
+
+
+def _max_pool2d(b: GraphBuilder, call: _Call) -> str:
+    if call.pair("dilation") != (1, 1):
+        raise Unsupported(f"its dilation is {call.pair('dilation')}", "use windows without dilation")
+    kernel = call.pair("kernel_size")
+    stride = call.pair("stride") if call["stride"] else kernel
+    return b.max_pool(call.name, call.value("self"), kernel, stride, _padding(call.pair("padding")), call["ceil_mode"])
+
+
+def _avg_pool2d(b: GraphBuilder, call: _Call) -> str:
+    if call["divisor_override"] is not None:
+        raise Unsupported(f"its divisor is {call['divisor_override']}", "leave divisor_override out")
+    kernel = call.pair("kernel_size")
+    stride = call.pair("stride") if call["stride"] else kernel
+    padding, include = _padding(call.pair("padding")), call["count_include_pad"]
+    return b.average_pool(call.name, call.value("self"), kernel, stride, padding, call["ceil_mode"], include)
+
+
+def _adaptive_avg_pool2d(b: GraphBuilder, call: _Call) -> str:
+    x, (height, width) = call.value("self"), call.shape[2:]
+    in_height, in_width = b.source_shape(x)[2:]
+    if in_height % height or in_width % width:
+        raise Unsupported(f"it pools {in_height}x{in_width} to {height}x{width}", "use an output size that divides the input's")
+    kernel = (in_height // height, in_width // width)
+    return b.average_pool(call.name, x, kernel, kernel, (0, 0, 0, 0), False, False)
+
+
+def _add(b: GraphBuilder, call: _Call) -> str:
+    if call["alpha"] != 1:
+        raise Unsupported(f"its alpha is {call['alpha']}", "add without a factor")
+    if isinstance(call["self"], str) and isinstance(call["other"], str):
+        return b.add(call.name, call["self"], call["other"])
+    value, constant = ("self", "other") if isinstance(call["self"], str) else ("other", "self")
+    numbers = call.required_tensor(constant) if isinstance(call[constant], Tensor) else np.float32(call[constant])
+    return b.add_constant(call.name, call.value(value), np.asarray(numbers))
+
+
+def _pad(b: GraphBuilder, call: _Call) -> str:
+    mode = call.arguments.get("mode", "constant")
+    if mode != "constant":
+        raise Unsupported(f"its mode is {mode}", "pad with zeros")
+    rank, numbers = len(call.shape), call["pad"]  # pairs, last axis first
+    pairs = [(0, 0)] * (rank - len(numbers) // 2) + list(zip(numbers[-2::-2], numbers[::-2], strict=True))
+    return b.pad(call.name, call.value("self"), pairs, call.number("value") or 0.0)
+
+
+def _slice(b: GraphBuilder, call: _Call) -> str:
+    return b.slice(call.name, call.value("self"), {call["dim"]: slice(call["start"], call["end"], call["step"])})
+
+
+def _dropout(b: GraphBuilder, call: _Call) -> str:
+    if call["train"]:
+        raise Unsupported("it drops values in evaluation mode as well", "pass training=self.training, or use nn.Dropout")
+    return call.value("input")
+
+
+def _same(b: GraphBuilder, call: _Call) -> str:
+    return call.value("self")
+
+
+def _reshape(b: GraphBuilder, call: _Call) -> str:
+    return b.reshape(call.name, call.value("self"), call.shape)
+
+
+def _matmul(argument: str) -> Callable[[GraphBuilder, _Call], str]:
+    return lambda b, call: b.linear(call.name, call.value("self"), call.required_tensor(argument).T, None)
+
+
+def _clamp(minimum: str | None, maximum: str | None) -> Callable[[GraphBuilder, _Call], str]:
+    """A handler for clamps whose bounds are in the arguments of these names."""
+
+    def handler(b: GraphBuilder, call: _Call) -> str:
+        low, high = (None if argument is None else call.number(argument) for argument in (minimum, maximum))
+        return b.clamp(call.name, call.value("self"), low, high)
+
+    return handler
+
+
+_HANDLERS: Mapping[str, Callable[[GraphBuilder, _Call], str]] = {
+    "_native_batch_norm_legit_no_training": _batch_norm,
+    "_softmax": lambda b, call: b.softmax(call.name, call.value("self"), call["dim"]),
+    "_unsafe_view": _reshape,
+    "adaptive_avg_pool2d": _adaptive_avg_pool2d,
+    "add": _add,
+    "addmm": _addmm,
+    "alias": _same,
+    "avg_pool2d": _avg_pool2d,
+    "cat": lambda b, call: b.concat(call.name, [_value(found) for found in call["tensors"]], call["dim"]),
+    "clamp": _clamp("min", "max"),
+    "clamp_max": _clamp(None, "max"),
+    "clamp_min": _clamp("min", None),
+    "clone": _same,
+    "constant_pad_nd": _pad,
+    "contiguous": _same,
+    "conv2d": _conv2d,
+    "detach": _same,
+    "dropout": _dropout,
+    "flatten": _reshape,
+    "hardtanh": _clamp("min_val", "max_val"),
+    "linear": lambda b, call: b.linear(call.name, call.value("input"), call.required_tensor("weight"), call.tensor("bias")),
+    "matmul": _matmul("other"),
+    "max_pool2d": _max_pool2d,
+    "mean": lambda b, call: b.mean(call.name, call.value("self"), call["dim"] or [], call["keepdim"]),
+    "mm": _matmul("mat2"),
+    "pad": _pad,
+    "relu": lambda b, call: b.clamp(call.name, call.value("self"), 0.0, None),
+    "relu6": lambda b, call: b.clamp(call.name, call.value("self"), 0.0, 6.0),
+    "reshape": _reshape,
+    "slice": _slice,
+    "softmax": lambda b, call: b.softmax(call.name, call.value("self"), call["dim"]),
+    "squeeze": _reshape,
+    "unsqueeze": _reshape,
+    "view": _reshape,
+}

@@ -1,0 +1,56 @@
+"""How indices and tables lie in flash: SPEC.md, sections 3 and 5."""
+
+import zlib
+
+import numpy as np
+import numpy.typing as npt
+
+GROUP = 4  # subvectors of which a kernel keeps the lookup tables at once
+
+Bytes = npt.NDArray[np.uint8]
+
+
+def pack_indices(indices: Bytes, bits: int) -> Bytes:
+    """uint8 [out, taps, subvectors], each below 2^bits, to bytes in the order [tap][group][out][subvector of the group]."""
+    _, taps, subvectors = indices.shape
+    groups = [indices[:, :, m : m + GROUP].transpose(1, 0, 2) for m in range(0, subvectors, GROUP)]
+    if bits == 4:
+        groups = [_to_nibbles(group) for group in groups]
+    return np.concatenate([group.reshape(taps, -1) for group in groups], axis=1).ravel()
+
+
+def unpack_indices(packed: Bytes, out: int, taps: int, subvectors: int, bits: int) -> Bytes:
+    """The inverse of pack_indices: uint8 [out, taps, subvectors]."""
+    rows = packed.reshape(taps, -1)
+    indices = np.empty((out, taps, subvectors), np.uint8)
+    start = 0
+    for m in range(0, subvectors, GROUP):
+        length = min(GROUP, subvectors - m)
+        width = _row_bytes(length, bits)
+        group = rows[:, start : start + out * width].reshape(taps, out, width)
+        start += out * width
+        if bits == 4:
+            group = np.stack([group & 15, group >> 4], axis=-1).reshape(taps, out, -1)[:, :, :length]
+        indices[:, :, m : m + length] = group.transpose(1, 0, 2)
+    return indices
+
+
+def index_bytes(out: int, taps: int, subvectors: int, bits: int) -> int:
+    """Bytes of packed indices."""
+    return taps * out * sum(_row_bytes(min(GROUP, subvectors - m), bits) for m in range(0, subvectors, GROUP))
+
+
+def crc32(values: npt.NDArray[np.int8] | npt.NDArray[np.uint8] | npt.NDArray[np.uint16]) -> int:
+    """CRC-32 of a table, its values low byte first."""
+    return zlib.crc32(values.astype(values.dtype.newbyteorder("<")).tobytes())
+
+
+def _row_bytes(length: int, bits: int) -> int:
+    return -(-length * bits // 8)
+
+
+def _to_nibbles(group: Bytes) -> Bytes:
+    even, odd = group[:, :, 0::2], group[:, :, 1::2]
+    packed = even.copy()
+    packed[:, :, : odd.shape[2]] |= odd << 4
+    return packed

@@ -1,0 +1,50 @@
+"""Clamps join the operator that computes what they clamp."""
+
+import math
+from collections import Counter
+from dataclasses import replace
+
+from lutra_compiler.ir.graph import Graph
+from lutra_compiler.ir.ops import Activation, Add, BatchNorm, Clamp, Conv2d, Flatten, Linear, MaxPool, Op, Slice
+
+
+def fuse_activation(graph: Graph) -> Graph:
+    """Move each Activation into the Conv2d, Linear, BatchNorm, Add or Activation before it, if nothing else reads that value.
+
+    A clamp is monotonous and elementwise, so it also moves ahead of a MaxPool, Flatten or Slice to get there.
+    """
+    readers = Counter([*(value for op in graph.ops for value in op.inputs), *graph.outputs])
+    ops: dict[str, Op] = {}  # by output
+    for op in graph.ops:
+        ops[op.output] = op
+        if not isinstance(op, Activation):
+            continue
+        target = op.inputs[0]
+        while readers[target] == 1 and isinstance(ops.get(target), MaxPool | Flatten | Slice):
+            target = ops[target].inputs[0]
+        producer = ops.get(target)
+        if readers[target] != 1:
+            continue
+        match producer:
+            case Conv2d() | Linear() | BatchNorm() | Add():
+                ops[target] = replace(producer, activation=_then(producer.activation, op.clamp))
+            case Activation():
+                ops[target] = replace(producer, clamp=_then(producer.clamp, op.clamp))
+            case _:
+                continue
+        ops[op.output] = replace(ops.pop(op.inputs[0]), output=op.output)
+    return graph.with_ops(list(ops.values()))
+
+
+def _then(first: Clamp | None, second: Clamp) -> Clamp:
+    """One clamp for two in sequence."""
+    if first is None:
+        return second
+    low, high = _bounds(second)
+    minimum, maximum = (min(max(bound, low), high) for bound in _bounds(first))
+    return Clamp(None if minimum == -math.inf else minimum, None if maximum == math.inf else maximum)
+
+
+def _bounds(clamp: Clamp) -> tuple[float, float]:
+    low = -math.inf if clamp.minimum is None else clamp.minimum
+    return low, math.inf if clamp.maximum is None else clamp.maximum

@@ -1,0 +1,213 @@
+"""Runs a Program in NumPy integers, written from SPEC.md: the reference for the C runtime.
+
+Arrays of int32 wrap where C computes in uint32, so a corrupted table gives the same bytes here and there.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from lutra_compiler.errors import DataError
+from lutra_compiler.program.program import Call, Program, Storage
+from lutra_compiler.program.tables import layer_weights
+
+Int8 = npt.NDArray[np.int8]
+Int32 = npt.NDArray[np.int32]
+Fields = Mapping[str, int]
+
+_CHUNK = 128  # samples at once, to bound memory
+
+
+@dataclass(frozen=True)
+class Run:
+    """Results: `outputs`, int8 [samples, *shape] each; with a trace also `layers`, the same of every call's output buffer.
+
+    Channels that the parts of a concat have not written yet are zero in a trace.
+    """
+
+    outputs: tuple[Int8, ...]
+    layers: tuple[Int8, ...]
+
+
+def interpret(program: Program, inputs: Sequence[Int8], trace: bool = False) -> Run:
+    """Run int8 `inputs` [samples, *shape], one array an input of the program. Raises DataError if they do not fit."""
+    samples = _check_inputs(program, inputs)
+    chunks = [
+        _interpret(program, [array[start : start + _CHUNK] for array in inputs], trace) for start in range(0, max(samples, 1), _CHUNK)
+    ]
+    return Run(
+        tuple(np.concatenate(parts) for parts in zip(*(chunk.outputs for chunk in chunks), strict=True)),
+        tuple(np.concatenate(parts) for parts in zip(*(chunk.layers for chunk in chunks), strict=True)),
+    )
+
+
+def _check_inputs(program: Program, inputs: Sequence[Int8]) -> int:
+    if len(inputs) != len(program.inputs):
+        raise DataError(f"the program has {len(program.inputs)} input(s), got {len(inputs)}")
+    for port, array in zip(program.inputs, inputs, strict=True):
+        if array.dtype != np.int8 or array.shape[1:] != port.shape or len(array) != len(inputs[0]):
+            raise DataError(
+                f"input '{port.name}' must be int8 [samples, {', '.join(map(str, port.shape))}] with as many samples as the other "
+                f"inputs, got {array.dtype} {list(array.shape)}"
+            )
+    return len(inputs[0])
+
+
+def _interpret(program: Program, inputs: Sequence[Int8], trace: bool) -> Run:
+    samples = len(inputs[0])
+    memory = {
+        buffer.index: np.zeros((samples, buffer.size_bytes), np.int8)
+        for buffer in program.buffers
+        if buffer.storage is not Storage.SCRATCH
+    }
+    for port, array in zip(program.inputs, inputs, strict=True):
+        memory[port.buffer] = array.reshape(samples, -1)
+    layers = []
+    for call in program.calls:
+        _KERNELS[call.kernel](program, call, [memory[buffer] for buffer in call.inputs], memory[call.output])
+        if trace:
+            layers.append(memory[call.output].reshape(samples, *call.layer.output_shape).copy())
+    return Run(tuple(memory[port.buffer].reshape(samples, *port.shape) for port in program.outputs), tuple(layers))
+
+
+# Sections 2 and 3
+
+
+def _requantize(acc: Int32, f: Fields, multipliers: npt.NDArray[np.uint16]) -> Int8:
+    """Section 2: `acc` int32 [..., out]."""
+    mantissa = (multipliers & 0x0FFF).astype(np.int32)
+    shift = f["output_shift"] + (multipliers >> 12).astype(np.int32)
+    rounding = np.int32(1) << (shift - 1)
+    return _finish(((acc >> f["acc_shift"]) * mantissa + rounding) >> shift, f)
+
+
+def _finish(y: Int32, f: Fields) -> Int8:
+    return np.clip(y + f["output_zero_point"], f["output_min"], f["output_max"]).astype(np.int8)
+
+
+def _channels(program: Program, call: Call) -> tuple[Int32, npt.NDArray[np.uint16]]:
+    """Biases in units of the sum, and multipliers."""
+    records = program.tables[call.tables[-1]].data.astype(np.uint16).reshape(-1, 2)
+    return records[:, 0].view(np.int16).astype(np.int32) << call.fields["bias_shift"], records[:, 1]
+
+
+def _convolution(program: Program, call: Call, inputs: Sequence[Int8], output: Int8) -> None:
+    f = call.fields
+    samples, out_h, out_w, groups = len(output), f["out_h"], f["out_w"], f["groups"]
+    weights = layer_weights(call, program.tables).astype(np.int32)
+    bias, multipliers = _channels(program, call)
+    bottom = max(0, (out_h - 1) * f["stride_h"] + f["kernel_h"] - f["pad_top"] - f["in_h"])
+    right = max(0, (out_w - 1) * f["stride_w"] + f["kernel_w"] - f["pad_left"] - f["in_w"])
+    x = np.pad(
+        inputs[0].reshape(samples, f["in_h"], f["in_w"], f["in_c"]),
+        ((0, 0), (f["pad_top"], bottom), (f["pad_left"], right), (0, 0)),
+        constant_values=f["input_zero_point"],
+    ).astype(np.int32)
+    acc = np.tile(bias, (samples, out_h, out_w, 1))
+    of_group = [slice(g * f["in_c"] // groups, (g + 1) * f["in_c"] // groups) for g in range(groups)]
+    to_group = [slice(g * f["out_c"] // groups, (g + 1) * f["out_c"] // groups) for g in range(groups)]
+    for ky in range(f["kernel_h"]):
+        for kx in range(f["kernel_w"]):
+            tap = x[:, ky :: f["stride_h"], kx :: f["stride_w"]][:, :out_h, :out_w]
+            if call.kernel == "lutra_conv2d_depthwise":
+                acc += tap * weights[:, ky, kx, 0]
+            else:
+                for source, result in zip(of_group, to_group, strict=True):
+                    acc[..., result] += tap[..., source] @ weights[result, ky, kx].T
+    y = _requantize(acc, f, multipliers)
+    pool_h, pool_w = f["pool_h"], f["pool_w"]
+    rows, columns = out_h // pool_h, out_w // pool_w
+    windows = y[:, : rows * pool_h, : columns * pool_w].reshape(samples, rows, pool_h, columns, pool_w, -1)
+    output[:] = windows.max(axis=(2, 4)).reshape(samples, -1)
+
+
+def _linear(program: Program, call: Call, inputs: Sequence[Int8], output: Int8) -> None:
+    bias, multipliers = _channels(program, call)
+    acc = inputs[0].astype(np.int32) @ layer_weights(call, program.tables).astype(np.int32).T + bias
+    output[:] = _requantize(acc, call.fields, multipliers)
+
+
+# Section 4
+
+
+def _windows(x: npt.NDArray[np.int32], f: Fields, outside: int) -> Int32:
+    """int32 [samples, out_h, out_w, channels, kernel_h, kernel_w], with `outside` where a window leaves the image."""
+    bottom = max(0, (f["out_h"] - 1) * f["stride_h"] + f["kernel_h"] - f["pad_top"] - f["in_h"])
+    right = max(0, (f["out_w"] - 1) * f["stride_w"] + f["kernel_w"] - f["pad_left"] - f["in_w"])
+    padded = np.pad(x, ((0, 0), (f["pad_top"], bottom), (f["pad_left"], right), (0, 0)), constant_values=outside)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (f["kernel_h"], f["kernel_w"]), axis=(1, 2))
+    return windows[:, :: f["stride_h"], :: f["stride_w"]][:, : f["out_h"], : f["out_w"]]
+
+
+def _image(x: Int8, f: Fields) -> Int32:
+    return x.reshape(len(x), f["in_h"], f["in_w"], f["in_c"]).astype(np.int32)
+
+
+def _max_pool(program: Program, call: Call, inputs: Sequence[Int8], output: Int8) -> None:
+    windows = _windows(_image(inputs[0], call.fields), call.fields, outside=-128)
+    output[:] = windows.max(axis=(4, 5)).reshape(len(output), -1)
+
+
+def _average_pool(program: Program, call: Call, inputs: Sequence[Int8], output: Int8) -> None:
+    f = call.fields
+    sums = _windows(_image(inputs[0], f) - f["input_zero_point"], f, outside=0).sum(axis=(4, 5), dtype=np.int32)
+    inside = np.ones((1, f["in_h"], f["in_w"], 1), np.int32)
+    counts = _windows(inside, f, outside=0).sum(axis=(4, 5))
+    multipliers = program.tables[call.tables[0]].data.astype(np.int32)
+    multiplier = multipliers[0] if f["count_include_pad"] else multipliers[counts - 1]
+    output[:] = _finish(_scale(sums * multiplier, f), f).reshape(len(output), -1)
+
+
+def _scale(products: Int32, f: Fields) -> Int32:
+    return (products + (np.int32(1) << np.int32(f["shift"] - 1))) >> f["shift"]
+
+
+def _add(program: Program, call: Call, inputs: Sequence[Int8], output: Int8) -> None:
+    f = call.fields
+    a, b = (x.astype(np.int32) for x in inputs)
+    products = (a - f["zero_point_a"]) * f["multiplier_a"] + (b - f["zero_point_b"]) * f["multiplier_b"]
+    output[:] = _finish(_scale(products, f), f)
+
+
+def _rescale(program: Program, call: Call, inputs: Sequence[Int8], output: Int8) -> None:
+    f = call.fields
+    y = _finish(_scale((inputs[0].astype(np.int32) - f["input_zero_point"]) * f["multiplier"], f), f)
+    pixels = output.reshape(len(output), -1, f["output_stride"])
+    pixels[:, :, f["output_offset"] : f["output_offset"] + f["channels"]] = y.reshape(len(output), -1, f["channels"])
+
+
+def _slice_pad(program: Program, call: Call, inputs: Sequence[Int8], output: Int8) -> None:
+    f = call.fields
+    image = inputs[0].reshape(len(output), f["in_h"], f["in_w"], f["in_c"])
+    y = output.reshape(len(output), f["out_h"], f["out_w"], f["out_c"])
+    source = [slice(f[f"start_{a}"], f[f"start_{a}"] + f[f"count_{a}"] * f[f"step_{a}"], f[f"step_{a}"]) for a in "hwc"]
+    result = [slice(f[f"pad_{a}"], f[f"pad_{a}"] + f[f"count_{a}"]) for a in "hwc"]
+    y[:] = f["zero_point"]
+    y[:, *result] = image[:, *source]
+
+
+def _softmax(program: Program, call: Call, inputs: Sequence[Int8], output: Int8) -> None:
+    x = inputs[0].reshape(len(output), call.fields["pixels"], call.fields["channels"]).astype(np.int32)
+    e = program.tables[call.tables[0]].data.astype(np.int64)[x.max(axis=2, keepdims=True) - x]
+    total = np.maximum(e.sum(axis=2, keepdims=True), 1)
+    y = np.minimum((e * 256 + total // 2) // total - 128, 127)
+    output[:] = y.astype(np.int8).reshape(len(output), -1)
+
+
+_KERNELS: Mapping[str, Callable[[Program, Call, Sequence[Int8], Int8], None]] = {
+    "lutra_conv2d_lut": _convolution,
+    "lutra_conv2d_decode": _convolution,
+    "lutra_conv2d_dense": _convolution,
+    "lutra_conv2d_depthwise": _convolution,
+    "lutra_linear_lut": _linear,
+    "lutra_linear_decode": _linear,
+    "lutra_linear_dense": _linear,
+    "lutra_max_pool": _max_pool,
+    "lutra_average_pool": _average_pool,
+    "lutra_add_int8": _add,
+    "lutra_rescale_int8": _rescale,
+    "lutra_slice_pad_int8": _slice_pad,
+    "lutra_softmax_int8": _softmax,
+}

@@ -1,0 +1,389 @@
+"""Graph -> Program: kernels chosen, arithmetic in integers, tables laid out, memory planned."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from math import prod
+
+import numpy as np
+
+from lutra_compiler.errors import LoweringError
+from lutra_compiler.ir.encoding import ProductQuantized, Quantization, ScalarQuantized, WeightEncoding
+from lutra_compiler.ir.graph import Graph, Shape
+from lutra_compiler.ir.ops import (
+    Activation,
+    Add,
+    AveragePool,
+    BatchNorm,
+    Clamp,
+    Concat,
+    Conv2d,
+    Flatten,
+    Linear,
+    MaxPool,
+    Op,
+    Pad,
+    Slice,
+    Softmax,
+)
+from lutra_compiler.ir.shapes import infer_shapes
+from lutra_compiler.numerics.fixed_point import OutputRange, Requantization, requantize, rescale_multipliers
+from lutra_compiler.numerics.packing import pack_indices
+from lutra_compiler.program.choose_kernel import choose_kernel
+from lutra_compiler.program.kernels import KERNELS
+from lutra_compiler.program.plan_memory import Request, plan_memory
+from lutra_compiler.program.program import Call, LayerRecord, Port, Program, Role, Storage
+from lutra_compiler.program.tables import TableData, TableSet, channel_records, descriptor_bytes, exponentials
+from lutra_compiler.program.verify import verify
+from lutra_compiler.target import Target
+
+SOFTMAX_OUTPUT = Quantization(1 / 256, -128)
+SOFTMAX_CHANNELS = 512
+
+Fields = dict[str, int]
+RoledData = Sequence[tuple[Role, TableData]]
+
+
+def lower(graph: Graph, target: Target) -> Program:
+    """Turn a prepared, encoded and calibrated graph into a Program.
+
+    Raises LoweringError with the op and the value if something is missing, beyond a limit of the kernels, or too coarse in integers.
+    """
+    lowering = _Lowering(_with_outputs_apart(graph))
+    for op in lowering.graph.ops:
+        lowering.lower_op(op)
+    program = lowering.program(target, graph.outputs)
+    verify(program)
+    return program
+
+
+class _Lowering:
+    """What has been lowered so far. A buffer's index is its place in `requests`."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.shapes = infer_shapes(graph)
+        self.calls: list[Call] = []
+        self.tables = TableSet()
+        self.requests: list[Request] = []
+        self.buffer_of: dict[str, int] = {}
+        self.flattened = _flattened(graph)
+        self.pools = {op.output: pool for op in graph.ops if (pool := _pool_after(graph, op))}
+        for port in graph.inputs:
+            self.buffer_of[port.name] = self.request(Storage.INPUT, prod(port.shape))
+
+    # Values and memory
+
+    def buffer(self, value: str) -> int:
+        return self.buffer_of[_root(self.flattened, value)]
+
+    def request(self, storage: Storage, size_bytes: int) -> int:
+        self.requests.append(Request(storage, size_bytes))
+        return len(self.requests) - 1
+
+    def output_buffer(self, value: str) -> int:
+        if value not in self.buffer_of:
+            is_output = value in (_root(self.flattened, output) for output in self.graph.outputs)
+            self.buffer_of[value] = self.request(Storage.OUTPUT if is_output else Storage.ACTIVATION, prod(self.shapes[value]))
+        return self.buffer_of[value]
+
+    def quantization(self, value: str) -> Quantization:
+        if value not in self.graph.quantization:
+            raise LoweringError(f"value '{value}' has no int8 quantization; calibrate the graph before lowering it")
+        return self.graph.quantization[value]
+
+    def same_quantization(self, op: Op) -> Quantization:
+        """The quantization of an op that moves integers as they are."""
+        before, after = self.quantization(op.inputs[0]), self.quantization(op.output)
+        if before != after:
+            raise LoweringError(
+                f"{op.kind} '{op.name}' does not rescale, but its input '{op.inputs[0]}' has {before} and its output '{op.output}' "
+                f"{after}; calibrate them together"
+            )
+        return after
+
+    # Calls
+
+    def call(
+        self, kernel_name: str, ops: Sequence[Op], fields: Fields, tables: RoledData = (), macs: int = 0, parameters: int = 0
+    ) -> None:
+        """Append the call that computes `ops`, a chain of one or two."""
+        kernel, op, output = KERNELS[kernel_name], ops[0], ops[-1].output
+        fields = {name: fields.get(name, 0) for name in kernel.descriptor.fields}
+        for name, value in fields.items():
+            low, high = kernel.descriptor.range_of(name)
+            if not low <= value <= high:
+                raise LoweringError(f"{op.kind} '{op.name}': {name} is {value}, the kernel's limit is {low}..{high}")
+        index = len(self.calls)
+        descriptor = self.tables.add(Role.DESCRIPTOR, descriptor_bytes(kernel.descriptor, fields), index, kernel.descriptor.c_type)
+        self.calls.append(Call(
+            kernel=kernel_name,
+            fields=fields,
+            descriptor=descriptor,
+            tables=tuple(self.tables.add(role, data, index) for role, data in tables),
+            inputs=tuple(self.buffer(value) for value in op.inputs),
+            output=self.output_buffer(output),
+            scratch=self.request(Storage.SCRATCH, kernel.scratch.size_bytes(fields)) if kernel.scratch else None,
+            layer=LayerRecord(op.kind, tuple(o.name for o in ops), output, self.shapes[output], macs, parameters),
+        ))
+
+    def lower_op(self, op: Op) -> None:
+        match op:
+            case Conv2d():
+                self.convolution(op)
+            case Linear():
+                self.linear(op)
+            case MaxPool():
+                self.same_quantization(op)
+                if op.inputs[0] not in self.pools:
+                    self.call("lutra_max_pool", [op], self.pool_fields(op))
+            case AveragePool():
+                self.average_pool(op)
+            case Activation():
+                self.rescale(op, op.inputs[0], self.output_range(op.output, op.clamp))
+            case Add():
+                self.add(op)
+            case Concat():
+                offset = 0
+                for value in op.inputs:
+                    self.rescale(replace(op, inputs=(value,)), value, self.output_range(op.output, None), offset)
+                    offset += self.shapes[value][-1]
+            case Pad():
+                self.pad(op)
+            case Slice():
+                self.slice(op)
+            case Flatten():
+                self.same_quantization(op)
+                if op.order != "HWC":
+                    raise LoweringError(f"flatten '{op.name}' is in {op.order} order; run prepare_for_lowering first")
+            case Softmax():
+                self.softmax(op)
+            case BatchNorm():
+                raise LoweringError(f"batch norm '{op.name}' cannot be lowered on its own; run prepare_for_lowering first")
+            case _:
+                raise LoweringError(f"op '{op.name}' of kind '{op.kind}' has no kernel")
+
+    # Layers with weights
+
+    def convolution(self, op: Conv2d) -> None:
+        in_h, in_w, in_c = self.shapes[op.inputs[0]]
+        out_h, out_w, out_c = self.shapes[op.output]
+        encoding, output, arithmetic = self.weighted(op)
+        _, kernel_h, kernel_w, _ = encoding.shape
+        pool = self.pools.get(op.output)
+        pool_h, pool_w = pool.kernel if pool else (1, 1)
+        fields = _requantization_fields(arithmetic, output) | {
+            "in_h": in_h, "in_w": in_w, "in_c": in_c, "out_h": out_h, "out_w": out_w, "out_c": out_c, "groups": op.groups,
+            "kernel_h": kernel_h, "kernel_w": kernel_w, "stride_h": op.stride[0], "stride_w": op.stride[1],
+            "pad_top": op.padding[0], "pad_left": op.padding[1], "pool_h": pool_h, "pool_w": pool_w,
+            "input_zero_point": self.quantization(op.inputs[0]).zero_point,
+        }
+        if isinstance(encoding, ProductQuantized) and op.groups > 1:
+            raise LoweringError(
+                f"convolution '{op.name}' has {op.groups} groups and a product-quantized weight; store grouped convolutions as int8"
+            )
+        if isinstance(encoding, ScalarQuantized) and op.groups == in_c == out_c > 1:
+            name, weights = "lutra_conv2d_depthwise", encoding.values.reshape(out_c, -1).T.ravel()
+            tables: RoledData = [(Role.WEIGHTS, weights)]
+        else:
+            form, coding, tables = _coded(encoding, in_h * in_w, out_h * out_w)
+            name, fields = f"lutra_conv2d_{form}", fields | coding
+        self.call(
+            name,
+            [op, pool] if pool else [op],
+            fields,
+            [*tables, (Role.CHANNELS, channel_records(arithmetic.bias, arithmetic.multiplier))],
+            macs=out_h * out_w * prod(encoding.shape),
+            parameters=self.parameters(op),
+        )
+
+    def linear(self, op: Linear) -> None:
+        encoding, output, arithmetic = self.weighted(op)
+        out_c, in_c = encoding.shape
+        form, coding, tables = _coded(encoding, 1, 1)
+        self.call(
+            f"lutra_linear_{form}",
+            [op],
+            _requantization_fields(arithmetic, output) | coding | {"in_c": in_c, "out_c": out_c},
+            [*tables, (Role.CHANNELS, channel_records(arithmetic.bias, arithmetic.multiplier))],
+            macs=in_c * out_c,
+            parameters=self.parameters(op),
+        )
+
+    def weighted(self, op: Conv2d | Linear) -> tuple[WeightEncoding, OutputRange, Requantization]:
+        encoding = self.graph.encodings.get(op.weight)
+        if encoding is None:
+            raise LoweringError(f"layer '{op.name}': its weight '{op.weight}' is still float; quantize it before lowering")
+        source, result = self.quantization(op.inputs[0]), self.quantization(op.output)
+        output = self.output_range(op.output, op.activation)
+        multipliers = source.scale * encoding.scale.astype(np.float64) / result.scale
+        bias = self.graph.parameters[op.bias].astype(np.float64) if op.bias else np.zeros(encoding.shape[0])
+        return encoding, output, requantize(
+            op.name, encoding.integers(), multipliers, bias / result.scale, source.zero_point, output
+        )
+
+    def parameters(self, op: Conv2d | Linear) -> int:
+        return sum(prod(self.graph.weight_shape(name)) for name in op.parameter_names)
+
+    # Layers without weights
+
+    def output_range(self, value: str, clamp: Clamp | None) -> OutputRange:
+        quantization = self.quantization(value)
+
+        def bound(real: float | None, unbounded: int) -> int:
+            if real is None:
+                return unbounded
+            return int(np.clip(np.rint(real / quantization.scale) + quantization.zero_point, -128, 127))
+
+        clamp = clamp or Clamp()
+        return OutputRange(quantization.zero_point, bound(clamp.minimum, -128), bound(clamp.maximum, 127))
+
+    def pool_fields(self, op: MaxPool | AveragePool) -> Fields:
+        in_h, in_w, in_c = self.shapes[op.inputs[0]]
+        out_h, out_w, _ = self.shapes[op.output]
+        top, left, bottom, right = op.padding
+        if top >= op.kernel[0] or left >= op.kernel[1] or bottom >= op.kernel[0] or right >= op.kernel[1]:
+            raise LoweringError(f"{op.kind} '{op.name}': padding {op.padding} reaches the kernel's size {op.kernel}; pad it less")
+        return {
+            "in_h": in_h, "in_w": in_w, "in_c": in_c, "out_h": out_h, "out_w": out_w,
+            "kernel_h": op.kernel[0], "kernel_w": op.kernel[1], "stride_h": op.stride[0], "stride_w": op.stride[1],
+            "pad_top": top, "pad_left": left, "output_min": -128, "output_max": 127,
+        }
+
+    def average_pool(self, op: AveragePool) -> None:
+        source, result = self.quantization(op.inputs[0]), self.quantization(op.output)
+        size = prod(op.kernel)
+        whole = op.count_include_pad or not any(op.padding)
+        counts = [size] if whole else list(range(1, size + 1))
+        ratios = [source.scale / (result.scale * count) for count in counts]
+        multipliers, shift = rescale_multipliers(op.name, ratios, [255 * count for count in counts])
+        self.call(
+            "lutra_average_pool",
+            [op],
+            self.pool_fields(op) | {
+                "input_zero_point": source.zero_point, "output_zero_point": result.zero_point,
+                "shift": shift, "count_include_pad": int(whole),
+            },
+            [(Role.MULTIPLIERS, np.array(multipliers, np.uint16))],
+        )
+
+    def add(self, op: Add) -> None:
+        a, b = (self.quantization(value) for value in op.inputs)
+        scale = self.quantization(op.output).scale
+        (multiplier_a, multiplier_b), shift = rescale_multipliers(op.name, [a.scale / scale, b.scale / scale], [510, 510])
+        size = prod(self.shapes[op.output])
+        self.call("lutra_add_int8", [op], _range_fields(self.output_range(op.output, op.activation)) | {
+            "size_low": size % 65536, "size_high": size // 65536, "multiplier_a": multiplier_a, "multiplier_b": multiplier_b,
+            "zero_point_a": a.zero_point, "zero_point_b": b.zero_point, "shift": shift,
+        })
+
+    def rescale(self, op: Op, value: str, output: OutputRange, offset: int = 0) -> None:
+        """Write `value` from channel `offset` of `op`'s output on."""
+        source, shape = self.quantization(value), self.shapes[value]
+        ratio = source.scale / self.quantization(op.output).scale
+        (multiplier,), shift = rescale_multipliers(op.name, [ratio], [255])
+        pixels = prod(shape[:-1])
+        self.call("lutra_rescale_int8", [op], _range_fields(output) | {
+            "pixels_low": pixels % 65536, "pixels_high": pixels // 65536, "channels": shape[-1],
+            "output_stride": self.shapes[op.output][-1], "output_offset": offset, "multiplier": multiplier,
+            "input_zero_point": source.zero_point, "shift": shift,
+        })
+
+    def pad(self, op: Pad) -> None:
+        shape = self.shapes[op.inputs[0]]
+        before = (op.spatial[0], op.spatial[1], op.channels[0])
+        if min(*op.spatial, *op.channels) < 0:
+            raise LoweringError(f"pad '{op.name}': negative padding {op.spatial}, {op.channels}; slice instead")
+        self.slice_pad(op, start=(0, 0, 0), step=(1, 1, 1), pad=before, count=shape)
+
+    def slice(self, op: Slice) -> None:
+        self.slice_pad(op, start=op.start, step=op.step, pad=(0, 0, 0), count=self.shapes[op.output])
+
+    def slice_pad(self, op: Op, start: Shape, step: Shape, pad: Shape, count: Shape) -> None:
+        triples = {
+            "in": self.shapes[op.inputs[0]], "out": self.shapes[op.output], "start": start, "step": step, "pad": pad, "count": count,
+        }
+        fields = {f"{name}_{axis}": size for name, triple in triples.items() for axis, size in zip("hwc", triple, strict=True)}
+        self.call("lutra_slice_pad_int8", [op], fields | {"zero_point": self.same_quantization(op).zero_point})
+
+    def softmax(self, op: Softmax) -> None:
+        shape, result = self.shapes[op.output], self.quantization(op.output)
+        if result != SOFTMAX_OUTPUT:
+            raise LoweringError(f"softmax '{op.name}': its output '{op.output}' has {result}, it must have {SOFTMAX_OUTPUT}")
+        if shape[-1] > SOFTMAX_CHANNELS:
+            raise LoweringError(f"softmax '{op.name}' has {shape[-1]} channels, at most {SOFTMAX_CHANNELS} are possible; leave it out")
+        scale = self.quantization(op.inputs[0]).scale
+        self.call(
+            "lutra_softmax_int8",
+            [op],
+            {"pixels": prod(shape[:-1]), "channels": shape[-1]},
+            [(Role.EXPONENTIALS, exponentials(scale))],
+        )
+
+    # The whole
+
+    def program(self, target: Target, output_names: Sequence[str]) -> Program:
+        """Call after every op has been lowered."""
+        layout = next((i.layout for i in self.graph.inputs if len(i.shape) == 3), "NHWC")
+        outputs = tuple(
+            Port(name, shape := self.shapes[value], layout if len(shape) == 3 else "NF", self.quantization(value), self.buffer(value))
+            for name, value in zip(output_names, self.graph.outputs, strict=True)
+        )
+        inputs = tuple(Port(i.name, i.shape, i.layout, self.quantization(i.name), self.buffer(i.name)) for i in self.graph.inputs)
+        buffers, arena_bytes = plan_memory(self.requests, self.calls)
+        return Program(target.name, inputs, outputs, tuple(self.calls), self.tables.tables(), buffers, arena_bytes)
+
+
+def _root(flattened: Mapping[str, str], value: str) -> str:
+    """The value whose memory holds `value`: flattening moves nothing. `flattened` maps a flatten's output to its input."""
+    while value in flattened:
+        value = flattened[value]
+    return value
+
+
+def _flattened(graph: Graph) -> dict[str, str]:
+    return {op.output: op.inputs[0] for op in graph.ops if isinstance(op, Flatten)}
+
+
+def _with_outputs_apart(graph: Graph) -> Graph:
+    """Every output in memory of its own: one that is an input, or the same as an output before it, becomes a copy."""
+    flattened, taken = _flattened(graph), {i.name for i in graph.inputs}
+    ops, outputs, quantization = list(graph.ops), list(graph.outputs), dict(graph.quantization)
+    for i, value in enumerate(graph.outputs):
+        if _root(flattened, value) in taken:
+            outputs[i] = f"{value}, output {i}"
+            ops.append(Activation(name=outputs[i], inputs=(value,), output=outputs[i], clamp=Clamp()))
+            if value in quantization:
+                quantization[outputs[i]] = quantization[value]
+        taken.add(_root(flattened, value))
+    return replace(graph, ops=tuple(ops), outputs=tuple(outputs), quantization=quantization)
+
+
+def _pool_after(graph: Graph, op: Op) -> MaxPool | None:
+    """The pooling that the convolution `op` can do itself."""
+    consumers = graph.consumers(op.output)
+    if not isinstance(op, Conv2d) or op.output in graph.outputs or len(consumers) != 1:
+        return None
+    pool = consumers[0]
+    fits = isinstance(pool, MaxPool) and pool.kernel == pool.stride != (1, 1) and not any(pool.padding)
+    return pool if fits and isinstance(pool, MaxPool) else None
+
+
+def _coded(encoding: WeightEncoding, input_pixels: int, output_pixels: int) -> tuple[str, Fields, RoledData]:
+    """The form of kernel for a weight, the descriptor fields that tell how it is stored, and its tables."""
+    if isinstance(encoding, ScalarQuantized):
+        return "dense", {}, [(Role.WEIGHTS, encoding.values.ravel())]
+    fields = {
+        "log2_codewords": encoding.codewords.bit_length() - 1, "subvector": encoding.subvector, "index_bits": encoding.index_bits,
+    }
+    indices = pack_indices(encoding.indices, encoding.index_bits)
+    form = choose_kernel(encoding, input_pixels, output_pixels)
+    return form, fields, [(Role.CODEBOOK, encoding.codebook.ravel()), (Role.INDICES, indices)]
+
+
+def _requantization_fields(arithmetic: Requantization, output: OutputRange) -> Fields:
+    shifts = {name: getattr(arithmetic, name) for name in ("bias_shift", "acc_shift", "output_shift")}
+    return _range_fields(output) | shifts
+
+
+def _range_fields(output: OutputRange) -> Fields:
+    return {"output_zero_point": output.zero_point, "output_min": output.minimum, "output_max": output.maximum}

@@ -1,0 +1,73 @@
+"""The bytes of every constant table, as SPEC.md lays them out."""
+
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from lutra_compiler.numerics.packing import unpack_indices
+from lutra_compiler.program.kernels import KERNELS, Descriptor
+from lutra_compiler.program.program import Call, Role, Table
+
+TableData = npt.NDArray[np.int8] | npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
+
+
+@dataclass
+class TableSet:
+    """Collects tables; those of one role with the same bytes are stored once."""
+
+    _tables: dict[tuple[Role, str, bytes], tuple[TableData, list[int]]] = field(default_factory=dict)
+
+    def add(self, role: Role, data: TableData, call: int, c_type: str = "") -> int:
+        """The index of a table that holds `data` and is read by the call `call`."""
+        key = (role, c_type, data.tobytes())
+        self._tables.setdefault(key, (data, []))[1].append(call)
+        return list(self._tables).index(key)
+
+    def tables(self) -> tuple[Table, ...]:
+        """All tables, by index."""
+        return tuple(
+            Table(index, role, data, tuple(calls)) for index, ((role, *_), (data, calls)) in enumerate(self._tables.items())
+        )
+
+
+def descriptor_bytes(descriptor: Descriptor, fields: Mapping[str, int]) -> npt.NDArray[np.uint8]:
+    """A layer descriptor as it lies in flash, uint8."""
+    codes = "".join(
+        code.lower() if name in descriptor.signed else code
+        for names, code in ((descriptor.halfwords, "H"), (descriptor.bytes_, "B"))
+        for name in names
+    )
+    return np.frombuffer(struct.pack("<" + codes, *(fields[name] for name in descriptor.fields)), np.uint8)
+
+
+def channel_records(bias: npt.NDArray[np.int16], multiplier: npt.NDArray[np.uint16]) -> npt.NDArray[np.uint16]:
+    """uint16 [2 * out]: bias and multiplier of each output channel."""
+    return np.stack([bias.view(np.uint16), multiplier], axis=1).ravel()
+
+
+def exponentials(input_scale: float) -> npt.NDArray[np.uint16]:
+    """uint16 [256]: round(32767 * exp(-k * input_scale))."""
+    return np.rint(32767 * np.exp(-np.arange(256) * input_scale)).astype(np.uint16)
+
+
+def layer_weights(call: Call, tables: Sequence[Table]) -> npt.NDArray[np.int8]:
+    """The weight of a convolution, int8 [out, kernel_h, kernel_w, channels of a group], or fully connected layer, int8 [out, in]."""
+    f = call.fields
+    data = {role: tables[index].data for role, index in zip(KERNELS[call.kernel].tables, call.tables, strict=True)}
+    linear = "kernel_h" not in f
+    kernel = (1, 1) if linear else (f["kernel_h"], f["kernel_w"])
+    channels = f["in_c"] // f.get("groups", 1)
+    taps = kernel[0] * kernel[1]
+    if "indices" in data:
+        codewords, subvector = 1 << f["log2_codewords"], f["subvector"]
+        indices = unpack_indices(data["indices"].astype(np.uint8), f["out_c"], taps, -(-channels // subvector), f["index_bits"])
+        codebook = data["codebook"].astype(np.int8).reshape(codewords, subvector)
+        weights = codebook[indices & (codewords - 1)].reshape(f["out_c"], taps, -1)[:, :, :channels]
+    elif call.kernel == "lutra_conv2d_depthwise":
+        weights = data["weights"].astype(np.int8).reshape(taps, f["out_c"]).T
+    else:
+        weights = data["weights"].astype(np.int8)
+    return weights.reshape((f["out_c"], channels) if linear else (f["out_c"], *kernel, channels))

@@ -1,0 +1,321 @@
+"""Checks a Program against the rules of the seam, from its calls and tables alone: nothing here asks how they came to be."""
+
+from collections.abc import Mapping
+from itertools import combinations
+from math import prod
+
+import numpy as np
+
+from lutra_compiler.errors import ProgramError
+from lutra_compiler.numerics.fixed_point import (
+    ACC_SHIFT_MAX,
+    BIAS_SHIFT_MAX,
+    INT32_LIMIT,
+    OUTPUT_SHIFT_MAX,
+    SHIFT_MAX,
+    Requantization,
+    bounds_of,
+)
+from lutra_compiler.numerics.packing import index_bytes
+from lutra_compiler.program.kernels import KERNELS
+from lutra_compiler.program.program import ARENA_ALIGN, Buffer, Call, Program, Role, Storage, Table
+from lutra_compiler.program.tables import layer_weights
+
+Fields = Mapping[str, int]
+Ranges = Mapping[str, tuple[int, int]]
+
+L1_LIMIT = 255
+SOFTMAX_CHANNELS = 512
+
+_POSITIVE = (1, 65535)
+_CONV2D_RANGES: Ranges = {
+    **dict.fromkeys(("in_h", "in_w", "in_c", "out_h", "out_w", "out_c", "groups"), _POSITIVE),
+    **dict.fromkeys(("kernel_h", "kernel_w", "stride_h", "stride_w", "pool_h", "pool_w"), (1, 255)),
+}
+_POOL_RANGES: Ranges = {
+    **dict.fromkeys(("in_h", "in_w", "in_c", "out_h", "out_w"), _POSITIVE),
+    **dict.fromkeys(("kernel_h", "kernel_w", "stride_h", "stride_w"), (1, 255)),
+}
+_REQUANTIZATION_RANGES: Ranges = {
+    "bias_shift": (0, BIAS_SHIFT_MAX), "acc_shift": (0, ACC_SHIFT_MAX), "output_shift": (1, OUTPUT_SHIFT_MAX),
+}
+_CODING_RANGES: Ranges = {"log2_codewords": (1, 8), "subvector": (1, 16)}
+_SHIFT_RANGE: Ranges = {"shift": (1, SHIFT_MAX)}
+
+
+def verify(program: Program) -> None:
+    """Raises ProgramError with the first rule that `program` breaks."""
+    _require(program.calls, "a program needs at least one call")
+    for i, buffer in enumerate(program.buffers):
+        _require(buffer.index == i, f"buffer {i} has index {buffer.index}")
+    for i, table in enumerate(program.tables):
+        _require(table.index == i, f"table {i} has index {table.index}")
+    for i, call in enumerate(program.calls):
+        _Check(program, i, call).all()
+    _check_table_users(program)
+    _check_ports(program)
+    _check_memory(program)
+
+
+def _require(condition: object, message: str) -> None:
+    if not condition:
+        raise ProgramError(message)
+
+
+class _Check:
+    """The rules of one call."""
+
+    def __init__(self, program: Program, index: int, call: Call) -> None:
+        self.program, self.call, self.f = program, call, call.fields
+        self.where = f"call {index} ({call.kernel})"
+
+    def require(self, condition: object, message: str) -> None:
+        _require(condition, f"{self.where}: {message}")
+
+    def all(self) -> None:
+        self.references()
+        self.descriptor()
+        match self.call.kernel.removeprefix("lutra_").split("_")[0]:
+            case "conv2d":
+                self.convolution()
+            case "linear":
+                self.linear()
+            case "max" | "average":
+                self.pool()
+            case "add":
+                self.add()
+            case "rescale":
+                self.rescale()
+            case "slice":
+                self.slice_pad()
+            case "softmax":
+                self.softmax()
+
+    def references(self) -> None:
+        call, program = self.call, self.program
+        self.require(call.kernel in KERNELS, "no such kernel")
+        kernel = KERNELS[call.kernel]
+        self.require(len(call.tables) == len(kernel.tables), f"needs {len(kernel.tables)} tables, has {len(call.tables)}")
+        for name, index in zip(("descriptor", *kernel.tables), (call.descriptor, *call.tables), strict=True):
+            self.require(0 <= index < len(program.tables), f"its {name} is table {index}, there are {len(program.tables)}")
+            self.require(program.tables[index].role is Role(name), f"its {name} is a table of {program.tables[index].role.value}")
+        self.require(len(call.inputs) == kernel.inputs, f"needs {kernel.inputs} inputs, has {len(call.inputs)}")
+        self.require((call.scratch is None) == (kernel.scratch is None), "scratch memory without a rule for it, or the reverse")
+        for buffer in _buffers_of(call):
+            self.require(0 <= buffer < len(program.buffers), f"buffer {buffer} does not exist")
+        for buffer in (*call.inputs, call.output):
+            self.require(program.buffers[buffer].storage is not Storage.SCRATCH, f"buffer {buffer} is scratch memory")
+        self.require(program.buffers[call.output].storage is not Storage.INPUT, f"writes to the input in buffer {call.output}")
+        if call.scratch is not None and kernel.scratch:
+            self.require(program.buffers[call.scratch].storage is Storage.SCRATCH, f"buffer {call.scratch} is no scratch memory")
+            self.size("scratch memory", call.scratch, kernel.scratch.size_bytes(call.fields))
+
+    def descriptor(self) -> None:
+        descriptor = KERNELS[self.call.kernel].descriptor
+        self.require(tuple(self.f) == descriptor.fields, f"its fields are not those of {descriptor.c_type}")
+        raw = self.table(Role.DESCRIPTOR, self.call.descriptor, descriptor.size_bytes).data.tobytes()
+        start = 0
+        for name in descriptor.fields:
+            end = start + (2 if name in descriptor.halfwords else 1)
+            stored = int.from_bytes(raw[start:end], "little", signed=name in descriptor.signed)
+            self.require(stored == self.f[name], f"{name} is {self.f[name]}, but {stored} in its descriptor")
+            start = end
+        if "output_min" in self.f:
+            self.require(self.f["output_min"] <= self.f["output_max"], "output_min is above output_max")
+        self.require(self.f.get("reserved", 0) == 0, "reserved is not 0")
+
+    def ranges(self, ranges: Ranges) -> None:
+        for name, (low, high) in ranges.items():
+            self.require(low <= self.f[name] <= high, f"{name} is {self.f[name]}, allowed {low}..{high}")
+
+    def size(self, what: str, buffer: int, size_bytes: int) -> None:
+        actual = self.program.buffers[buffer].size_bytes
+        self.require(actual == size_bytes, f"its {what} takes {size_bytes} bytes, buffer {buffer} has {actual}")
+
+    def table(self, role: Role, index: int, count: int) -> Table:
+        table = self.program.tables[index]
+        dtype = {
+            Role.DESCRIPTOR: np.uint8, Role.INDICES: np.uint8, Role.CODEBOOK: np.int8, Role.WEIGHTS: np.int8,
+        }.get(role, np.uint16)
+        fits = table.data.dtype == dtype and table.data.shape == (count,)
+        self.require(fits, f"its {role.value} must be {np.dtype(dtype).name} [{count}], not {table.data.dtype} {list(table.data.shape)}")
+        return table
+
+    # Layers with weights
+
+    def convolution(self) -> None:
+        f = self.f
+        self.ranges(_CONV2D_RANGES)
+        self.require(f["in_c"] % f["groups"] == 0 == f["out_c"] % f["groups"], f"{f['groups']} groups do not divide the channels")
+        self.require(f["pool_h"] <= f["out_h"] and f["pool_w"] <= f["out_w"], "the fused pooling is larger than the image")
+        self.size("input", self.call.inputs[0], f["in_h"] * f["in_w"] * f["in_c"])
+        self.size("output", self.call.output, f["out_h"] // f["pool_h"] * (f["out_w"] // f["pool_w"]) * f["out_c"])
+        depthwise = self.call.kernel == "lutra_conv2d_depthwise"
+        self.require(not depthwise or f["groups"] == f["in_c"] == f["out_c"], "not depthwise")
+        self.weighted(taps=f["kernel_h"] * f["kernel_w"], channels=f["in_c"] // f["groups"])
+
+    def linear(self) -> None:
+        f = self.f
+        self.ranges({"in_c": _POSITIVE, "out_c": _POSITIVE})
+        self.size("input", self.call.inputs[0], f["in_c"])
+        self.size("output", self.call.output, f["out_c"])
+        self.weighted(taps=1, channels=f["in_c"])
+
+    def weighted(self, taps: int, channels: int) -> None:
+        f = self.f
+        self.ranges(_REQUANTIZATION_RANGES)
+        if "indices" in KERNELS[self.call.kernel].tables:
+            self.require(f.get("groups", 1) == 1, "codebooks are for convolutions of one group")
+            self.ranges(_CODING_RANGES)
+            self.require(f["index_bits"] in (4, 8), f"index_bits is {f['index_bits']}, allowed 4 or 8")
+            self.require(f["log2_codewords"] <= f["index_bits"], "its indices have too few bits for its codebook")
+            codebook = self.table(Role.CODEBOOK, self.call.tables[0], f["subvector"] << f["log2_codewords"]).data
+            subvectors = -(-channels // f["subvector"])
+            self.table(Role.INDICES, self.call.tables[1], index_bytes(f["out_c"], taps, subvectors, f["index_bits"]))
+            if self.call.scratch is not None:
+                norms = np.abs(codebook.astype(np.int64)).reshape(-1, f["subvector"]).sum(axis=1)
+                self.require(norms.max() <= L1_LIMIT, f"a codeword has an L1 norm of {norms.max()}, lookup tables take {L1_LIMIT}")
+        else:
+            self.ranges(dict.fromkeys(("log2_codewords", "subvector", "index_bits"), (0, 0)))
+            self.table(Role.WEIGHTS, self.call.tables[0], f["out_c"] * taps * channels)
+        records = self.table(Role.CHANNELS, self.call.tables[-1], 2 * f["out_c"]).data.reshape(-1, 2).astype(np.uint16)
+        arithmetic = Requantization(
+            records[:, 0].view(np.int16), records[:, 1], f["bias_shift"], f["acc_shift"], f["output_shift"]
+        )
+        fits = arithmetic.stays_in_int32(bounds_of(layer_weights(self.call, self.program.tables)))
+        self.require(fits, "its sums or products can leave int32")
+
+    # Layers without weights
+
+    def pool(self) -> None:
+        f = self.f
+        self.ranges(_POOL_RANGES)
+        self.size("input", self.call.inputs[0], f["in_h"] * f["in_w"] * f["in_c"])
+        self.size("output", self.call.output, f["out_h"] * f["out_w"] * f["in_c"])
+        for axis, pad in (("h", f["pad_top"]), ("w", f["pad_left"])):
+            last = (f[f"out_{axis}"] - 1) * f[f"stride_{axis}"] - pad
+            self.require(pad < f[f"kernel_{axis}"] and last < f[f"in_{axis}"], "a window lies outside the image")
+        if self.call.kernel == "lutra_average_pool":
+            self.ranges({**_SHIFT_RANGE, "count_include_pad": (0, 1)})
+            size = f["kernel_h"] * f["kernel_w"]
+            whole = f["count_include_pad"]
+            multipliers = self.table(Role.MULTIPLIERS, self.call.tables[0], 1 if whole else size).data
+            counts = np.array([size]) if whole else np.arange(1, size + 1)
+            self.products(int((255 * counts * multipliers.astype(np.int64)).max()))
+
+    def add(self) -> None:
+        f = self.f
+        size = f["size_low"] + 65536 * f["size_high"]
+        for what, buffer in (("input", self.call.inputs[0]), ("input", self.call.inputs[1]), ("output", self.call.output)):
+            self.size(what, buffer, size)
+        self.ranges(_SHIFT_RANGE)
+        self.products(255 * (f["multiplier_a"] + f["multiplier_b"]))
+
+    def rescale(self) -> None:
+        f = self.f
+        pixels = f["pixels_low"] + 65536 * f["pixels_high"]
+        self.require(f["output_offset"] + f["channels"] <= f["output_stride"], "writes beyond the pixel")
+        self.size("input", self.call.inputs[0], pixels * f["channels"])
+        self.size("output", self.call.output, pixels * f["output_stride"])
+        self.ranges(_SHIFT_RANGE)
+        self.products(255 * f["multiplier"])
+
+    def slice_pad(self) -> None:
+        f = self.f
+        self.ranges({f"{name}_{axis}": _POSITIVE for name in ("in", "out", "step", "count") for axis in "hwc"})
+        for axis in "hwc":
+            last = f[f"start_{axis}"] + (f[f"count_{axis}"] - 1) * f[f"step_{axis}"]
+            self.require(last < f[f"in_{axis}"], f"reads {axis} = {last} of {f[f'in_{axis}']}")
+            self.require(f[f"pad_{axis}"] + f[f"count_{axis}"] <= f[f"out_{axis}"], f"writes more {axis} than there is")
+        self.size("input", self.call.inputs[0], f["in_h"] * f["in_w"] * f["in_c"])
+        self.size("output", self.call.output, f["out_h"] * f["out_w"] * f["out_c"])
+
+    def softmax(self) -> None:
+        f = self.f
+        self.ranges({"pixels": _POSITIVE, "channels": (1, SOFTMAX_CHANNELS)})
+        for what, buffer in (("input", self.call.inputs[0]), ("output", self.call.output)):
+            self.size(what, buffer, f["pixels"] * f["channels"])
+        self.table(Role.EXPONENTIALS, self.call.tables[0], 256)
+
+    def products(self, largest: int) -> None:
+        rounding = 1 << (self.f["shift"] - 1)
+        self.require(largest + rounding < INT32_LIMIT, f"its products reach {largest} + {rounding}, beyond int32")
+
+
+def _check_table_users(program: Program) -> None:
+    for table in program.tables:
+        users = tuple(i for i, call in enumerate(program.calls) if table.index in (call.descriptor, *call.tables))
+        _require(users, f"table {table.index} is read by no call")
+        _require(table.calls == users, f"table {table.index} is read by the calls {users}, but lists {table.calls}")
+
+
+def _check_ports(program: Program) -> None:
+    for storage, ports in ((Storage.INPUT, program.inputs), (Storage.OUTPUT, program.outputs)):
+        buffers = [port.buffer for port in ports]
+        stored = [buffer.index for buffer in program.buffers if buffer.storage is storage]
+        _require(sorted(buffers) == stored, f"the {storage.value} buffers are {stored}, those of the ports {buffers}")
+        for port in ports:
+            size = program.buffers[port.buffer].size_bytes
+            _require(prod(port.shape) == size, f"{storage.value} '{port.name}' of shape {port.shape} is in {size} bytes")
+
+
+def _check_memory(program: Program) -> None:
+    last_call = len(program.calls) - 1
+    for buffer in program.buffers:
+        name = f"buffer {buffer.index} ({buffer.storage.value})"
+        users = [i for i, call in enumerate(program.calls) if buffer.index in _buffers_of(call)]
+        writers = [i for i, call in enumerate(program.calls) if buffer.index in (call.output, call.scratch)]
+        if buffer.storage is Storage.INPUT:
+            first, last = 0, max(users, default=0)
+        else:
+            _require(users, f"{name} is used by no call")
+            first, last = users[0], last_call if buffer.storage is Storage.OUTPUT else users[-1]
+            _require(writers and first == writers[0], f"{name} is read before it is written")
+            _require(buffer.storage is not Storage.SCRATCH or len(users) == 1, f"{name} is used by the calls {users}")
+            _check_parts(program, buffer, writers)
+        _require((buffer.first, buffer.last) == (first, last), f"{name} lives from {first} to {last}, not {buffer.first} to {buffer.last}")
+        _require(buffer.size_bytes > 0, f"{name} is empty")
+        _require(buffer.offset % ARENA_ALIGN == 0, f"{name} is at {buffer.offset}, not aligned to {ARENA_ALIGN}")
+        end = buffer.offset + buffer.size_bytes
+        _require(buffer.offset >= 0 and end <= program.arena_bytes, f"{name} ends at {end}, the arena at {program.arena_bytes}")
+    for a, b in combinations(program.buffers, 2):
+        alive_together = a.first <= b.last and b.first <= a.last
+        share_bytes = a.offset < b.offset + b.size_bytes and b.offset < a.offset + a.size_bytes
+        if alive_together and share_bytes:
+            legal = _in_place(program, a, b) or _in_place(program, b, a)
+            _require(legal, f"buffers {a.index} and {b.index} overlap while both are alive")
+
+
+def _check_parts(program: Program, buffer: Buffer, writers: list[int]) -> None:
+    """Several calls may write one buffer only as the parts of a concat, disjoint and all before the first read."""
+    if len(writers) == 1 and program.calls[writers[0]].kernel != "lutra_rescale_int8":
+        return
+    calls = [program.calls[i] for i in writers]
+    name = f"buffer {buffer.index}"
+    _require(all(call.kernel == "lutra_rescale_int8" for call in calls), f"{name} is written by the calls {writers}")
+    _require(len({call.fields["output_stride"] for call in calls}) == 1, f"{name} is written with several strides")
+    spans = sorted((call.fields["output_offset"], call.fields["channels"]) for call in calls)
+    edges = [0, *(offset + channels for offset, channels in spans)]
+    tiled = [offset for offset, _ in spans] == edges[:-1] and edges[-1] == calls[0].fields["output_stride"]
+    _require(tiled, f"the parts {spans} of {name} do not fill its {calls[0].fields['output_stride']} channels once")
+    reads = [i for i, call in enumerate(program.calls) if buffer.index in call.inputs]
+    _require(not reads or writers[-1] < reads[0], f"{name} is read before it is complete")
+
+
+def _in_place(program: Program, source: Buffer, result: Buffer) -> bool:
+    """Whether the call that ends `source` and begins `result` may put one where the other was."""
+    call = program.calls[result.first]
+    whole = call.kernel != "lutra_rescale_int8" or call.fields["output_stride"] == call.fields["channels"]
+    return (
+        source.last == result.first
+        and source.storage is not Storage.OUTPUT
+        and source.index in call.inputs
+        and result.index == call.output
+        and KERNELS[call.kernel].in_place
+        and whole
+        and (source.offset, source.size_bytes) == (result.offset, result.size_bytes)
+    )
+
+
+def _buffers_of(call: Call) -> tuple[int, ...]:
+    return (*call.inputs, call.output, *(() if call.scratch is None else (call.scratch,)))

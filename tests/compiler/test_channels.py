@@ -1,0 +1,149 @@
+"""compression/channels.py and prune.py: what is tied goes together, and nothing else."""
+
+import numpy as np
+import pytest
+import torch
+
+from lutra_compiler.compression.channels import channels_of, remove_channels
+from lutra_compiler.compression.prune import magnitude_scores, prune, round_widths, target_widths, taylor_scores, weighted_layers
+from lutra_compiler.compression.torch_graph import TorchGraph
+from lutra_compiler.compression.training import Samples
+from lutra_compiler.config import PruningConfig
+from lutra_compiler.errors import CompressionError
+from lutra_compiler.ir.graph import Graph, Input
+from lutra_compiler.ir.ops import Add, BatchNorm, Clamp, Concat, Conv2d, Flatten, Linear, MaxPool, Op, Pad, Slice
+from lutra_compiler.ir.shapes import infer_shapes
+
+RELU = Clamp(0, None)
+
+
+def residual_network() -> Graph:
+    """Two residual blocks, the second with a strided slice and channel padding, then concat, depthwise, flatten, linear."""
+    rng = np.random.default_rng(3)
+    shapes = {
+        "stem": (8, 3, 3, 2), "inner": (6, 3, 3, 8), "outer": (8, 3, 3, 6), "wide": (16, 3, 3, 8), "branch": (4, 1, 1, 16),
+        "depthwise": (20, 3, 3, 1), "head": (5, 4 * 4 * 20),
+    }
+    parameters = {name: rng.normal(size=shape).astype(np.float32) * 0.3 for name, shape in shapes.items()}
+    parameters |= {f"{name}_bias": rng.normal(size=shape[0]).astype(np.float32) for name, shape in shapes.items()}
+    parameters |= {name: np.abs(rng.normal(size=8)).astype(np.float32) for name in ("gain", "offset", "mean", "variance")}
+
+    def conv(name: str, source: str, pad: int = 1, **more: object) -> Conv2d:
+        return Conv2d(name=name, inputs=(source,), output=name, weight=name, bias=f"{name}_bias", padding=(pad,) * 4, **more)  # type: ignore[arg-type]
+
+    ops: list[Op] = [
+        conv("stem", "image"),
+        BatchNorm(
+            name="bn", inputs=("stem",), output="stem_bn", scale="gain", offset="offset", mean="mean", variance="variance", activation=RELU
+        ),
+        conv("inner", "stem_bn", activation=RELU),
+        conv("outer", "inner"),
+        Add(name="add1", inputs=("stem_bn", "outer"), output="add1", activation=RELU),
+        conv("wide", "add1", stride=(2, 2)),
+        Slice(name="slice", inputs=("add1",), output="slice", start=(0, 0, 0), stop=(8, 8, 8), step=(2, 2, 1)),
+        Pad(name="pad", inputs=("slice",), output="pad", channels=(4, 4)),
+        Add(name="add2", inputs=("pad", "wide"), output="add2", activation=RELU),
+        conv("branch", "add2", pad=0, activation=RELU),
+        Concat(name="concat", inputs=("add2", "branch"), output="concat"),
+        conv("depthwise", "concat", groups=20),
+        MaxPool(name="pool", inputs=("depthwise",), output="pool", kernel=(1, 1), stride=(1, 1)),
+        Flatten(name="flatten", inputs=("pool",), output="flat"),
+        Linear(name="head", inputs=("flat",), output="head", weight="head", bias="head_bias"),
+    ]
+    return Graph((Input("image", (8, 8, 2), "NCHW"),), tuple(ops), ("head",), parameters)
+
+
+def silence(graph: Graph, removed: frozenset[int]) -> Graph:
+    """The same network with the channels of the removed elements always zero: what removal must be equal to."""
+    channels = channels_of(graph)
+    changed = {}
+    for op in graph.ops:
+        gone = np.isin(channels.elements[op.output], list(removed))
+        for name in {Conv2d: ("weight", "bias"), Linear: ("weight", "bias"), BatchNorm: ("scale", "offset")}.get(type(op), ()):
+            parameter = graph.weight(getattr(op, name)).copy()
+            parameter[gone] = 0
+            changed[getattr(op, name)] = parameter
+    return graph.with_parameters(changed)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_removing_channels_is_the_same_as_silencing_them(seed: int) -> None:
+    graph = residual_network()
+    channels = channels_of(graph)
+    rng = np.random.default_rng(seed)
+    free = sorted(set(channels.owner) - channels.fixed)
+    removed = frozenset(rng.choice(free, size=rng.integers(1, len(free) // 2), replace=False).tolist())
+    smaller = remove_channels(graph, channels, removed)
+    image = torch.randn(3, 2, 8, 8, generator=torch.Generator().manual_seed(seed))
+    expected = TorchGraph(silence(graph, removed)).eval()(image)
+    torch.testing.assert_close(TorchGraph(smaller).eval()(image), expected, rtol=1e-4, atol=1e-4)
+    assert smaller.trainable_parameters() < graph.trainable_parameters()
+
+
+def test_a_residual_add_ties_channels() -> None:
+    channels = channels_of(residual_network())
+    np.testing.assert_array_equal(channels.elements["stem"], channels.elements["outer"])
+    np.testing.assert_array_equal(channels.elements["stem"], channels.elements["wide"][4:12])
+
+
+def test_a_flatten_maps_a_channel_to_its_features() -> None:
+    channels = channels_of(residual_network())
+    np.testing.assert_array_equal(channels.elements["flat"].reshape(16, 20), np.tile(channels.elements["pool"], (16, 1)))
+
+
+def test_inputs_and_outputs_are_fixed() -> None:
+    channels = channels_of(residual_network())
+    assert channels.fixed.issuperset(channels.elements["image"].tolist())
+    assert channels.fixed.issuperset(channels.elements["head"].tolist())
+
+
+def test_pruning_keeps_the_widths_it_is_given() -> None:
+    graph = residual_network()
+    widths = target_widths(graph, PruningConfig(widths={"stem": 5, "inner": 2, "wide": 11, "branch": 1}))
+    smaller = prune(graph, widths, magnitude_scores(graph))
+    shapes = infer_shapes(smaller)
+    assert {name: shapes[name][-1] for name in ("stem", "inner", "outer", "branch")} == {"stem": 5, "inner": 2, "outer": 5, "branch": 1}
+
+
+def test_pruning_removes_the_channels_of_lowest_score() -> None:
+    graph = residual_network()
+    scores = dict(magnitude_scores(graph))
+    scores["inner"] = np.array([5.0, 1, 4, 2, 3, 0])
+    smaller = prune(graph, {"inner": 3}, scores)
+    np.testing.assert_array_equal(smaller.weight("inner"), graph.weight("inner")[[0, 2, 4]])
+
+
+def test_taylor_scores_find_the_channels_that_matter() -> None:
+    graph = residual_network()
+    weight = graph.weight("outer").copy()
+    weight[..., 2] = 0  # nobody listens to inner channel 2
+    samples = Samples(torch.randn(64, 2, 8, 8, generator=torch.Generator().manual_seed(0)), torch.zeros(64, dtype=torch.int64))
+    scores = taylor_scores(graph.with_parameters({"outer": weight}), samples, None)
+    assert scores["inner"].argmin() == 2
+
+
+def test_a_rate_prunes_every_free_layer() -> None:
+    graph = residual_network()
+    widths = target_widths(graph, PruningConfig(rate=0.5))
+    assert widths["inner"] == 3
+    assert "head" not in widths
+
+
+def test_rounds_end_at_the_target() -> None:
+    start, target = {"a": 500, "b": 20}, {"a": 60, "b": 20}
+    sizes = [round_widths(start, target, step, 3) for step in (1, 2, 3)]
+    assert [s["a"] for s in sizes] == sorted((s["a"] for s in sizes), reverse=True)
+    assert sizes[-1] == target
+
+
+@pytest.mark.parametrize(
+    ("widths", "message"),
+    [({"nope": 3}, "'nope'"), ({"stem": 9}, "it has 8"), ({"head": 2}, "tied to the network's inputs or outputs")],
+)
+def test_impossible_widths_are_refused(widths: dict[str, int], message: str) -> None:
+    with pytest.raises(CompressionError, match=message):
+        target_widths(residual_network(), PruningConfig(widths=widths))
+
+
+def test_layers_are_numbered_in_order() -> None:
+    assert [op.name for op in weighted_layers(residual_network())] == ["stem", "inner", "outer", "wide", "branch", "depthwise", "head"]

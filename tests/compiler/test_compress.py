@@ -1,0 +1,214 @@
+"""compression/: from a float Graph to an encoded one, on a small problem that takes seconds."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lutra_compiler.compression.calibrate import SOFTMAX_OUTPUT, calibrate, quantization_of_range
+from lutra_compiler.compression.compress import Stages, compress, quantize_to_int8
+from lutra_compiler.compression.torch_graph import TorchGraph
+from lutra_compiler.compression.training import Checkpoints, Progress, Samples, augment, fit, measure_accuracy
+from lutra_compiler.compression.weights import CODEWORD_L1_LIMIT
+from lutra_compiler.config import CompressionConfig, LayerConfig, PruningConfig, StageConfig, TrainingConfig
+from lutra_compiler.errors import CompressionError, DataError
+from lutra_compiler.ir.encoding import ProductQuantized, ScalarQuantized
+from lutra_compiler.ir.graph import Graph, Input
+from lutra_compiler.ir.ops import Clamp, Conv2d, Flatten, Linear, MaxPool, Softmax
+from lutra_compiler.model_file import load_model, save_model
+
+STAGE = StageConfig(2, 2e-3)
+CONFIG = CompressionConfig(
+    layers=(LayerConfig("hidden", "pq", 16, 4, True), LayerConfig("conv2", "pq", 16, 4)),
+    pruning=PruningConfig(widths={"conv2": 8, "hidden": 24}, rounds=2),
+    training=TrainingConfig(STAGE, STAGE, STAGE, STAGE, batch_size=64, reassign_every=4),
+    seed=5,
+)
+
+
+def small_network(seed: int = 0) -> Graph:
+    rng = np.random.default_rng(seed)
+    shapes = {"conv1": (8, 3, 3, 1), "conv2": (16, 3, 3, 8), "hidden": (48, 2 * 2 * 16), "scores": (4, 48)}
+    parameters = {name: (rng.normal(size=s) * np.sqrt(2 / np.prod(s[1:]))).astype(np.float32) for name, s in shapes.items()}
+    parameters |= {f"{name}_bias": np.zeros(shape[0], np.float32) for name, shape in shapes.items()}
+    relu = Clamp(0, None)
+
+    def weights(name: str) -> dict[str, str]:
+        return {"name": name, "output": name, "weight": name, "bias": f"{name}_bias"}
+
+    return Graph(
+        (Input("image", (12, 12, 1), "NCHW"),),
+        (
+            Conv2d(inputs=("image",), activation=relu, **weights("conv1")),
+            MaxPool(name="pool1", inputs=("conv1",), output="pool1", kernel=(2, 2), stride=(2, 2)),
+            Conv2d(inputs=("pool1",), activation=relu, padding=(1, 1, 1, 1), **weights("conv2")),
+            MaxPool(name="pool2", inputs=("conv2",), output="pool2", kernel=(2, 2), stride=(2, 2)),
+            Flatten(name="flatten", inputs=("pool2",), output="flat"),
+            Linear(inputs=("flat",), activation=relu, **weights("hidden")),
+            Linear(inputs=("hidden",), **weights("scores")),
+        ),
+        ("scores",),
+        parameters,
+    )
+
+
+def bars(count: int, seed: int) -> Samples:
+    """Noisy images with one bar: which of four directions it has is the label."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(4, size=count)
+    rows, columns = np.mgrid[0:12, 0:12]
+    angle = labels[:, None, None] * np.pi / 4
+    distance = np.abs((rows - rng.integers(4, 8, (count, 1, 1))) * np.cos(angle) + (columns - rng.integers(4, 8, (count, 1, 1))) * np.sin(angle))
+    images = (distance < 1.2) + rng.normal(scale=0.35, size=(count, 12, 12))
+    return Samples(torch.from_numpy(images[:, None].astype(np.float32)), torch.from_numpy(labels))
+
+
+@pytest.fixture(scope="module")
+def trained() -> Graph:
+    torch.manual_seed(0)
+    module = TorchGraph(small_network())
+    fit(module, bars(1500, 1), StageConfig(10, 3e-3), TrainingConfig(batch_size=50), name="float", seed=0)
+    return module.to_graph()
+
+
+@pytest.fixture(scope="module")
+def compressed(trained: Graph) -> Graph:
+    return compress(trained, bars(1500, 1), CONFIG)
+
+
+def accuracy(graph: Graph) -> float:
+    return measure_accuracy(TorchGraph(graph), bars(1000, 99))
+
+
+def equal(a: Graph, b: Graph) -> bool:
+    def arrays(graph: Graph) -> list[bytes]:
+        encodings = [e for _, e in sorted(graph.encodings.items())]
+        fields = [getattr(e, f) for e in encodings for f in ("values", "codebook", "indices", "scale") if hasattr(e, f)]
+        return [x.tobytes() for x in fields + [p for _, p in sorted(graph.parameters.items())]]
+
+    return a.ops == b.ops and a.quantization == b.quantization and arrays(a) == arrays(b)
+
+
+def test_compression_keeps_most_of_the_accuracy(trained: Graph, compressed: Graph) -> None:
+    assert accuracy(trained) > 0.9
+    assert accuracy(compressed) > accuracy(trained) - 0.06
+
+
+def test_the_configuration_decides_widths_and_encodings(compressed: Graph) -> None:
+    hidden, conv2 = compressed.encodings["hidden"], compressed.encodings["conv2"]
+    assert isinstance(hidden, ProductQuantized)
+    assert isinstance(conv2, ProductQuantized)
+    assert hidden.shape == (24, 2 * 2 * 8)
+    assert conv2.shape == (8, 3, 3, 8)
+    assert (hidden.codewords, hidden.subvector, hidden.index_bits) == (16, 4, 4)
+    assert isinstance(compressed.encodings["conv1"], ScalarQuantized)  # the default of a small layer
+
+
+def test_trained_codewords_keep_the_bounds_of_the_kernels(compressed: Graph) -> None:
+    for encoding in compressed.encodings.values():
+        assert (encoding.scale > 0).all()
+        if isinstance(encoding, ProductQuantized):
+            assert np.abs(encoding.codebook.astype(int)).sum(1).max() <= CODEWORD_L1_LIMIT
+            assert encoding.indices.max() < encoding.codewords
+
+
+def test_a_pinned_zero_codeword_stays_zero(compressed: Graph) -> None:
+    hidden = compressed.encodings["hidden"]
+    assert isinstance(hidden, ProductQuantized)
+    assert not hidden.codebook[0].any()
+
+
+def test_a_compressed_graph_runs_as_its_decoded_weights_do(compressed: Graph) -> None:
+    images = bars(50, 3).inputs
+    decoded = compressed.with_parameters({name: encoding.dense() for name, encoding in compressed.encodings.items()})
+    torch.testing.assert_close(TorchGraph(compressed)(images), TorchGraph(decoded)(images), rtol=1e-4, atol=1e-4)
+
+
+def test_the_same_seed_gives_the_same_network(trained: Graph, compressed: Graph) -> None:
+    assert equal(compress(trained, bars(1500, 1), CONFIG), compressed)
+
+
+class Interrupted(Exception):
+    pass
+
+
+@pytest.mark.parametrize("stop_at", [("pruning-1", 30), ("recovery", 5), ("assignment", 40), ("codewords", 30)])
+def test_an_interrupted_run_resumes_to_the_same_bytes(trained: Graph, compressed: Graph, tmp_path: Path, stop_at: tuple[str, int]) -> None:
+    def load(stage: str) -> Graph | None:
+        path = tmp_path / f"{stage}.lutra"
+        return load_model(path)[0] if path.exists() else None
+
+    stages = Stages(load, lambda stage, graph: save_model(tmp_path / f"{stage}.lutra", graph, {}))
+
+    def interrupt(progress: Progress) -> None:
+        if (progress.stage, progress.step) == stop_at:
+            raise Interrupted
+
+    checkpoints = Checkpoints(tmp_path)
+    with pytest.raises(Interrupted):
+        compress(trained, bars(1500, 1), CONFIG, checkpoints=checkpoints, stages=stages, report=interrupt)
+    seen: list[Progress] = []
+    resumed = compress(trained, bars(1500, 1), CONFIG, checkpoints=checkpoints, stages=stages, report=seen.append)
+    assert equal(resumed, compressed)
+    assert seen[0].stage == stop_at[0]  # what was finished is not done again
+
+
+def test_without_labels_the_teacher_alone_teaches(trained: Graph) -> None:
+    unlabelled = Samples(bars(1500, 1).inputs)
+    assert accuracy(compress(trained, unlabelled, replace(CONFIG, pruning=PruningConfig()))) > 0.85
+
+
+def test_int8_without_training_agrees_with_float(trained: Graph) -> None:
+    assert abs(accuracy(quantize_to_int8(trained, bars(200, 1).inputs)) - accuracy(trained)) < 0.02
+
+
+def test_a_compressed_model_is_not_compressed_again(compressed: Graph) -> None:
+    with pytest.raises(CompressionError, match="compressed already"):
+        compress(compressed, bars(10, 1), CONFIG)
+
+
+def test_training_needs_labels_or_a_teacher() -> None:
+    with pytest.raises(DataError, match="labels or a teacher"):
+        fit(TorchGraph(small_network()), Samples(bars(10, 1).inputs), STAGE, TrainingConfig(), name="x", seed=0)
+
+
+def test_calibration_refuses_infinite_activations() -> None:
+    graph = small_network()
+    with pytest.raises(DataError, match="conv1"):
+        calibrate(graph.with_parameters({"conv1_bias": np.full(8, np.inf, np.float32)}), bars(4, 1).inputs.split(4))
+
+
+def test_calibration_needs_samples() -> None:
+    with pytest.raises(DataError, match="at least one"):
+        calibrate(small_network(), [])
+
+
+def test_pooled_values_share_the_quantization_of_what_they_pool(compressed: Graph) -> None:
+    quantization = compressed.quantization
+    assert quantization["conv1"] == quantization["pool1"]
+    assert quantization["pool2"] == quantization["flat"]
+    assert quantization["conv1"].zero_point == -128  # after a ReLU the whole range is positive
+
+
+def test_softmax_has_a_fixed_quantization() -> None:
+    graph = small_network()
+    graph = replace(graph, ops=(*graph.ops, Softmax(name="softmax", inputs=("scores",), output="p")), outputs=("p",))
+    assert calibrate(graph, bars(8, 1).inputs.split(8)).quantization["p"] == SOFTMAX_OUTPUT
+
+
+@pytest.mark.parametrize(("low", "high"), [(-3.0, 5.0), (2.0, 5.0), (-7.0, -1.0), (0.0, 0.0), (-1e-9, 1e9)])
+def test_zero_is_exact_and_the_range_is_covered(low: float, high: float) -> None:
+    q = quantization_of_range(low, high)
+    assert -128 <= q.zero_point <= 127
+    assert q.scale * (127 - q.zero_point) >= high * 0.99
+    assert q.scale * (-128 - q.zero_point) <= low * 0.99 + q.scale
+
+
+def test_augmentation_changes_images_and_keeps_their_mass() -> None:
+    images = bars(64, 2).inputs.clamp_min(0)
+    moved = augment(images, "affine", torch.Generator().manual_seed(0))
+    assert moved.shape == images.shape
+    assert not torch.allclose(moved, images)
+    assert moved.sum() == pytest.approx(float(images.sum()), rel=0.2)

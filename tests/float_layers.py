@@ -1,0 +1,76 @@
+"""Every operator of a Graph in float64 NumPy, straight from its definition: what the integers are held against."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from lutra_compiler.ir.graph import Graph
+from lutra_compiler.ir.ops import (
+    Activation,
+    Add,
+    AveragePool,
+    Clamp,
+    Concat,
+    Conv2d,
+    Flatten,
+    Linear,
+    MaxPool,
+    Op,
+    Pad,
+    Slice,
+    Softmax,
+)
+
+Array = npt.NDArray[np.float64]
+
+
+def float_layer(graph: Graph, op: Op, inputs: Sequence[Array]) -> Array:
+    """The output [samples, *shape] of `op` from its inputs."""
+    x = inputs[0]
+    match op:
+        case Conv2d():
+            weight = graph.weight(op.weight).astype(np.float64)
+            windows = _windows(x, weight.shape[1:3], op.stride, op.padding, 0.0)
+            parts = zip(np.split(windows, op.groups, axis=3), np.split(weight, op.groups), strict=True)
+            y = np.concatenate([np.einsum("nijcyx,oyxc->nijo", part, w, optimize=True) for part, w in parts], axis=-1)
+            return _clamp(y + (graph.parameters[op.bias] if op.bias else 0), op.activation)
+        case Linear():
+            y = x @ graph.weight(op.weight).astype(np.float64).T
+            return _clamp(y + (graph.parameters[op.bias] if op.bias else 0), op.activation)
+        case MaxPool():
+            return _windows(x, op.kernel, op.stride, op.padding, -np.inf).max(axis=(4, 5))
+        case AveragePool():
+            sums = _windows(x, op.kernel, op.stride, op.padding, 0.0).sum(axis=(4, 5))
+            inside = _windows(np.ones((1, *x.shape[1:3], 1)), op.kernel, op.stride, op.padding, float(op.count_include_pad))
+            return sums / inside.sum(axis=(4, 5))
+        case Activation():
+            return _clamp(x, op.clamp)
+        case Add():
+            return _clamp(x + inputs[1], op.activation)
+        case Concat():
+            return np.concatenate(inputs, axis=-1)
+        case Pad():
+            top, left, bottom, right = op.spatial
+            return np.pad(x, ((0, 0), (top, bottom), (left, right), op.channels))
+        case Slice():
+            return x[:, *(slice(*bounds) for bounds in zip(op.start, op.stop, op.step, strict=True))]
+        case Flatten(order="HWC"):
+            return x.reshape(len(x), -1)
+        case Softmax():
+            e = np.exp(x - x.max(axis=-1, keepdims=True))
+            return e / e.sum(axis=-1, keepdims=True)
+    raise NotImplementedError(op.kind)
+
+
+def _clamp(x: Array, clamp: Clamp | None) -> Array:
+    if clamp is None:
+        return x
+    return np.clip(x, -np.inf if clamp.minimum is None else clamp.minimum, np.inf if clamp.maximum is None else clamp.maximum)
+
+
+def _windows(x: Array, kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int], outside: float) -> Array:
+    """[samples, out_h, out_w, channels, kernel_h, kernel_w]"""
+    top, left, bottom, right = padding
+    padded = np.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)), constant_values=outside)
+    return np.lib.stride_tricks.sliding_window_view(padded, kernel, axis=(1, 2))[:, :: stride[0], :: stride[1]]

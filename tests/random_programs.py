@@ -1,0 +1,249 @@
+"""Random small networks with random encodings, lowered: food for the parity tests. The same seed gives the same Program."""
+
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from float_layers import float_layer
+from lutra_compiler.errors import LoweringError
+from lutra_compiler.ir.encoding import ProductQuantized, Quantization, ScalarQuantized, WeightEncoding
+from lutra_compiler.ir.graph import Graph, Input, Shape
+from lutra_compiler.ir.ops import (
+    Activation,
+    Add,
+    AveragePool,
+    Clamp,
+    Concat,
+    Conv2d,
+    Flatten,
+    Linear,
+    MaxPool,
+    Op,
+    Pad,
+    Slice,
+    Softmax,
+)
+from lutra_compiler.program.lower import SOFTMAX_OUTPUT, lower
+from lutra_compiler.program.program import Program
+from lutra_compiler.target import target_by_name
+
+ARENA_LIMIT = 8 * 1024
+TABLES_LIMIT = 24 * 1024
+_SAMPLES = 32
+
+Samples = npt.NDArray[np.float64]
+
+
+def random_program(seed: int) -> Program:
+    """A Program of one to five layers whose arena stays below 8 KB and whose tables stay below 24 KB."""
+    return random_network(seed)[1]
+
+
+def random_network(seed: int) -> tuple[Graph, Program]:
+    """The same with the graph it was lowered from."""
+    for attempt in range(100):
+        graph = _Builder(np.random.default_rng([seed, attempt])).graph()
+        try:
+            program = lower(graph, target_by_name("generic"))
+        except LoweringError:  # integers too coarse for the layer, as random codebooks happen to be now and then
+            continue
+        if program.arena_bytes < ARENA_LIMIT and program.model_bytes < TABLES_LIMIT:
+            return graph, program
+    raise AssertionError(f"seed {seed} gives no network within the limits")
+
+
+def random_inputs(program: Program, samples: int, seed: int) -> list[npt.NDArray[np.int8]]:
+    """int8 [samples, *shape] for every input: normal around the zero point with a wide spread, so both ends are reached."""
+    rng = np.random.default_rng([seed, 1])
+    return [_integers(rng, (samples, *port.shape), port.quantization) for port in program.inputs]
+
+
+def _integers(rng: np.random.Generator, shape: Shape, quantization: Quantization) -> npt.NDArray[np.int8]:
+    return np.clip(np.rint(rng.normal(quantization.zero_point, 60, shape)), -128, 127).astype(np.int8)
+
+
+class _Builder:
+    """Adds one op after the other and calibrates each on samples as soon as it is there."""
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        self.rng = rng
+        self.values: dict[str, Samples] = {}
+        self.network = Graph(inputs=(), ops=(), outputs=(), parameters={})
+
+    def graph(self) -> Graph:
+        if self.chance(0.25):
+            current = self.vector_layers(self.input((self.pick(1, 2, 3, 7, 16, 40, 100),)), self.integer(1, 4))
+        else:
+            size = self.integer(4, 13)
+            current = self.input((size, max(1, size + self.integer(-2, 3)), self.pick(1, 2, 3, 4, 5, 8, 12)))
+            for _ in range(self.integer(1, 5)):
+                current = self.image_layer(current)
+            if self.chance(0.5):
+                current = self.vector_layers(self.shared(Flatten, current), self.integer(1, 2))
+        if not self.network.ops:
+            current = self.rectify(current)
+        return replace(self.network, outputs=(current,))
+
+    # Choices
+
+    def chance(self, probability: float) -> bool:
+        return bool(self.rng.random() < probability)
+
+    def integer(self, low: int, high: int) -> int:
+        return int(self.rng.integers(low, high + 1))
+
+    def pick(self, *choices: int) -> int:
+        return int(self.rng.choice(choices))
+
+    def clamp(self) -> Clamp | None:
+        kind = self.integer(0, 3)
+        return (None, Clamp(0.0, None), Clamp(0.0, None), Clamp(-0.5, 1.0))[kind]
+
+    # Values
+
+    def input(self, shape: Shape) -> str:
+        name = f"input{len(self.network.inputs)}"
+        quantization = Quantization(float(np.float32(self.rng.uniform(0.01, 0.05))), self.pick(-128, -100, 0, 9))
+        self.network = replace(
+            self.network,
+            inputs=(*self.network.inputs, Input(name, shape, "NHWC" if len(shape) == 3 else "NF")),
+            quantization={**self.network.quantization, name: quantization},
+        )
+        integers = _integers(self.rng, (_SAMPLES, *shape), quantization)
+        self.values[name] = quantization.scale * (integers.astype(np.float64) - quantization.zero_point)
+        return name
+
+    def shape(self, value: str) -> Shape:
+        return self.values[value].shape[1:]
+
+    def append(self, op: Op, quantization: Quantization | None = None) -> str:
+        """Add an op; its output's quantization is that of its range on the samples unless given."""
+        y = float_layer(self.network, op, [self.values[name] for name in op.inputs])
+        if quantization is None:
+            low, high = min(float(y.min()), 0.0), max(float(y.max()), 0.0)
+            scale = float(np.float32((high - low) / 255 or 1 / 128))
+            quantization = Quantization(scale, int(np.clip(np.rint(-128 - low / scale), -128, 127)))
+        self.values[op.output] = y
+        self.network = replace(
+            self.network, ops=(*self.network.ops, op), quantization={**self.network.quantization, op.output: quantization}
+        )
+        return op.output
+
+    def names(self, kind: str, *inputs: str) -> dict[str, object]:
+        name = f"{kind}{len(self.network.ops)}"
+        return {"name": name, "inputs": inputs, "output": f"{name}.output"}
+
+    def shared(self, kind: type[Op], value: str, **settings: object) -> str:
+        """An op whose output has its input's quantization."""
+        return self.append(kind(**self.names(kind.kind, value), **settings), self.network.quantization[value])
+
+    # Layers
+
+    def image_layer(self, x: str) -> str:
+        height, width, channels = self.shape(x)
+        kind = self.integer(0, 15)
+        if kind <= 6:
+            y = self.convolution(x, coded=True)
+            window = (self.integer(1, 3), self.integer(1, 3))
+            if self.chance(0.4) and window != (1, 1) and all(a <= b for a, b in zip(window, self.shape(y), strict=False)):
+                return self.shared(MaxPool, y, kernel=window, stride=window)
+            return y
+        if kind <= 9:
+            return self.convolution(x, coded=False)
+        if kind == 10:
+            return self.pool(x)
+        if kind == 11:
+            y = self.convolution(x, coded=self.chance(0.5), same_shape=True)
+            return self.append(Add(**self.names("add", *self.shuffled(x, y)), activation=self.clamp()))
+        if kind == 12:
+            y = self.convolution(x, coded=self.chance(0.5), same_size=True)
+            return self.append(Concat(**self.names("concat", *self.shuffled(x, y))))
+        if kind == 13:
+            spatial = tuple(self.integer(0, 2) for _ in range(4))
+            return self.shared(Pad, x, spatial=spatial, channels=(self.integer(0, 3), self.integer(0, 3)))
+        if kind == 14:
+            start = tuple(self.integer(0, (size - 1) // 2) for size in (height, width, channels))
+            return self.shared(Slice, x, start=start, stop=(height, width, channels), step=(self.integer(1, 2), self.integer(1, 3), 1))
+        return self.rectify(x)
+
+    def shuffled(self, *values: str) -> list[str]:
+        return [str(value) for value in self.rng.permutation(values)]
+
+    def rectify(self, x: str) -> str:
+        return self.append(Activation(**self.names("activation", x), clamp=Clamp(0.0, self.pick(1, 6))))
+
+    def pool(self, x: str) -> str:
+        height, width, _ = self.shape(x)
+        kernel = (min(self.integer(1, 4), height), min(self.integer(1, 4), width))
+        settings = {
+            "kernel": kernel,
+            "stride": (self.integer(1, 3), self.integer(1, 3)),
+            "padding": tuple(self.integer(0, size - 1) for size in kernel * 2),
+        }
+        if self.chance(0.5):
+            return self.shared(MaxPool, x, **settings)
+        if self.chance(0.3):
+            settings = {"kernel": (height, width), "stride": (1, 1)}
+        return self.append(AveragePool(**self.names("pool", x), **settings, count_include_pad=self.chance(0.5)))
+
+    def convolution(self, x: str, coded: bool, same_shape: bool = False, same_size: bool = False) -> str:
+        height, width, channels = self.shape(x)
+        groups = 1 if coded else self.pick(1, channels, *(g for g in (2, 3, 4) if channels % g == 0))
+        kernel = (self.integer(1, 5), self.integer(1, 5))
+        stride, padding = (self.integer(1, 3), self.integer(1, 3)), tuple(self.integer(0, size - 1) for size in kernel * 2)
+        if same_shape or same_size:
+            top, left = self.integer(0, kernel[0] - 1), self.integer(0, kernel[1] - 1)
+            stride, padding = (1, 1), (top, left, kernel[0] - 1 - top, kernel[1] - 1 - left)
+        elif height + padding[0] + padding[2] < kernel[0] or width + padding[1] + padding[3] < kernel[1]:
+            kernel, padding = (1, 1), (1, 0, 0, 1)  # windows that see nothing but padding
+        out = channels if same_shape or groups == channels > 1 else groups * self.pick(1, 2, 3, 5, 8)
+        names = self.names("conv", x)
+        self.weight(str(names["name"]), (out, *kernel, channels // groups), coded)
+        op = Conv2d(
+            **names, weight=f"{names['name']}.weight", bias=f"{names['name']}.bias", stride=stride, padding=padding, groups=groups,
+            activation=self.clamp(),
+        )
+        return self.weighted(op)
+
+    def vector_layers(self, x: str, count: int) -> str:
+        for _ in range(count):
+            if len(self.shape(x)) == 1 and self.chance(0.1):
+                x = self.append(Concat(**self.names("concat", x, x)))
+            names = self.names("linear", x)
+            self.weight(str(names["name"]), (self.pick(1, 2, 5, 10, 24, 33), *self.shape(x)), coded=self.chance(0.7))
+            x = self.weighted(
+                Linear(**names, weight=f"{names['name']}.weight", bias=f"{names['name']}.bias", activation=self.clamp())
+            )
+        if self.chance(0.3):
+            x = self.append(Softmax(**self.names("softmax", x)), SOFTMAX_OUTPUT)
+        return x
+
+    def weight(self, name: str, shape: Shape, coded: bool) -> None:
+        self.network = replace(self.network, encodings={**self.network.encodings, f"{name}.weight": self.encoding(shape, coded)})
+
+    def encoding(self, shape: Shape, coded: bool) -> WeightEncoding:
+        rng, out, channels = self.rng, shape[0], shape[-1]
+        scale = rng.uniform(0.2, 1.0, out).astype(np.float32) / 127 / np.float32(np.sqrt(np.prod(shape[1:])))
+        if not coded:
+            return ScalarQuantized(rng.integers(-127, 128, shape, np.int8), scale)
+        subvector = self.pick(1, 2, 3, 4, 5, 8, 16)
+        codewords = self.pick(2, 4, 8, 16, 16, 32, 64, 128, 256)
+        codebook = rng.normal(0, 40, (codewords, subvector))
+        if self.chance(0.7):  # else a codeword may be too large for lookup tables
+            codebook *= np.minimum(1, 254 / (np.abs(codebook).sum(axis=1, keepdims=True) + subvector))
+        return ProductQuantized(
+            codebook=np.clip(np.rint(codebook), -128, 127).astype(np.int8),
+            indices=rng.integers(0, codewords, (out, int(np.prod(shape[1:-1])), -(-channels // subvector)), np.uint8, endpoint=False),
+            scale=scale,
+            shape=shape,
+            index_bits=4 if codewords <= 16 and self.chance(0.7) else 8,
+        )
+
+    def weighted(self, op: Conv2d | Linear) -> str:
+        """Add a layer with weights; its biases put the middle of each channel's range a little off zero."""
+        unbounded = replace(op, bias=None, activation=None)
+        y = float_layer(self.network, unbounded, [self.values[op.inputs[0]]]).reshape(-1, self.network.weight_shape(op.weight)[0])
+        bias = self.rng.normal(0, 0.5, y.shape[1]) * y.std(axis=0) - y.mean(axis=0)
+        self.network = replace(self.network, parameters={**self.network.parameters, str(op.bias): bias.astype(np.float32)})
+        return self.append(op)
