@@ -1,6 +1,6 @@
-"""Every operator of a Graph in float64 NumPy, straight from its definition: what the integers are held against."""
+"""Every operator of a Graph in float64 NumPy, straight from its definition, and the bounds within which integers stay of it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,8 @@ from lutra_compiler.ir.ops import (
     Slice,
     Softmax,
 )
+from lutra_compiler.program.interpreter import Run, interpret
+from lutra_compiler.program.program import Call, Program
 
 Array = npt.NDArray[np.float64]
 
@@ -61,6 +63,38 @@ def float_layer(graph: Graph, op: Op, inputs: Sequence[Array]) -> Array:
             e = np.exp(x - x.max(axis=-1, keepdims=True))
             return e / e.sum(axis=-1, keepdims=True)
     raise NotImplementedError(op.kind)
+
+
+def layers_of(graph: Graph, program: Program, seed: int, run: Callable[..., Run] = interpret) -> Iterator[tuple[Call, Array, Array]]:
+    """Every call on random inputs: its integer output, and what its float layers make of the same integer inputs, in output steps."""
+    inputs = [np.random.default_rng(seed).integers(-128, 128, (8, *port.shape), np.int8) for port in program.inputs]
+    integers = {port.name: array.astype(np.float64) for port, array in zip(program.inputs, inputs, strict=True)}
+    for call, output in zip(program.calls, run(program, inputs, trace=True).layers, strict=True):
+        integers[call.layer.output_value] = output.astype(np.float64)
+    by_output = {op.output: op for op in graph.ops}
+
+    def real(value: str) -> Array:
+        if value not in integers:  # inside a fused call, or flattened
+            return computed(by_output[value])
+        quantization = graph.quantization[value]
+        return quantization.scale * (integers[value] - quantization.zero_point)
+
+    def computed(op: Op) -> Array:
+        return float_layer(graph, op, [real(value) for value in op.inputs])
+
+    for call in program.calls:
+        value = call.layer.output_value
+        quantization = graph.quantization[value]
+        steps = computed(by_output[value]) / quantization.scale + quantization.zero_point
+        yield call, integers[value], np.clip(steps, -128, 127)
+
+
+def bound_of(call: Call) -> float:
+    """How far a call's output may be from its float layer, in output steps: half a step of rounding, a few hundredths for multipliers
+    of 16 bits; layers with weights also round their bias and sum (3/8 at most) and have multipliers of 12 bits."""
+    if call.kernel in ("lutra_max_pool", "lutra_slice_pad_int8"):
+        return 0.0
+    return 1.0 if "acc_shift" in call.fields else 0.55
 
 
 def _clamp(x: Array, clamp: Clamp | None) -> Array:

@@ -1,6 +1,7 @@
 """Random small networks with random encodings, lowered: food for the parity tests. The same seed gives the same Program."""
 
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -40,10 +41,14 @@ def random_program(seed: int) -> Program:
     return random_network(seed)[1]
 
 
+@cache
 def random_network(seed: int) -> tuple[Graph, Program]:
     """The same with the graph it was lowered from."""
     for attempt in range(100):
-        graph = _Builder(np.random.default_rng([seed, attempt])).graph()
+        builder = _Builder(np.random.default_rng([seed, attempt]))
+        graph = builder.graph()
+        if not builder.is_lively(graph.outputs[0]):
+            continue
         try:
             program = lower(graph, target_by_name("generic"))
         except LoweringError:  # integers too coarse for the layer, as random codebooks happen to be now and then
@@ -54,13 +59,13 @@ def random_network(seed: int) -> tuple[Graph, Program]:
 
 
 def random_inputs(program: Program, samples: int, seed: int) -> list[npt.NDArray[np.int8]]:
-    """int8 [samples, *shape] for every input: normal around the zero point with a wide spread, so both ends are reached."""
+    """int8 [samples, *shape] for every input, spread over the whole range."""
     rng = np.random.default_rng([seed, 1])
-    return [_integers(rng, (samples, *port.shape), port.quantization) for port in program.inputs]
+    return [_integers(rng, (samples, *port.shape)) for port in program.inputs]
 
 
-def _integers(rng: np.random.Generator, shape: Shape, quantization: Quantization) -> npt.NDArray[np.int8]:
-    return np.clip(np.rint(rng.normal(quantization.zero_point, 60, shape)), -128, 127).astype(np.int8)
+def _integers(rng: np.random.Generator, shape: Shape) -> npt.NDArray[np.int8]:
+    return np.clip(np.rint(rng.normal(0, 50, shape)), -128, 127).astype(np.int8)
 
 
 class _Builder:
@@ -85,6 +90,12 @@ class _Builder:
             current = self.rectify(current)
         return replace(self.network, outputs=(current,))
 
+    def is_lively(self, value: str) -> bool:
+        """Whether the int8 samples of `value` take many values and are seldom the most frequent one."""
+        quantization = self.network.quantization[value]
+        _, counts = np.unique(np.rint(self.values[value] / quantization.scale), return_counts=True)
+        return len(counts) >= 12 and counts.max() < 0.7 * counts.sum()
+
     # Choices
 
     def chance(self, probability: float) -> bool:
@@ -96,9 +107,13 @@ class _Builder:
     def pick(self, *choices: int) -> int:
         return int(self.rng.choice(choices))
 
+    def margins(self) -> tuple[float, float]:
+        """Room below and above a value's range, in ranges: with none, saturation does the work of a clamp."""
+        return (float(self.rng.uniform(0, 0.3)), float(self.rng.uniform(0, 0.3))) if self.chance(0.4) else (0.0, 0.0)
+
     def clamp(self) -> Clamp | None:
         kind = self.integer(0, 3)
-        return (None, Clamp(0.0, None), Clamp(0.0, None), Clamp(-0.5, 1.0))[kind]
+        return (None, Clamp(0.0, None), Clamp(0.0, 6.0), Clamp(-2.0, 4.0))[kind]
 
     # Values
 
@@ -110,7 +125,7 @@ class _Builder:
             inputs=(*self.network.inputs, Input(name, shape, "NHWC" if len(shape) == 3 else "NF")),
             quantization={**self.network.quantization, name: quantization},
         )
-        integers = _integers(self.rng, (_SAMPLES, *shape), quantization)
+        integers = _integers(self.rng, (_SAMPLES, *shape))
         self.values[name] = quantization.scale * (integers.astype(np.float64) - quantization.zero_point)
         return name
 
@@ -118,10 +133,11 @@ class _Builder:
         return self.values[value].shape[1:]
 
     def append(self, op: Op, quantization: Quantization | None = None) -> str:
-        """Add an op; its output's quantization is that of its range on the samples unless given."""
+        """Add an op; its output's quantization is that of its range on the samples, or somewhat wider, unless given."""
         y = float_layer(self.network, op, [self.values[name] for name in op.inputs])
         if quantization is None:
-            low, high = min(float(y.min()), 0.0), max(float(y.max()), 0.0)
+            below, above = self.margins()
+            low, high = min(float(y.min()), 0.0) - below * np.ptp(y), max(float(y.max()), 0.0) + above * np.ptp(y)
             scale = float(np.float32((high - low) / 255 or 1 / 128))
             quantization = Quantization(scale, int(np.clip(np.rint(-128 - low / scale), -128, 127)))
         self.values[op.output] = y
@@ -142,7 +158,7 @@ class _Builder:
 
     def image_layer(self, x: str) -> str:
         height, width, channels = self.shape(x)
-        kind = self.integer(0, 15)
+        kind = self.integer(0, 18)
         if kind <= 6:
             y = self.convolution(x, coded=True)
             window = (self.integer(1, 3), self.integer(1, 3))
@@ -151,24 +167,27 @@ class _Builder:
             return y
         if kind <= 9:
             return self.convolution(x, coded=False)
-        if kind == 10:
+        if kind <= 12:
             return self.pool(x)
-        if kind == 11:
+        if kind <= 14:
             y = self.convolution(x, coded=self.chance(0.5), same_shape=True)
             return self.append(Add(**self.names("add", *self.shuffled(x, y)), activation=self.clamp()))
-        if kind == 12:
+        if kind == 15:
             y = self.convolution(x, coded=self.chance(0.5), same_size=True)
             return self.append(Concat(**self.names("concat", *self.shuffled(x, y))))
-        if kind == 13:
-            spatial = tuple(self.integer(0, 2) for _ in range(4))
-            return self.shared(Pad, x, spatial=spatial, channels=(self.integer(0, 3), self.integer(0, 3)))
-        if kind == 14:
+        if kind == 16:
+            spatial = tuple(self.integer(0, 1) for _ in range(4))
+            return self.shared(Pad, x, spatial=spatial, channels=(self.integer(0, 2), self.integer(0, 2)))
+        if kind == 17:
             start = tuple(self.integer(0, (size - 1) // 2) for size in (height, width, channels))
             return self.shared(Slice, x, start=start, stop=(height, width, channels), step=(self.integer(1, 2), self.integer(1, 3), 1))
         return self.rectify(x)
 
     def shuffled(self, *values: str) -> list[str]:
         return [str(value) for value in self.rng.permutation(values)]
+
+    def sharpened(self, x: str) -> str:
+        return self.append(Add(**self.names("add", x, x)))
 
     def rectify(self, x: str) -> str:
         return self.append(Activation(**self.names("activation", x), clamp=Clamp(0.0, self.pick(1, 6))))
@@ -196,7 +215,7 @@ class _Builder:
             top, left = self.integer(0, kernel[0] - 1), self.integer(0, kernel[1] - 1)
             stride, padding = (1, 1), (top, left, kernel[0] - 1 - top, kernel[1] - 1 - left)
         elif height + padding[0] + padding[2] < kernel[0] or width + padding[1] + padding[3] < kernel[1]:
-            kernel, padding = (1, 1), (1, 0, 0, 1)  # windows that see nothing but padding
+            kernel, stride, padding = (1, 1), (1, 1), (1, 0, 0, 1)  # some windows see nothing but padding
         out = channels if same_shape or groups == channels > 1 else groups * self.pick(1, 2, 3, 5, 8)
         names = self.names("conv", x)
         self.weight(str(names["name"]), (out, *kernel, channels // groups), coded)
@@ -208,14 +227,15 @@ class _Builder:
 
     def vector_layers(self, x: str, count: int) -> str:
         for _ in range(count):
-            if len(self.shape(x)) == 1 and self.chance(0.1):
+            if self.chance(0.1):
                 x = self.append(Concat(**self.names("concat", x, x)))
             names = self.names("linear", x)
             self.weight(str(names["name"]), (self.pick(1, 2, 5, 10, 24, 33), *self.shape(x)), coded=self.chance(0.7))
             x = self.weighted(
                 Linear(**names, weight=f"{names['name']}.weight", bias=f"{names['name']}.bias", activation=self.clamp())
             )
-        if self.chance(0.3):
+        if self.chance(0.3) and self.shape(x)[0] > 1:
+            x = self.sharpened(x) if self.chance(0.5) else x
             x = self.append(Softmax(**self.names("softmax", x)), SOFTMAX_OUTPUT)
         return x
 
@@ -241,9 +261,15 @@ class _Builder:
         )
 
     def weighted(self, op: Conv2d | Linear) -> str:
-        """Add a layer with weights; its biases put the middle of each channel's range a little off zero."""
+        """Add a layer with weights; its row scales and biases give each channel a deviation around one and a mean around zero."""
         unbounded = replace(op, bias=None, activation=None)
-        y = float_layer(self.network, unbounded, [self.values[op.inputs[0]]]).reshape(-1, self.network.weight_shape(op.weight)[0])
-        bias = self.rng.normal(0, 0.5, y.shape[1]) * y.std(axis=0) - y.mean(axis=0)
-        self.network = replace(self.network, parameters={**self.network.parameters, str(op.bias): bias.astype(np.float32)})
+        encoding = self.network.encodings[op.weight]
+        y = float_layer(self.network, unbounded, [self.values[op.inputs[0]]]).reshape(-1, encoding.shape[0])
+        gain = self.rng.uniform(0.5, 2.0, y.shape[1]) / np.maximum(y.std(axis=0), 1e-3 * y.std() + 1e-12)
+        bias = self.rng.normal(0, 0.5, y.shape[1]) - gain * y.mean(axis=0)
+        self.network = replace(
+            self.network,
+            encodings={**self.network.encodings, op.weight: replace(encoding, scale=(encoding.scale * gain).astype(np.float32))},
+            parameters={**self.network.parameters, str(op.bias): bias.astype(np.float32)},
+        )
         return self.append(op)

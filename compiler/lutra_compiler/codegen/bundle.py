@@ -30,7 +30,7 @@ def write_bundle(files: Mapping[str, str], directory: Path) -> None:
                 directory.rename(old)
             try:
                 new.rename(directory)
-            except OSError:
+            except BaseException:
                 if old.exists():
                     old.rename(directory)
                 raise

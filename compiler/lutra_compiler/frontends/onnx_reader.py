@@ -2,7 +2,7 @@
 
 import heapq
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,8 @@ def read_onnx(source: Path | bytes) -> Graph:
 
     Raises UnsupportedModelError with every unsupported node, ModelError for anything else that is wrong with the file.
     """
-    return _Reader(_parse(_read(source))).graph()
+    with np.errstate(all="ignore"):  # what overflows here is found by `verify`
+        return _Reader(_parse(_read(source))).graph()
 
 
 def _read(source: Path | bytes) -> bytes:
@@ -76,7 +77,6 @@ def _read(source: Path | bytes) -> bytes:
 def _parse(data: bytes) -> onnx.ModelProto:
     try:
         model = onnx.ModelProto.FromString(data)
-        model.SerializeToString()  # strings are decoded late
     except Exception as error:  # the type depends on protobuf's backend
         raise ModelError("the model is not an ONNX file, or it is truncated; export it again") from error
     if not model.graph.node or not model.graph.output:
@@ -84,7 +84,16 @@ def _parse(data: bytes) -> onnx.ModelProto:
     size = sum(1 + len(node.input) for node in model.graph.node)
     if size > MAX_NODES:
         raise ModelError(f"the model has {size} nodes and node inputs; the limit is {MAX_NODES}")
+    if not all(isinstance(name, str) for name in _names(model.graph)):  # protobuf gives bytes for what is not UTF-8
+        raise ModelError("a name in the model is not text: the file is damaged; export it again")
     return model
+
+
+def _names(graph: onnx.GraphProto) -> Iterator[object]:
+    for named in (*graph.initializer, *graph.input, *graph.output, *graph.value_info, *graph.node):
+        yield named.name
+    for node in graph.node:
+        yield from (node.op_type, node.domain, *node.input, *node.output)
 
 
 @dataclass(frozen=True)
@@ -224,7 +233,7 @@ class _Reader:
             return None
         try:
             onnx.checker.check_node(node, self._checker)
-        except onnx.checker.ValidationError as error:
+        except (onnx.checker.ValidationError, UnicodeDecodeError) as error:
             raise ModelError(f"node '{name}' ({node.op_type}) is not valid ONNX: {str(error).splitlines()[0]}") from error
         inputs = tuple(self._value(value) if value else None for value in node.input)
         if node.op_type in _FOLDED and not any(isinstance(value, str) for value in inputs):
@@ -251,8 +260,7 @@ class _Reader:
         try:
             if _folded_elements(node.op_type, list(feeds.values())) > MAX_ELEMENTS:
                 raise ModelError(f"node '{name}' ({node.op_type}) computes a constant of more than {MAX_ELEMENTS} elements")
-            with np.errstate(all="ignore"):
-                (result,) = onnx.reference.ReferenceEvaluator(node, opsets={"": self._opset}).run(None, feeds)
+            (result,) = onnx.reference.ReferenceEvaluator(node, opsets={"": self._opset}).run(None, feeds)
         except ModelError:
             raise
         except Exception as error:  # whatever the evaluator meets in a malformed node
@@ -402,14 +410,17 @@ def _conv(b: GraphBuilder, n: _Node) -> str:
     kernel = n.pair("kernel_shape") if "kernel_shape" in n.attributes else weight.shape[2:]
     if weight.ndim != 4 or weight.shape[2:] != kernel:
         raise Unsupported(f"its weight has shape {list(weight.shape)}", "use two-dimensional convolutions [out, in, height, width]")
+    bias = n.weight(2)
+    if bias is not None and not bias.any():
+        bias = None  # exporters write zeros for a layer without one
     stride = n.pair("strides")
     padding = _padding(b, n, kernel, stride)
-    return b.conv2d(n.name, n.value(0), weight, n.weight(2), stride, padding, n.attributes.get("group", 1))
+    return b.conv2d(n.name, n.value(0), weight, bias, stride, padding, n.attributes.get("group", 1))
 
 
 def _gemm(b: GraphBuilder, n: _Node) -> str:
     n.forbid("transA", 0, "multiply the activation from the left, untransposed")
-    weight, bias = n.required_weight(1), n.weight(2)
+    weight, bias = _matrix(n), n.weight(2)
     weight = np.float32(n.attributes.get("alpha", 1.0)) * (weight if n.attributes.get("transB", 0) else weight.T)
     if bias is not None:
         try:
@@ -420,8 +431,14 @@ def _gemm(b: GraphBuilder, n: _Node) -> str:
 
 
 def _mat_mul(b: GraphBuilder, n: _Node) -> str:
-    x = n.value(0)
-    return b.linear(n.name, x, n.required_weight(1).T, None)
+    return b.linear(n.name, n.value(0), _matrix(n).T, None)
+
+
+def _matrix(n: _Node) -> FloatArray:
+    matrix = n.required_weight(1)
+    if matrix.ndim != 2:
+        raise Unsupported(f"its weight has shape {list(matrix.shape)}", "use a weight of two dimensions")
+    return matrix
 
 
 def _batch_norm(b: GraphBuilder, n: _Node) -> str:

@@ -66,8 +66,9 @@ class Bounds:
 
 def bounds_of(weights: npt.NDArray[np.int8]) -> Bounds:
     """Bounds of the sums of every row of int8 weights [out, ...]."""
-    rows = weights.reshape(len(weights), -1).astype(np.int64)
-    positive, negative = np.maximum(rows, 0).sum(axis=1), np.maximum(-rows, 0).sum(axis=1)
+    rows = weights.reshape(len(weights), -1)
+    positive = np.maximum(rows, 0).sum(axis=1, dtype=np.int64)
+    negative = positive - rows.sum(axis=1, dtype=np.int64)
     return Bounds(-128 * positive - 127 * negative, 127 * positive + 128 * negative, 128 * (positive + negative))
 
 
@@ -117,7 +118,8 @@ _REMEDY = "row scales or biases differ too much between its channels: prune the 
 def _always_zero_point(low: Reals, high: Reals, output: OutputRange) -> npt.NDArray[np.bool_]:
     """Whether an output between `low` and `high` steps from the zero point, not yet clamped, is nothing but the zero point."""
     below, above = output.minimum - output.zero_point, output.maximum - output.zero_point
-    return (np.rint(np.clip(low, below, above)) == 0) & (np.rint(np.clip(high, below, above)) == 0)
+    always: npt.NDArray[np.bool_] = (np.rint(np.clip(low, below, above)) == 0) & (np.rint(np.clip(high, below, above)) == 0)
+    return always
 
 
 def _with_acc_shift(name: str, acc_shift: int, wanted: Reals, multipliers: Reals) -> Requantization:

@@ -14,7 +14,7 @@ MULTIPLY_COST = 6  # a multiply-add whose two operands are loaded
 
 
 def choose_kernel(encoding: ProductQuantized, input_pixels: int, output_pixels: int) -> str:
-    """"lut" or "decode" for a product-quantized layer; a fully connected layer has one pixel."""
+    """The cheaper of "lut" and "decode" for a product-quantized layer; a fully connected layer has one pixel."""
     out, taps, subvectors = encoding.indices.shape
     lookups = output_pixels * out * taps * subvectors
     entries = input_pixels * subvectors * encoding.codewords

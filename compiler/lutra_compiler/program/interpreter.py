@@ -63,7 +63,7 @@ def _interpret(program: Program, inputs: Sequence[Int8], trace: bool) -> Run:
         if buffer.storage is not Storage.SCRATCH
     }
     for port, array in zip(program.inputs, inputs, strict=True):
-        memory[port.buffer] = array.reshape(samples, -1)
+        memory[port.buffer] = array.reshape(memory[port.buffer].shape)
     layers = []
     for call in program.calls:
         _KERNELS[call.kernel](program, call, [memory[buffer] for buffer in call.inputs], memory[call.output])
@@ -119,8 +119,8 @@ def _convolution(program: Program, call: Call, inputs: Sequence[Int8], output: I
     y = _requantize(acc, f, multipliers)
     pool_h, pool_w = f["pool_h"], f["pool_w"]
     rows, columns = out_h // pool_h, out_w // pool_w
-    windows = y[:, : rows * pool_h, : columns * pool_w].reshape(samples, rows, pool_h, columns, pool_w, -1)
-    output[:] = windows.max(axis=(2, 4)).reshape(samples, -1)
+    windows = y[:, : rows * pool_h, : columns * pool_w].reshape(samples, rows, pool_h, columns, pool_w, f["out_c"])
+    output[:] = windows.max(axis=(2, 4)).reshape(output.shape)
 
 
 def _linear(program: Program, call: Call, inputs: Sequence[Int8], output: Int8) -> None:
@@ -147,7 +147,7 @@ def _image(x: Int8, f: Fields) -> Int32:
 
 def _max_pool(program: Program, call: Call, inputs: Sequence[Int8], output: Int8) -> None:
     windows = _windows(_image(inputs[0], call.fields), call.fields, outside=-128)
-    output[:] = windows.max(axis=(4, 5)).reshape(len(output), -1)
+    output[:] = windows.max(axis=(4, 5)).reshape(output.shape)
 
 
 def _average_pool(program: Program, call: Call, inputs: Sequence[Int8], output: Int8) -> None:
@@ -157,7 +157,7 @@ def _average_pool(program: Program, call: Call, inputs: Sequence[Int8], output: 
     counts = _windows(inside, f, outside=0).sum(axis=(4, 5))
     multipliers = program.tables[call.tables[0]].data.astype(np.int32)
     multiplier = multipliers[0] if f["count_include_pad"] else multipliers[counts - 1]
-    output[:] = _finish(_scale(sums * multiplier, f), f).reshape(len(output), -1)
+    output[:] = _finish(_scale(sums * multiplier, f), f).reshape(output.shape)
 
 
 def _scale(products: Int32, f: Fields) -> Int32:
@@ -174,8 +174,9 @@ def _add(program: Program, call: Call, inputs: Sequence[Int8], output: Int8) -> 
 def _rescale(program: Program, call: Call, inputs: Sequence[Int8], output: Int8) -> None:
     f = call.fields
     y = _finish(_scale((inputs[0].astype(np.int32) - f["input_zero_point"]) * f["multiplier"], f), f)
-    pixels = output.reshape(len(output), -1, f["output_stride"])
-    pixels[:, :, f["output_offset"] : f["output_offset"] + f["channels"]] = y.reshape(len(output), -1, f["channels"])
+    pixels = f["pixels_low"] + 65536 * f["pixels_high"]
+    result = output.reshape(len(output), pixels, f["output_stride"])
+    result[:, :, f["output_offset"] : f["output_offset"] + f["channels"]] = y.reshape(len(output), pixels, f["channels"])
 
 
 def _slice_pad(program: Program, call: Call, inputs: Sequence[Int8], output: Int8) -> None:
@@ -193,7 +194,7 @@ def _softmax(program: Program, call: Call, inputs: Sequence[Int8], output: Int8)
     e = program.tables[call.tables[0]].data.astype(np.int64)[x.max(axis=2, keepdims=True) - x]
     total = np.maximum(e.sum(axis=2, keepdims=True), 1)
     y = np.minimum((e * 256 + total // 2) // total - 128, 127)
-    output[:] = y.astype(np.int8).reshape(len(output), -1)
+    output[:] = y.astype(np.int8).reshape(output.shape)
 
 
 _KERNELS: Mapping[str, Callable[[Program, Call, Sequence[Int8], Int8], None]] = {

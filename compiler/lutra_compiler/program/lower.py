@@ -13,7 +13,6 @@ from lutra_compiler.ir.ops import (
     Activation,
     Add,
     AveragePool,
-    BatchNorm,
     Clamp,
     Concat,
     Conv2d,
@@ -157,10 +156,8 @@ class _Lowering:
                     raise LoweringError(f"flatten '{op.name}' is in {op.order} order; run prepare_for_lowering first")
             case Softmax():
                 self.softmax(op)
-            case BatchNorm():
-                raise LoweringError(f"batch norm '{op.name}' cannot be lowered on its own; run prepare_for_lowering first")
             case _:
-                raise LoweringError(f"op '{op.name}' of kind '{op.kind}' has no kernel")
+                raise LoweringError(f"{op.kind} '{op.name}' has no kernel; run prepare_for_lowering first")
 
     # Layers with weights
 

@@ -45,12 +45,14 @@ def descriptor_bytes(descriptor: Descriptor, fields: Mapping[str, int]) -> npt.N
 
 def channel_records(bias: npt.NDArray[np.int16], multiplier: npt.NDArray[np.uint16]) -> npt.NDArray[np.uint16]:
     """uint16 [2 * out]: bias and multiplier of each output channel."""
-    return np.stack([bias.view(np.uint16), multiplier], axis=1).ravel()
+    records: npt.NDArray[np.uint16] = np.stack([bias.view(np.uint16), multiplier], axis=1).ravel()
+    return records
 
 
 def exponentials(input_scale: float) -> npt.NDArray[np.uint16]:
     """uint16 [256]: round(32767 * exp(-k * input_scale))."""
-    return np.rint(32767 * np.exp(-np.arange(256) * input_scale)).astype(np.uint16)
+    table: npt.NDArray[np.uint16] = np.rint(32767 * np.exp(-np.arange(256) * input_scale)).astype(np.uint16)
+    return table
 
 
 def layer_weights(call: Call, tables: Sequence[Table]) -> npt.NDArray[np.int8]:
@@ -70,4 +72,5 @@ def layer_weights(call: Call, tables: Sequence[Table]) -> npt.NDArray[np.int8]:
         weights = data["weights"].astype(np.int8).reshape(taps, f["out_c"]).T
     else:
         weights = data["weights"].astype(np.int8)
-    return weights.reshape((f["out_c"], channels) if linear else (f["out_c"], *kernel, channels))
+    shape = (f["out_c"], channels) if linear else (f["out_c"], *kernel, channels)
+    return np.ascontiguousarray(weights).reshape(shape)

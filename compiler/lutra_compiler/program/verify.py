@@ -52,9 +52,10 @@ def verify(program: Program) -> None:
         _require(table.index == i, f"table {i} has index {table.index}")
     for i, call in enumerate(program.calls):
         _Check(program, i, call).all()
-    _check_table_users(program)
     _check_ports(program)
+    _check_order(program)
     _check_memory(program)
+    _check_table_users(program)
 
 
 def _require(condition: object, message: str) -> None:
@@ -90,6 +91,9 @@ class _Check:
                 self.slice_pad()
             case "softmax":
                 self.softmax()
+        rule = KERNELS[self.call.kernel].scratch
+        if rule is not None and self.call.scratch is not None:
+            self.size("scratch memory", self.call.scratch, rule.size_bytes(self.f))
 
     def references(self) -> None:
         call, program = self.call, self.program
@@ -106,9 +110,8 @@ class _Check:
         for buffer in (*call.inputs, call.output):
             self.require(program.buffers[buffer].storage is not Storage.SCRATCH, f"buffer {buffer} is scratch memory")
         self.require(program.buffers[call.output].storage is not Storage.INPUT, f"writes to the input in buffer {call.output}")
-        if call.scratch is not None and kernel.scratch:
+        if call.scratch is not None:
             self.require(program.buffers[call.scratch].storage is Storage.SCRATCH, f"buffer {call.scratch} is no scratch memory")
-            self.size("scratch memory", call.scratch, kernel.scratch.size_bytes(call.fields))
 
     def descriptor(self) -> None:
         descriptor = KERNELS[self.call.kernel].descriptor
@@ -201,15 +204,15 @@ class _Check:
             whole = f["count_include_pad"]
             multipliers = self.table(Role.MULTIPLIERS, self.call.tables[0], 1 if whole else size).data
             counts = np.array([size]) if whole else np.arange(1, size + 1)
-            self.products(int((255 * counts * multipliers.astype(np.int64)).max()))
+            largest = int((255 * counts * multipliers.astype(np.int64)).max()) + (1 << (f["shift"] - 1))
+            self.require(largest < INT32_LIMIT, f"its products reach {largest}, beyond int32")
 
     def add(self) -> None:
         f = self.f
         size = f["size_low"] + 65536 * f["size_high"]
         for what, buffer in (("input", self.call.inputs[0]), ("input", self.call.inputs[1]), ("output", self.call.output)):
             self.size(what, buffer, size)
-        self.ranges(_SHIFT_RANGE)
-        self.products(255 * (f["multiplier_a"] + f["multiplier_b"]))
+        self.ranges(_SHIFT_RANGE)  # with 16-bit multipliers enough for int32
 
     def rescale(self) -> None:
         f = self.f
@@ -217,8 +220,7 @@ class _Check:
         self.require(f["output_offset"] + f["channels"] <= f["output_stride"], "writes beyond the pixel")
         self.size("input", self.call.inputs[0], pixels * f["channels"])
         self.size("output", self.call.output, pixels * f["output_stride"])
-        self.ranges(_SHIFT_RANGE)
-        self.products(255 * f["multiplier"])
+        self.ranges(_SHIFT_RANGE)  # with a 16-bit multiplier enough for int32
 
     def slice_pad(self) -> None:
         f = self.f
@@ -236,10 +238,6 @@ class _Check:
         for what, buffer in (("input", self.call.inputs[0]), ("output", self.call.output)):
             self.size(what, buffer, f["pixels"] * f["channels"])
         self.table(Role.EXPONENTIALS, self.call.tables[0], 256)
-
-    def products(self, largest: int) -> None:
-        rounding = 1 << (self.f["shift"] - 1)
-        self.require(largest + rounding < INT32_LIMIT, f"its products reach {largest} + {rounding}, beyond int32")
 
 
 def _check_table_users(program: Program) -> None:
@@ -259,25 +257,28 @@ def _check_ports(program: Program) -> None:
             _require(prod(port.shape) == size, f"{storage.value} '{port.name}' of shape {port.shape} is in {size} bytes")
 
 
-def _check_memory(program: Program) -> None:
-    last_call = len(program.calls) - 1
+def _check_order(program: Program) -> None:
+    """Every buffer is written before it is read, by one call or by the parts of a concat."""
     for buffer in program.buffers:
-        name = f"buffer {buffer.index} ({buffer.storage.value})"
-        users = [i for i, call in enumerate(program.calls) if buffer.index in _buffers_of(call)]
-        writers = [i for i, call in enumerate(program.calls) if buffer.index in (call.output, call.scratch)]
         if buffer.storage is Storage.INPUT:
-            first, last = 0, max(users, default=0)
-        else:
-            _require(users, f"{name} is used by no call")
-            first, last = users[0], last_call if buffer.storage is Storage.OUTPUT else users[-1]
-            _require(writers and first == writers[0], f"{name} is read before it is written")
-            _require(buffer.storage is not Storage.SCRATCH or len(users) == 1, f"{name} is used by the calls {users}")
-            _check_parts(program, buffer, writers)
-        _require((buffer.first, buffer.last) == (first, last), f"{name} lives from {first} to {last}, not {buffer.first} to {buffer.last}")
-        _require(buffer.size_bytes > 0, f"{name} is empty")
-        _require(buffer.offset % ARENA_ALIGN == 0, f"{name} is at {buffer.offset}, not aligned to {ARENA_ALIGN}")
+            continue
+        users, writers = _users(program, buffer), _writers(program, buffer)
+        _require(users, f"{_name(buffer)} is used by no call")
+        _require(writers and users[0] == writers[0], f"{_name(buffer)} is read before it is written")
+        _require(buffer.storage is not Storage.SCRATCH or len(users) == 1, f"{_name(buffer)} is used by the calls {users}")
+        _check_parts(program, buffer, writers)
+
+
+def _check_memory(program: Program) -> None:
+    for buffer in program.buffers:
+        users = _users(program, buffer) or [0]
+        first = 0 if buffer.storage is Storage.INPUT else users[0]
+        last = len(program.calls) - 1 if buffer.storage is Storage.OUTPUT else users[-1]
         end = buffer.offset + buffer.size_bytes
-        _require(buffer.offset >= 0 and end <= program.arena_bytes, f"{name} ends at {end}, the arena at {program.arena_bytes}")
+        lives = f"lives from {first} to {last}, not {buffer.first} to {buffer.last}"
+        _require((buffer.first, buffer.last) == (first, last), f"{_name(buffer)} {lives}")
+        _require(buffer.offset % ARENA_ALIGN == 0, f"{_name(buffer)} is at {buffer.offset}, not aligned to {ARENA_ALIGN}")
+        _require(buffer.offset >= 0 and end <= program.arena_bytes, f"{_name(buffer)} ends at {end}, the arena at {program.arena_bytes}")
     for a, b in combinations(program.buffers, 2):
         alive_together = a.first <= b.last and b.first <= a.last
         share_bytes = a.offset < b.offset + b.size_bytes and b.offset < a.offset + a.size_bytes
@@ -291,7 +292,7 @@ def _check_parts(program: Program, buffer: Buffer, writers: list[int]) -> None:
     if len(writers) == 1 and program.calls[writers[0]].kernel != "lutra_rescale_int8":
         return
     calls = [program.calls[i] for i in writers]
-    name = f"buffer {buffer.index}"
+    name = _name(buffer)
     _require(all(call.kernel == "lutra_rescale_int8" for call in calls), f"{name} is written by the calls {writers}")
     _require(len({call.fields["output_stride"] for call in calls}) == 1, f"{name} is written with several strides")
     spans = sorted((call.fields["output_offset"], call.fields["channels"]) for call in calls)
@@ -315,6 +316,18 @@ def _in_place(program: Program, source: Buffer, result: Buffer) -> bool:
         and whole
         and (source.offset, source.size_bytes) == (result.offset, result.size_bytes)
     )
+
+
+def _name(buffer: Buffer) -> str:
+    return f"buffer {buffer.index} ({buffer.storage.value})"
+
+
+def _users(program: Program, buffer: Buffer) -> list[int]:
+    return [i for i, call in enumerate(program.calls) if buffer.index in _buffers_of(call)]
+
+
+def _writers(program: Program, buffer: Buffer) -> list[int]:
+    return [i for i, call in enumerate(program.calls) if buffer.index in (call.output, call.scratch)]
 
 
 def _buffers_of(call: Call) -> tuple[int, ...]:

@@ -43,10 +43,11 @@ def runtime_abi(runtime: Path) -> int:
 
 
 class Builder:
-    """A C compiler and a runtime. `compiler` is a command with its options; by default `$CC`, else `cc`."""
+    """A C compiler and a runtime. `compiler` is a command with options, which override ours; by default `$CC`, else `cc`."""
 
     def __init__(self, runtime: Path, compiler: str | None = None) -> None:
-        self._command = tuple(shlex.split(compiler or os.environ.get("CC") or "cc"))
+        name, *options = shlex.split(compiler or os.environ.get("CC") or "") or ["cc"]
+        self._command = (name, *_FLAGS, *options)
         self._include = runtime.resolve() / "include"
         self._identity = _identity(self._command)
         self._headers = sorted(self._include.rglob("*.h"))
@@ -78,7 +79,7 @@ class Builder:
         return hashlib.sha256(b"".join(lengths_and_parts)).hexdigest()[:32]
 
     def _run(self, folder: Path, *arguments: str) -> None:
-        command = [*self._command, *_FLAGS, f"-I{self._include}", *arguments]
+        command = [*self._command, f"-I{self._include}", *arguments]
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, errors="replace", check=False)
         if done.returncode:
             raise ToolError(f"the C compiler failed:\n{shlex.join(command)}\n{done.stderr[-2000:]}")
@@ -87,14 +88,13 @@ class Builder:
 @functools.cache
 def _identity(command: tuple[str, ...]) -> bytes:
     """Version, options and CPU of the compiler, as its predefined macros tell them."""
-    if not command or shutil.which(command[0]) is None:
-        name = command[0] if command else ""
-        raise ToolError(f"the C compiler '{name}' was not found: install gcc or clang (Debian: apt install gcc), or name one in CC")
-    probe = [*command, *_FLAGS, "-dM", "-E", "-x", "c", os.devnull]
+    if shutil.which(command[0]) is None:
+        raise ToolError(f"the C compiler '{command[0]}' was not found: install gcc or clang (Debian: apt install gcc), or name one in CC")
+    probe = [*command, "-dM", "-E", "-x", "c", os.devnull]
     done = subprocess.run(probe, capture_output=True, check=False)
     if done.returncode:
         raise ToolError(f"the C compiler failed:\n{shlex.join(probe)}\n{done.stderr.decode(errors='replace')[-2000:]}")
-    return shlex.join((*command, *_FLAGS)).encode() + done.stdout
+    return shlex.join(command).encode() + done.stdout
 
 
 def _cached(key: str, suffix: str, build: Callable[[Path, Path], None]) -> Path:

@@ -53,6 +53,8 @@ class Manifest:
 
 def read_manifest(directory: Path) -> Manifest:
     """Reads the one bundle in `directory`. Raises BundleError for a missing, damaged or foreign one."""
+    if not directory.is_dir():
+        raise BundleError(f"{directory} is not a folder: give the folder that `lutra generate` wrote")
     found = sorted(path for path in directory.glob("*.json") if path.with_suffix(".c").exists())
     if len(found) != 1:
         raise BundleError(f"{directory} holds {len(found)} bundles (PREFIX.json beside PREFIX.c); it must hold one: generate it again")

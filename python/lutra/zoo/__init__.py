@@ -1,1 +1,35 @@
-"""Networks, data sets and released artefacts."""
+"""Networks, data sets and released artefacts.
+
+`NETWORK` names the default point of a network, `NETWORK/POINT` another; `NETWORK/float` is the float network that all come from.
+"""
+
+from pathlib import Path
+
+from lutra_compiler.driver import Model, read_model
+from lutra_compiler.errors import ModelError
+from lutra_compiler.records import nearest
+
+PREFIX = "zoo:"
+_ARTEFACTS = Path(__file__).parent / "artefacts"
+
+
+def names() -> tuple[str, ...]:
+    """All points there are, the default of each network as the network's name alone."""
+    return tuple(sorted(path.stem.replace("-", "/", 1) for path in _ARTEFACTS.glob("*.lutra")))
+
+
+def artefact(name: str) -> Path:
+    """The `.lutra` file of a point. Raises ModelError."""
+    if name not in names():
+        raise ModelError(f"the zoo has no '{name}'; {nearest(name, names())}")
+    return _ARTEFACTS / f"{name.replace('/', '-', 1)}.lutra"
+
+
+def load(name: str) -> Model:
+    """A point of the zoo."""
+    return read_model(artefact(name))
+
+
+def float_name(name: str) -> str:
+    """The point of the float network that `name` comes from."""
+    return f"{name.partition('/')[0]}/float"

@@ -22,7 +22,9 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from lutra_compiler.errors import DataError
+from lutra.dataset import Dataset
+from lutra_compiler.errors import DataError, LutraError
+from lutra_compiler.files import write_atomically
 
 Split = Literal["train", "validation", "test"]
 
@@ -56,21 +58,6 @@ _MNIST = {
         "t10k-labels-idx1-ubyte", 10_008, "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2"
     ),
 }
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """Samples as a network takes them. `images`: float32 [n, *source shape]; `labels`: int64 [n], or None if not known."""
-
-    images: npt.NDArray[np.float32]
-    labels: npt.NDArray[np.int64] | None
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def head(self, samples: int | None) -> "Dataset":
-        """The first `samples` samples; all of them for None."""
-        return Dataset(self.images[:samples], None if self.labels is None else self.labels[:samples])
 
 
 def cache_directory() -> Path:
@@ -123,7 +110,7 @@ def fetch_mnist() -> Path:
         try:
             for file, content in files:
                 _store(directory, file, content)
-        except (OSError, EOFError, zlib.error, http.client.HTTPException, tarfile.TarError, DataError) as error:
+        except (OSError, EOFError, zlib.error, http.client.HTTPException, tarfile.TarError, LutraError) as error:
             failures.append(f"  {source}: {error}")
         if not _missing(directory):
             return directory
@@ -147,9 +134,7 @@ def _is_intact(path: Path, file: _File) -> bool:
 def _store(directory: Path, file: _File, content: bytes) -> None:
     if hashlib.sha256(content).hexdigest() != file.sha256:
         raise DataError(f"{file.name} does not have the SHA-256 {file.sha256}")
-    with tempfile.NamedTemporaryFile(dir=directory, prefix=file.name, delete=False) as temporary:
-        temporary.write(content)
-    os.replace(temporary.name, directory / file.name)
+    write_atomically(directory / file.name, content)
 
 
 def _download(address: str) -> Iterator[tuple[_File, bytes]]:

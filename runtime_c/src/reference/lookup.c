@@ -26,10 +26,12 @@ void lutra_accumulate(const lutra_coding *coding, uint32_t group, const uint8_t 
   if (size < 4u) {
     for (; sums < end; sums++) {
       const int16_t *table = tables;
+      int32_t sum = 0;
       for (uint32_t i = 0u; i < size; i++) {
-        *sums += (uint32_t)table[lutra_index(coding, indices, i)];
+        sum += table[lutra_index(coding, indices, i)];
         table += codewords;
       }
+      *sums += (uint32_t)sum;
       indices += row_bytes;
     }
     return;

@@ -1,0 +1,132 @@
+"""Runs firmware on samples in QEMU and counts what its instructions do."""
+
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lutra.boards.firmware import Firmware
+from lutra.boards.tools import require_tools
+from lutra.host import BundleError, DataError, ToolError
+
+Int8Array = npt.NDArray[np.int8]
+
+_PROFILE = np.dtype(
+    [(name, np.int64) for name in (
+        "layer", "address", "size", "executions", "taken", "flash_reads", "ram_reads", "stores", "unaligned",
+    )]
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class BoardRun:
+    """Results of a firmware.
+
+    `outputs`: int8 [n, *shape] for each output; `self_test`: the status of NAME_check, 0 if every table is as generated;
+    `stack_bytes`: the deepest use of the stack, including the loop over samples;
+    `profile`: what each instruction did for the FIRST sample, a row an address and layer, with the fields layer, address, size (bytes),
+    executions, taken (branches), flash_reads, ram_reads, stores and unaligned (accesses). Layers are numbered as in the manifest; the
+    number after the last stands for what NAME_run does besides: the check of its descriptors.
+    """
+
+    outputs: tuple[Int8Array, ...]
+    self_test: int
+    stack_bytes: int
+    profile: npt.NDArray[Any]
+    layers: int
+
+    @property
+    def layer_instructions(self) -> tuple[int, ...]:
+        """Instructions executed in each layer, for the first sample."""
+        counts = np.zeros(self.layers + 1, np.int64)
+        np.add.at(counts, self.profile["layer"], self.profile["executions"])
+        return tuple(map(int, counts[: self.layers]))
+
+    @property
+    def instructions(self) -> int:
+        """Instructions executed by NAME_run, for the first sample."""
+        return int(self.profile["executions"].sum())
+
+    @property
+    def unaligned(self) -> int:
+        """Unaligned accesses of NAME_run, for the first sample."""
+        return int(self.profile["unaligned"].sum())
+
+
+def run_firmware(firmware: Firmware, inputs: Sequence[Int8Array], timeout_s: float = 600) -> BoardRun:
+    """Runs all samples, `inputs`: int8 [n, *shape] for each input (NHWC), n >= 1, in one start of the board.
+
+    Raises DataError for other shapes or types; ToolError if QEMU is missing, does not end in `timeout_s`, or the firmware faults;
+    BundleError if NAME_run refuses.
+    """
+    require_tools("qemu-system-arm")
+    samples = _packed(firmware, inputs)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        samples.tofile(folder / "input.bin")
+        _emulate(firmware, folder, timeout_s)
+        self_test, status, stack_bytes = (int(word) for word in np.fromfile(folder / "report.bin", "<i4"))
+        prefix = firmware.manifest.prefix
+        if stack_bytes == firmware.ram.stack:
+            raise ToolError(f"{prefix} on {firmware.board.name} filled its stack of {stack_bytes} bytes: raise STACK_BYTES in sections.ld")
+        if status:
+            raise BundleError(f"{prefix}_run returned {status} on {firmware.board.name} (self-test: {self_test}): generate the bundle again")
+        run = BoardRun(
+            outputs=_unpacked(firmware, np.fromfile(folder / "output.bin", np.int8).reshape(len(samples), -1)),
+            self_test=self_test,
+            stack_bytes=stack_bytes,
+            profile=_profile(firmware, folder / "profile.txt"),
+            layers=len(firmware.markers.layers),
+        )
+    if firmware.board.cpu == "cortex-m0" and run.unaligned:
+        raise ToolError(f"{prefix}_run makes {run.unaligned} unaligned accesses: QEMU allows them, a {firmware.board.cpu} faults")
+    return run
+
+
+def _packed(firmware: Firmware, inputs: Sequence[Int8Array]) -> Int8Array:
+    ports = firmware.manifest.inputs
+    if len(inputs) != len(ports):
+        raise DataError(f"got {len(inputs)} inputs, the network has {len(ports)}: {', '.join(port.name for port in ports)}")
+    for array, port in zip(inputs, ports, strict=True):
+        if array.dtype != np.int8 or array.shape[1:] != port.shape or len(array) != len(inputs[0]) or not len(array):
+            expected = f"int8 [n, {', '.join(map(str, port.shape))}], the same n >= 1 for every input"
+            raise DataError(f"input '{port.name}' must be {expected}; got {array.dtype} {list(array.shape)}")
+    return np.concatenate([array.reshape(len(array), -1) for array in inputs], axis=1)
+
+
+def _unpacked(firmware: Firmware, outputs: Int8Array) -> tuple[Int8Array, ...]:
+    ports = firmware.manifest.outputs
+    parts = np.split(outputs, np.cumsum([port.size_bytes for port in ports])[:-1], axis=1)
+    return tuple(part.reshape(-1, *port.shape) for part, port in zip(parts, ports, strict=True))
+
+
+def _emulate(firmware: Firmware, folder: Path, timeout_s: float) -> None:
+    board, markers = firmware.board, firmware.markers
+    plugin = [
+        str(firmware.plugin).replace(",", ",,"), "out=profile.txt", f"flash={board.flash_origin:x}:{board.flash_bytes:x}",
+        f"begin={markers.begin:x}", f"end={markers.end:x}", *(f"layer={i:x}:{address:x}" for i, address in enumerate(markers.layers)),
+    ]  # fmt: skip
+    command = [
+        "qemu-system-arm", "-M", board.machine, "-nodefaults", "-display", "none", "-semihosting-config", "enable=on,target=native",
+        "-kernel", str(firmware.elf), "-plugin", ",".join(plugin),
+    ]  # fmt: skip
+    name = f"{firmware.elf.name} on {board.name}"
+    try:
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, errors="replace", timeout=timeout_s, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise ToolError(f"{name} did not end within {timeout_s:g} s: give it fewer samples or more time") from error
+    if done.returncode:
+        raise ToolError(f"{name} stopped with exit code {done.returncode}:\n{(done.stdout + done.stderr)[-2000:]}")
+
+
+def _profile(firmware: Firmware, path: Path) -> npt.NDArray[Any]:
+    profile = np.sort(np.loadtxt(path, _PROFILE, ndmin=1), order=["layer", "address"])
+    crc32 = firmware.markers.crc32
+    checking = (profile["address"] >= crc32.start) & (profile["address"] < crc32.stop)
+    profile["layer"][checking] = len(firmware.markers.layers)
+    return profile

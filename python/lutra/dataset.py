@@ -1,0 +1,94 @@
+"""Samples and labels, from NumPy files."""
+
+import zipfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from lutra_compiler.errors import DataError
+from lutra_compiler.ir.graph import Graph
+
+_IMAGES = ("images", "inputs", "samples", "x")
+_LABELS = ("labels", "y")
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Samples as a network takes them. `images`: float32 [n, *source shape]; `labels`: int64 [n], or None if not known."""
+
+    images: npt.NDArray[np.float32]
+    labels: npt.NDArray[np.int64] | None = None
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def head(self, samples: int | None) -> "Dataset":
+        """The first `samples` samples; all of them for None."""
+        return self._part(slice(samples))
+
+    def hold_out(self, samples: int) -> "tuple[Dataset, Dataset]":
+        """All but the last `samples` samples, and those."""
+        return self._part(slice(-samples)), self._part(slice(-samples, None))
+
+    def _part(self, chosen: slice) -> "Dataset":
+        return Dataset(self.images[chosen], None if self.labels is None else self.labels[chosen])
+
+    def check(self, graph: Graph) -> None:
+        """Raise DataError unless these are samples for `graph`, with labels that it can give."""
+        if len(graph.inputs) != 1 or len(graph.outputs) != 1:
+            raise DataError(f"samples are for networks of one input and one output; this has {len(graph.inputs)} and {len(graph.outputs)}")
+        expected = graph.inputs[0].source_shape
+        if self.images.shape[1:] != expected:
+            raise DataError(f"samples have shape {self.images.shape[1:]}, but the network takes {expected} ({graph.inputs[0].layout})")
+
+
+def read_dataset(path: Path) -> Dataset:
+    """Samples from a .npy file, a .npz file, or a folder of .npy files; nothing pickled is read.
+
+    Arrays are found by name: "images", "inputs", "samples" or "x", and "labels" or "y"; a .npy file or a .npz file of one array holds
+    samples only. Raises DataError.
+    """
+    try:
+        arrays = _read_arrays(path)
+    except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path} cannot be read as NumPy arrays: {error}; write it with numpy.savez(path, images=..., labels=...)") from error
+    images, labels = _named(arrays, _IMAGES), _named(arrays, _LABELS)
+    if images is None and len(arrays) == 1:
+        images, labels = next(iter(arrays.values())), None
+    if images is None:
+        raise DataError(f"{path} holds the arrays {', '.join(arrays) or 'none'}; the samples must be called 'images'")
+    return make_dataset(images, labels, str(path))
+
+
+def make_dataset(images: npt.NDArray[np.generic], labels: npt.NDArray[np.generic] | None = None, source: str = "the data") -> Dataset:
+    """Samples from arrays: floating images [n, ...] without NaN, integer labels [n] from 0. Raises DataError naming `source`."""
+    if images.dtype.kind != "f" or images.ndim < 2 or not len(images):
+        raise DataError(
+            f"{source}: samples are {images.dtype} {list(images.shape)}; they must be float [n, ...], preprocessed as for the float network"
+        )
+    images = images.astype(np.float32)
+    finite = np.isfinite(images.reshape(len(images), -1)).all(1)
+    if not finite.all():
+        raise DataError(f"{source}: sample {int(finite.argmin())} holds NaN or infinity; remove it")
+    if labels is None:
+        return Dataset(images)
+    if labels.dtype.kind not in "iu" or labels.shape != images.shape[:1] or int(labels.min()) < 0:
+        raise DataError(f"{source}: labels are {labels.dtype} {list(labels.shape)}; they must be class numbers from 0, one a sample")
+    return Dataset(images, labels.astype(np.int64))
+
+
+def _read_arrays(path: Path) -> dict[str, npt.NDArray[np.generic]]:
+    if path.is_dir():
+        return {file.stem: np.load(file, allow_pickle=False) for file in sorted(path.glob("*.npy"))}
+    loaded = np.load(path, allow_pickle=False)
+    if isinstance(loaded, np.ndarray):
+        return {"images": loaded}
+    with loaded:
+        return dict(loaded)
+
+
+def _named(arrays: dict[str, npt.NDArray[np.generic]], names: Iterable[str]) -> npt.NDArray[np.generic] | None:
+    return next((arrays[name] for name in names if name in arrays), None)

@@ -1,0 +1,42 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lutra_compiler.numerics.packing import crc32, index_bytes, pack_indices, unpack_indices
+
+
+def numbered(out: int, taps: int, subvectors: int) -> np.ndarray:
+    """Index 16 * (row + 2 * tap) + subvector, so that a byte tells where it came from."""
+    row, tap, m = np.indices((out, taps, subvectors))
+    return (16 * (row + 2 * tap) + m).astype(np.uint8)
+
+
+def test_bytes_lie_by_tap_then_group_of_four_then_row():
+    packed = pack_indices(numbered(out=2, taps=2, subvectors=5), bits=8)
+    tap_0 = [0x00, 0x01, 0x02, 0x03, 0x10, 0x11, 0x12, 0x13, 0x04, 0x14]
+    assert packed.tolist() == tap_0 + [byte + 0x20 for byte in tap_0]
+
+
+def test_nibbles_lie_low_first_and_an_unused_one_is_zero():
+    indices = np.array([[[1, 2, 3, 4, 5]], [[6, 7, 8, 9, 10]]], np.uint8)
+    assert pack_indices(indices, bits=4).tolist() == [0x21, 0x43, 0x76, 0x98, 0x05, 0x0A]
+
+
+@given(st.integers(1, 5), st.integers(1, 4), st.integers(1, 13), st.sampled_from([4, 8]), st.integers(0, 2**32))
+def test_unpacking_inverts_packing(out: int, taps: int, subvectors: int, bits: int, seed: int):
+    indices = np.random.default_rng(seed).integers(0, 1 << bits, (out, taps, subvectors), np.uint8)
+    packed = pack_indices(indices, bits)
+    assert packed.shape == (index_bytes(out, taps, subvectors, bits),)
+    np.testing.assert_array_equal(unpack_indices(packed, out, taps, subvectors, bits), indices)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8])
+def test_crc_of_bytes_is_the_usual_one(dtype: type):
+    assert crc32(np.frombuffer(b"123456789", dtype)) == 0xCBF43926
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_crc_of_halfwords_takes_the_low_byte_first_on_any_machine(order: str):
+    values = np.array([0x3231, 0x3433], np.uint16).astype(f"{order}u2")
+    assert crc32(values) == crc32(np.frombuffer(b"1234", np.uint8))

@@ -1,0 +1,247 @@
+"""Every rule of the seam, broken once."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from lutra_compiler.errors import ProgramError
+from lutra_compiler.ir.ops import Activation, Add, AveragePool, Clamp, Concat, Conv2d, Linear, MaxPool, Op, Slice, Softmax
+from lutra_compiler.program.kernels import KERNELS
+from lutra_compiler.program.lower import lower
+from lutra_compiler.program.program import Program, Role, Storage
+from lutra_compiler.program.tables import descriptor_bytes
+from lutra_compiler.program.verify import verify
+from lutra_compiler.target import target_by_name
+from quantized_graphs import coded, dense, graph
+from random_programs import random_program
+
+Change = Callable[[Program], Program]
+
+
+def base() -> Program:
+    """Calls 0 and 1: convolution by tables and by decoding; 2 and 3: concat; 4: pool; 5: add; 6: slice; 7: clamp."""
+    ops: list[Op] = [
+        Conv2d(name="lut", inputs=("x",), output="lut", weight="lut"),
+        Conv2d(name="decode", inputs=("x",), output="decode", weight="decode"),
+        Concat(name="concat", inputs=("lut", "decode"), output="concat"),
+        AveragePool(name="pool", inputs=("concat",), output="pool", kernel=(3, 3), stride=(1, 1), padding=(1, 1, 1, 1)),
+        Add(name="add", inputs=("pool", "concat"), output="add"),
+        Slice(name="slice", inputs=("add",), output="slice", start=(1, 0, 0), stop=(6, 6, 18), step=(2, 1, 1)),
+        Activation(name="clamp", inputs=("slice",), output="clamp", clamp=Clamp(0.0)),
+    ]
+    weights = {"lut": coded((16, 3, 3, 4), codewords=4), "decode": coded((2, 3, 3, 4), codewords=64, index_bits=8)}
+    return lower(graph(ops, {"x": (8, 8, 4)}, weights), target_by_name("generic"))
+
+
+def vector() -> Program:
+    """Call 0: dense fully connected layer; call 1: softmax."""
+    ops = [Linear(name="l", inputs=("x",), output="l", weight="w"), Softmax(name="s", inputs=("l",), output="s")]
+    return lower(graph(ops, {"x": (6,)}, {"w": dense((5, 6))}), target_by_name("generic"))
+
+
+def large_window() -> Program:
+    """One average pooling over 256 positions."""
+    pool = AveragePool(name="pool", inputs=("x",), output="y", kernel=(16, 16), stride=(1, 1))
+    return lower(graph([pool], {"x": (16, 16, 1)}), target_by_name("generic"))
+
+
+def depthwise() -> Program:
+    """Call 0: depthwise convolution; call 1: max pooling."""
+    ops = [
+        Conv2d(name="c", inputs=("x",), output="c", weight="w", groups=4),
+        MaxPool(name="p", inputs=("c",), output="p", kernel=(3, 3), stride=(1, 1)),
+    ]
+    return lower(graph(ops, {"x": (8, 8, 4)}, {"w": dense((4, 3, 3, 1))}), target_by_name("generic"))
+
+
+def call(place: int, **changes: object) -> Change:
+    return lambda p: replace(p, calls=(*p.calls[:place], replace(p.calls[place], **changes), *p.calls[place + 1 :]))
+
+
+def fields(index: int, **changes: int) -> Change:
+    """Other descriptor fields, with the bytes of the descriptor to match."""
+
+    def change(p: Program) -> Program:
+        changed = {**p.calls[index].fields, **changes}
+        data = descriptor_bytes(KERNELS[p.calls[index].kernel].descriptor, changed)
+        return table(p.calls[index].descriptor, data=data)(call(index, fields=changed)(p))
+
+    return change
+
+
+def table(place: int, **changes: object) -> Change:
+    return lambda p: replace(p, tables=(*p.tables[:place], replace(p.tables[place], **changes), *p.tables[place + 1 :]))
+
+
+def table_of(index: int, role: Role, **changes: object) -> Change:
+    """A change of the table that call `index` reads as `role`."""
+
+    def change(p: Program) -> Program:
+        (found,) = [i for i in p.calls[index].tables if p.tables[i].role is role]
+        return table(found, **changes)(p)
+
+    return change
+
+
+def buffer(call_index: int, which: str, **changes: object) -> Change:
+    """A change of the buffer that a call uses as its "output", "scratch" or first "input"."""
+
+    def change(p: Program) -> Program:
+        used = p.calls[call_index]
+        index = {"output": used.output, "scratch": used.scratch, "input": used.inputs[0]}[which]
+        assert index is not None
+        return replace(p, buffers=(*p.buffers[:index], replace(p.buffers[index], **changes), *p.buffers[index + 1 :]))
+
+    return change
+
+
+def both(first: Change, second: Change) -> Change:
+    return lambda p: second(first(p))
+
+
+def larger_arena(p: Program) -> Program:
+    return replace(p, arena_bytes=p.arena_bytes + 4096)
+
+
+def at_the_place_of_its_input(p: Program) -> Program:
+    return buffer(4, "output", offset=p.buffers[p.calls[4].inputs[0]].offset)(p)
+
+
+def output_on_scratch(p: Program) -> Program:
+    scratch = p.calls[0].scratch
+    assert scratch is not None
+    return buffer(0, "output", offset=p.buffers[scratch].offset)(p)
+
+
+def unused_table(p: Program) -> Program:
+    return replace(p, tables=(*p.tables, replace(p.tables[0], index=len(p.tables), calls=())))
+
+
+def strange_order(p: Program) -> Program:
+    return replace(p, calls=(p.calls[4], *p.calls[:4], *p.calls[5:]))
+
+
+def reversed_fields(p: Program) -> Program:
+    return call(0, fields=dict(reversed(p.calls[0].fields.items())))(p)
+
+
+def written_input(p: Program) -> Program:
+    return call(0, output=p.inputs[0].buffer)(p)
+
+
+def foreign_ports(p: Program) -> Program:
+    return replace(p, outputs=(replace(p.outputs[0], buffer=p.inputs[0].buffer),))
+
+
+BROKEN: list[tuple[Callable[[], Program], Change, str]] = [
+    # references
+    (base, lambda p: replace(p, calls=()), "at least one call"),
+    (base, call(0, kernel="lutra_conv3d"), "call 0 .lutra_conv3d.: no such kernel"),
+    (base, call(0, tables=()), "needs 3 tables, has 0"),
+    (base, call(0, descriptor=99), "its descriptor is table 99"),
+    (base, lambda p: call(0, tables=p.calls[0].tables[::-1])(p), "its codebook is a table of channels"),
+    (base, call(5, inputs=(0,)), "needs 2 inputs, has 1"),
+    (base, call(0, scratch=None), "scratch memory without a rule"),
+    (base, call(0, output=99), "buffer 99 does not exist"),
+    (base, lambda p: call(1, output=p.calls[0].scratch)(p), "is scratch memory"),
+    (base, lambda p: call(0, scratch=p.calls[0].output)(p), "is no scratch memory"),
+    (base, written_input, "writes to the input"),
+    (base, table(0, index=1), "table 0 has index 1"),
+    (base, buffer(0, "output", index=0), "buffer 1 has index 0"),
+    (base, unused_table, "is read by no call"),
+    (base, table(0, calls=(3,)), "is read by the calls .0,., but lists .3,."),
+    # descriptors and tables
+    (base, reversed_fields, "its fields are not those of lutra_conv2d"),
+    (base, lambda p: call(0, fields={**p.calls[0].fields, "in_h": 7})(p), "in_h is 7, but 8 in its descriptor"),
+    (base, table(0, data=np.zeros(31, np.uint8)), "its descriptor must be uint8 .32., not uint8 .31."),
+    (base, fields(0, output_min=5, output_max=4), "output_min is above output_max"),
+    (vector, fields(0, reserved=1), "reserved is not 0"),
+    (base, table_of(0, Role.CODEBOOK, data=np.zeros(15, np.int8)), "its codebook must be int8 .16., not int8 .15."),
+    (base, table_of(0, Role.CODEBOOK, data=np.zeros(16, np.uint8)), "its codebook must be int8"),
+    (base, table_of(0, Role.INDICES, data=np.zeros(143, np.uint8)), "its indices must be uint8 .144."),
+    (base, table_of(0, Role.CHANNELS, data=np.zeros(16, np.uint16)), "its channels must be uint16 .32."),
+    (vector, table_of(0, Role.WEIGHTS, data=np.zeros(29, np.int8)), "its weights must be int8 .30."),
+    (base, table_of(4, Role.MULTIPLIERS, data=np.zeros(1, np.uint16)), "its multipliers must be uint16 .9."),
+    (vector, table_of(1, Role.EXPONENTIALS, data=np.zeros(255, np.uint16)), "its exponentials must be uint16 .256."),
+    # ranges
+    (base, fields(0, stride_h=0), "stride_h is 0, allowed 1..255"),
+    (base, fields(0, acc_shift=17), "acc_shift is 17, allowed 0..16"),
+    (base, fields(0, output_shift=0), "output_shift is 0, allowed 1..15"),
+    (base, fields(0, output_shift=16), "output_shift is 16, allowed 1..15"),
+    (base, fields(0, bias_shift=16), "bias_shift is 16, allowed 0..15"),
+    (base, fields(0, log2_codewords=9), "log2_codewords is 9, allowed 1..8"),
+    (base, fields(0, subvector=17), "subvector is 17, allowed 1..16"),
+    (base, fields(0, index_bits=5), "index_bits is 5, allowed 4 or 8"),
+    (base, fields(1, index_bits=4), "too few bits for its codebook"),
+    (vector, fields(0, subvector=4), "subvector is 4, allowed 0..0"),
+    (base, fields(0, groups=3), "3 groups do not divide the channels"),
+    (base, fields(0, groups=2), "codebooks are for convolutions of one group"),
+    (depthwise, fields(0, groups=2), "not depthwise"),
+    (base, fields(0, pool_h=7), "the fused pooling is larger than the image"),
+    (base, fields(4, shift=31), "shift is 31, allowed 1..30"),
+    (base, fields(5, shift=0), "shift is 0, allowed 1..30"),
+    (base, fields(4, count_include_pad=2), "count_include_pad is 2, allowed 0..1"),
+    (base, fields(4, pad_top=3), "a window lies outside the image"),
+    (base, fields(4, stride_h=2), "a window lies outside the image"),
+    (vector, fields(1, pixels=0), "pixels is 0"),
+    # sizes of buffers
+    (base, fields(0, in_h=9), "its input takes 288 bytes, buffer 0 has 256"),
+    (base, fields(0, out_h=5), "its output takes 480 bytes"),
+    (base, buffer(0, "scratch", size_bytes=100), "its scratch memory takes 1184 bytes"),
+    (vector, fields(0, in_c=7), "its input takes 7 bytes"),
+    (depthwise, fields(1, in_c=5), "its input takes 180 bytes"),
+    (base, fields(5, size_low=647), "its input takes 647 bytes"),
+    (base, fields(7, pixels_high=1), "its input takes 1179972 bytes"),
+    (base, fields(6, out_c=19), "its output takes"),
+    (vector, fields(1, channels=4), "its input takes 4 bytes"),
+    (base, fields(3, output_offset=17), "writes beyond the pixel"),
+    (base, fields(6, start_h=2), "reads h = 6 of 6"),
+    (base, fields(6, pad_w=1), "writes more w than there is"),
+    # arithmetic
+    (base, table_of(0, Role.CODEBOOK, data=np.full(16, 64, np.int8)), "a codeword has an L1 norm of 256, lookup tables take 255"),
+    (base, both(table_of(0, Role.CHANNELS, data=np.full(32, 0x7FFF, np.uint16)), fields(0, bias_shift=15)), "can leave int32"),
+    (large_window, table_of(0, Role.MULTIPLIERS, data=np.array([0xFFFF], np.uint16)), "its products reach .* beyond int32"),
+    # memory
+    (base, buffer(0, "output", last=3), "lives from 0 to 2, not 0 to 3"),
+    (base, buffer(0, "output", first=1), "lives from 0 to 2, not 1 to 2"),
+    (base, buffer(7, "output", last=6), "lives from 7 to 7, not 7 to 6"),
+    (base, buffer(0, "input", first=1), "buffer 0 .input. lives from 0 to 1, not 1 to 1"),
+    (base, lambda p: replace(p, arena_bytes=p.arena_bytes - 1), "the arena at"),
+    (base, buffer(0, "output", offset=-4), "the arena at"),
+    (base, lambda p: buffer(0, "output", offset=p.arena_bytes + 2)(larger_arena(p)), "not aligned to 4"),
+    (base, output_on_scratch, "overlap while both are alive"),
+    (base, at_the_place_of_its_input, "overlap while both are alive"),
+    (base, strange_order, "is read before it is written"),
+    (base, lambda p: call(3, inputs=p.calls[2].inputs, fields=p.calls[2].fields, descriptor=p.calls[2].descriptor)(p), "do not fill"),
+    (base, fields(3, output_offset=15), "do not fill its 18 channels once"),
+    (base, lambda p: replace(p, calls=(*p.calls[:3], p.calls[4], p.calls[3], *p.calls[5:])), "is read before it is complete"),
+    (base, foreign_ports, "the output buffers are"),
+    (base, lambda p: replace(p, outputs=(replace(p.outputs[0], shape=(3, 6, 17)),)), "output 'clamp' of shape .3, 6, 17. is in"),
+    (base, buffer(0, "output", storage=Storage.OUTPUT), "the output buffers are"),
+]
+
+
+@pytest.mark.parametrize(("program", "change", "message"), BROKEN, ids=[f"{i}" for i in range(len(BROKEN))])
+def test_a_broken_rule_is_found(program: Callable[[], Program], change: Change, message: str):
+    with pytest.raises(ProgramError, match=message):
+        verify(change(program()))
+
+
+@pytest.mark.parametrize("program", [base, vector, depthwise, large_window])
+def test_the_unbroken_programs_pass(program: Callable[[], Program]):
+    verify(larger_arena(program()))
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_any_two_buffers_alive_together_are_kept_apart(seed: int):
+    """Every pair that the verifier must tell apart is moved onto one another; only working in place may share memory."""
+    program = larger_arena(random_program(seed))
+    for a in program.buffers:
+        for b in program.buffers:
+            apart = a.offset + a.size_bytes <= b.offset or b.offset + b.size_bytes <= a.offset
+            if a.index < b.index and apart and a.first < b.last and b.first < a.last:
+                moved = replace(program, buffers=tuple(replace(b, offset=a.offset) if c is b else c for c in program.buffers))
+                with pytest.raises(ProgramError, match="overlap while both are alive"):
+                    verify(moved)
