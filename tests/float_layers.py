@@ -1,6 +1,6 @@
 """Every operator of a Graph in float64 NumPy, straight from its definition, and the bounds within which integers stay of it."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +21,7 @@ from lutra_compiler.ir.ops import (
     Slice,
     Softmax,
 )
-from lutra_compiler.program.interpreter import Run, interpret
+from lutra_compiler.program.interpreter import interpret
 from lutra_compiler.program.program import Call, Program
 
 Array = npt.NDArray[np.float64]
@@ -65,11 +65,11 @@ def float_layer(graph: Graph, op: Op, inputs: Sequence[Array]) -> Array:
     raise NotImplementedError(op.kind)
 
 
-def layers_of(graph: Graph, program: Program, seed: int, run: Callable[..., Run] = interpret) -> Iterator[tuple[Call, Array, Array]]:
+def layers_of(graph: Graph, program: Program, seed: int) -> Iterator[tuple[Call, Array, Array]]:
     """Every call on random inputs: its integer output, and what its float layers make of the same integer inputs, in output steps."""
     inputs = [np.random.default_rng(seed).integers(-128, 128, (8, *port.shape), np.int8) for port in program.inputs]
     integers = {port.name: array.astype(np.float64) for port, array in zip(program.inputs, inputs, strict=True)}
-    for call, output in zip(program.calls, run(program, inputs, trace=True).layers, strict=True):
+    for call, output in zip(program.calls, interpret(program, inputs, trace=True).layers, strict=True):
         integers[call.layer.output_value] = output.astype(np.float64)
     by_output = {op.output: op for op in graph.ops}
 

@@ -33,7 +33,7 @@ from lutra_compiler.ir.ops import (
 from lutra_compiler.ir.shapes import output_shape
 from lutra_compiler.ir.verify import verify
 
-MAX_ELEMENTS = 1 << 27  # of one tensor: 512 MiB of float32, far beyond any microcontroller
+MAX_ELEMENTS = 1 << 27  # of one value, and of all parameters together: 512 MiB of float32, far beyond any microcontroller
 
 _OTHER_ACTIVATION = "use ReLU or ReLU6 there and train again"
 _CONTROL_FLOW = "export the path that is taken"
@@ -301,6 +301,9 @@ class GraphBuilder:
     ) -> str:
         output = self._unique(name)
         arrays = {role: array for role, array in (parameters or {}).items() if array is not None}
+        total = sum(array.size for array in (*self._parameters.values(), *arrays.values()))
+        if total > MAX_ELEMENTS:
+            raise ModelError(f"layer '{name}': up to it there are {total} parameters; the limit is {MAX_ELEMENTS}")
         self._parameters.update({f"{output}.{role}": np.array(array, np.float32, order="C") for role, array in arrays.items()})
         op = kind(name=name, inputs=inputs, output=output, **{role: f"{output}.{role}" for role in arrays}, **attributes)
         parameters_only = Graph((), (), (), self._parameters)

@@ -22,6 +22,7 @@ from lutra_compiler.ir.ops import Padding, Pair
 
 MAX_FILE_BYTES = 512 << 20
 MAX_NODES = 20_000  # nodes and what they read
+MAX_FOLDED = 1 << 26  # elements of all constants that nodes compute
 OPSETS = range(11, 23)
 
 Array = npt.NDArray[Any]
@@ -185,6 +186,7 @@ class _Reader:
         self._found: dict[str, str | Array] = {}  # what each ONNX value is
         self._unknown: set[str] = set()  # values behind an unsupported node
         self._problems: list[UnsupportedNode] = []
+        self._folded = 0  # elements of constants computed so far
 
     def graph(self) -> Graph:
         """The Graph of the whole model."""
@@ -258,8 +260,9 @@ class _Reader:
                 _array(attribute.t)  # the same checks as for initializers
         feeds = {value: array for value, array in zip(node.input, inputs, strict=True) if value}
         try:
-            if _folded_elements(node.op_type, list(feeds.values())) > MAX_ELEMENTS:
-                raise ModelError(f"node '{name}' ({node.op_type}) computes a constant of more than {MAX_ELEMENTS} elements")
+            self._folded += _folded_elements(node.op_type, list(feeds.values()))
+            if self._folded > MAX_FOLDED:
+                raise ModelError(f"node '{name}' ({node.op_type}): constants computed by nodes exceed {MAX_FOLDED} elements")
             (result,) = onnx.reference.ReferenceEvaluator(node, opsets={"": self._opset}).run(None, feeds)
         except ModelError:
             raise

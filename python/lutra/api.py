@@ -1,0 +1,223 @@
+"""The Python API: one function a verb of the command line."""
+
+import importlib.util
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lutra import zoo
+from lutra.dataset import Dataset
+from lutra.errors import one_family
+from lutra.validation import Validation, validate_bundle, validate_model
+from lutra_compiler import __version__, driver
+from lutra_compiler.config import CompressionConfig, format_config
+from lutra_compiler.driver import Analysis, Model
+from lutra_compiler.errors import CompressionError, ConfigurationError, ModelError, OutputError, ToolError
+from lutra_compiler.files import write_atomically
+from lutra_compiler.ir.graph import Graph
+from lutra_compiler.model_file import load_model, save_model
+from lutra_compiler.passes import canonicalise
+from lutra_compiler.target import target_by_name
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from lutra_compiler.compression.compress import Stages
+    from lutra_compiler.compression.training import Progress, Samples
+
+Source = str | Path | Model
+DEFAULT_TARGET = "cortex-m0"
+
+
+def load(source: "str | Path | nn.Module", example_inputs: "Tensor | tuple[Tensor, ...] | None" = None) -> Model:
+    """A model from an .onnx or .lutra file, from the zoo ("zoo:NETWORK", "zoo:NETWORK/POINT"), or from an nn.Module.
+
+    A module needs `example_inputs`: float32 tensors [n, channels, height, width] or [n, features], of which only the shapes matter.
+    Raises ModelError; UnsupportedModelError lists every unsupported operator at once.
+    """
+    if isinstance(source, str | Path):
+        name = str(source)
+        return zoo.load(name.removeprefix(zoo.PREFIX)) if name.startswith(zoo.PREFIX) else driver.read_model(Path(source))
+    if example_inputs is None:
+        raise ModelError(f"{type(source).__name__} needs example inputs: lutra.load(module, torch.zeros(1, channels, height, width))")
+    _require_torch("modules")
+    from lutra_compiler.frontends.torch_export import graph_from_module
+
+    graph = canonicalise(graph_from_module(source, example_inputs if isinstance(example_inputs, tuple) else (example_inputs,)))
+    return Model(graph, driver.float_metadata(graph, type(source).__name__))
+
+
+def save(model: Model, path: str | Path) -> None:
+    """Write a model, float or compressed, to a .lutra file, whole or not at all."""
+    if Path(path).suffix != ".lutra":
+        raise OutputError(f"{path} must end in .lutra, so that it is known for what it is")
+    save_model(Path(path), model.graph, model.metadata)
+
+
+def analyze(source: Source, target: str = DEFAULT_TARGET) -> Analysis:
+    """Sizes, operations and kernels of a model; a float model is shown as plain int8 makes it. Raises LutraError if it cannot be compiled."""
+    return driver.analyze(_model(source), target_by_name(target))
+
+
+def generate(source: Source, directory: str | Path, *, prefix: str = "model", target: str = DEFAULT_TARGET) -> Path:
+    """Write the C bundle PREFIX.h, PREFIX.c, PREFIX_data.h and PREFIX.json of a compressed model; all of it or nothing."""
+    driver.generate_bundle(_model(source), Path(directory), prefix, target_by_name(target))
+    return Path(directory)
+
+
+def validate(source: Source, data: Dataset, *, reference: Source | None = None, board: str | None = None) -> Validation:
+    """Run the C of a bundle or a compressed model on samples, and compare it with labels, float network, interpreter and a board.
+
+    The float network is `reference`, for models of the zoo the zoo's own. Without torch, only what the file records of it is known.
+    """
+    float_model = None if reference is None else _model(reference)
+    if float_model is not None:
+        _require_torch("a float reference")
+    with one_family():
+        if isinstance(source, str | Path) and Path(source).is_dir():
+            return validate_bundle(Path(source), data, float_model, board)
+        model = _model(source)
+        name = model.metadata.get("network") or "model" if isinstance(source, Model) else str(source)
+        if float_model is None and name.startswith(zoo.PREFIX) and _has_torch():
+            float_name = zoo.float_name(name.removeprefix(zoo.PREFIX))
+            float_model = zoo.load(float_name) if float_name in zoo.names() else None
+        return validate_model(name, model, data, float_model, board)
+
+
+def compress(
+    source: Source,
+    data: Dataset,
+    config: CompressionConfig | None = None,
+    *,
+    validation: Dataset | None = None,
+    report: "Callable[[Progress], None] | None" = None,
+    checkpoint: str | Path | None = None,
+    resume: bool = False,
+) -> Model:
+    """Prune, product-quantize and fine-tune a float model on samples, with or without labels.
+
+    `validation` samples are only measured on. `report` is called after each step. With a `checkpoint` folder an interrupted run goes on
+    where it was if `resume` is set; the folder goes when the work is done. Raises CompressionError, ConfigurationError, DataError.
+    """
+    _require_torch("compression")
+    from lutra_compiler.compression.compress import compress as run
+    from lutra_compiler.compression.training import Checkpoints, silent
+
+    model, config = _model(source), config or CompressionConfig()
+    if model.graph.encodings:
+        raise CompressionError("the model is compressed already; start from its float network")
+    for samples in (data, validation):
+        if samples is not None:
+            samples.check(model.graph)
+    folder = None if checkpoint is None else _Checkpoint(Path(checkpoint))
+    if folder:
+        folder.open(_identity(model.graph, data, config), resume)
+    graph = run(
+        model.graph,
+        _samples(data),
+        config,
+        validation=None if validation is None else _samples(validation),
+        report=report or silent,
+        checkpoints=Checkpoints(folder.directory) if folder else None,
+        stages=folder.stages() if folder else None,
+    )
+    compressed = Model(graph, _metadata(model, config))
+    if folder:
+        folder.close()
+    return compressed
+
+
+def _model(source: Source) -> Model:
+    return source if isinstance(source, Model) else load(source)
+
+
+def _samples(data: Dataset) -> "Samples":
+    import torch
+
+    from lutra_compiler.compression.training import Samples
+
+    return Samples(torch.from_numpy(data.images), None if data.labels is None else torch.from_numpy(data.labels))
+
+
+def _metadata(model: Model, config: CompressionConfig) -> dict[str, Any]:
+    import torch
+
+    return {
+        **model.metadata,
+        "configuration": format_config(config),
+        "versions": {"lutra": __version__, "numpy": np.__version__, "torch": str(torch.__version__)},
+        "int8_model_bytes": driver.analyze(model, target_by_name(DEFAULT_TARGET)).model_bytes,
+    }
+
+
+def _identity(graph: Graph, data: Dataset, config: CompressionConfig) -> dict[str, Any]:
+    """What must be the same for an interrupted run to go on."""
+    digest = sha256(repr(graph.ops).encode())
+    for name, array in sorted(graph.parameters.items()):
+        digest.update(name.encode())
+        digest.update(np.ascontiguousarray(array).data)
+    samples = sha256(np.ascontiguousarray(data.images).data)
+    samples.update(b"" if data.labels is None else np.ascontiguousarray(data.labels).data)
+    return {"model": digest.hexdigest(), "data": samples.hexdigest(), "configuration": format_config(config), "lutra": __version__}
+
+
+@dataclass(frozen=True)
+class _Checkpoint:
+    """A folder that holds one interrupted compression: what it is of, its finished stages, and the state of the one under way."""
+
+    directory: Path
+
+    def open(self, identity: dict[str, Any], resume: bool) -> None:
+        """Begin, or go on with, the run that `identity` describes."""
+        file = self.directory / "run.json"
+        if resume:
+            self._require_same(file, identity)
+            return
+        if self.directory.exists() and (not self.directory.is_dir() or any(self.directory.iterdir())):
+            what = "an interrupted run; resume it (--resume)" if file.is_file() else "other files; choose another folder"
+            raise OutputError(f"{self.directory} holds {what}, or remove the folder")
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"the checkpoint folder {self.directory} cannot be made: {error.strerror}") from error
+        write_atomically(file, json.dumps(identity, indent=1).encode())
+
+    def _require_same(self, file: Path, identity: dict[str, Any]) -> None:
+        try:
+            found = json.loads(file.read_bytes())
+        except (OSError, ValueError) as error:
+            raise ConfigurationError(f"{self.directory} holds no interrupted run; start one without --resume") from error
+        different = [key for key, value in identity.items() if not isinstance(found, dict) or found.get(key) != value]
+        if different:
+            raise ConfigurationError(
+                f"{self.directory} holds a run with another {' and '.join(different)}; give the same again, or remove the folder to start anew"
+            )
+
+    def stages(self) -> "Stages":
+        """Finished stages as .lutra files."""
+        from lutra_compiler.compression.compress import Stages
+
+        def finished(stage: str) -> Graph | None:
+            path = self.directory / f"{stage}.lutra"
+            return load_model(path)[0] if path.exists() else None
+
+        return Stages(finished, lambda stage, graph: save_model(self.directory / f"{stage}.lutra", graph, {}))
+
+    def close(self) -> None:
+        """The run is done."""
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+
+def _has_torch() -> bool:
+    return importlib.util.find_spec("torch") is not None
+
+
+def _require_torch(what: str) -> None:
+    if not _has_torch():
+        raise ToolError(f"{what} needs PyTorch, which is not installed; run: pip install 'lutra-mcu[train]'")
