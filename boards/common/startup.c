@@ -62,12 +62,15 @@ void report_fault(const uint32_t *frame) {
   semihosting_exit(EXIT_FAULT);
 }
 
-/* The stack pointer may be the very thing that is wrong: report on a fresh one. */
+/* Where the stack has run out, the report starts over at its top; the frame at the other end stays readable. */
 __attribute__((naked)) void fault(void) {
   __asm__("mrs r0, msp\n"
+          "ldr r1, =stack_bottom + 512\n"
+          "cmp r0, r1\n"
+          "bhs 1f\n"
           "ldr r1, =stack_top\n"
           "mov sp, r1\n"
-          "b report_fault\n");
+          "1: b report_fault\n");
 }
 
 __attribute__((section(".vectors"), used)) static const void *const vectors[16] = {

@@ -139,6 +139,10 @@ class CompressionConfig:
         """The settings of the op `name`, number `index` among the layers with weights; None leaves it to the default."""
         return next((layer for layer in self.layers if layer.matches(name, index)), None)
 
+    def with_seed(self, seed: int) -> "CompressionConfig":
+        """The same with another seed."""
+        return replace(self, seed=seed)
+
     def with_epochs_scaled(self, factor: float) -> "CompressionConfig":
         """The same with `factor` times the epochs of every stage, rounded up."""
         if not 0 < factor <= 1000:

@@ -13,6 +13,7 @@ class Target:
     cpu: str | None
 
 
+DEFAULT_TARGET = "cortex-m0"
 CORTEX_M = ("cortex-m0", "cortex-m0plus", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33", "cortex-m55")
 TARGETS = (*(Target(cpu, cpu) for cpu in CORTEX_M), Target("generic", None))
 

@@ -12,7 +12,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lutra.api import analyze, compress, generate, load, save, validate
+    from lutra.api import analyze, bench, compress, discard_checkpoint, generate, load, save, validate
     from lutra.dataset import Dataset, make_dataset, read_dataset
     from lutra.errors import LutraError
     from lutra_compiler import __version__
@@ -23,11 +23,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CompressionConfig", "Dataset", "Graph", "LayerConfig", "LutraError", "Model", "PruningConfig", "StageConfig", "TorchGraph",
-    "TrainingConfig", "__version__", "analyze", "compress", "generate", "load", "make_dataset", "read_dataset", "save", "validate",
+    "TrainingConfig", "__version__", "analyze", "bench", "compress", "discard_checkpoint", "generate", "load", "make_dataset",
+    "read_dataset", "save", "validate",
 ]  # fmt: skip
 
 _MODULES = {
-    "lutra.api": ("analyze", "compress", "generate", "load", "save", "validate"),
+    "lutra.api": ("analyze", "bench", "compress", "discard_checkpoint", "generate", "load", "save", "validate"),
     "lutra.dataset": ("Dataset", "make_dataset", "read_dataset"),
     "lutra.errors": ("LutraError",),
     "lutra_compiler": ("__version__",),

@@ -1,8 +1,10 @@
 """The Python API: one function a verb of the command line."""
 
+import contextlib
 import importlib.util
 import json
-import shutil
+import os
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
@@ -12,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lutra import zoo
+from lutra.benchmark import Benchmark, bench_bundle
+from lutra.boards import board_by_name
 from lutra.dataset import Dataset
 from lutra.errors import one_family
 from lutra.validation import Validation, validate_bundle, validate_model
@@ -23,7 +27,8 @@ from lutra_compiler.files import write_atomically
 from lutra_compiler.ir.graph import Graph
 from lutra_compiler.model_file import load_model, save_model
 from lutra_compiler.passes import canonicalise
-from lutra_compiler.target import target_by_name
+from lutra_compiler.records import nearest
+from lutra_compiler.target import DEFAULT_TARGET, target_by_name
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -32,7 +37,7 @@ if TYPE_CHECKING:
     from lutra_compiler.compression.training import Progress, Samples
 
 Source = str | Path | Model
-DEFAULT_TARGET = "cortex-m0"
+_RUN = "run.json"
 
 
 def load(source: "str | Path | nn.Module", example_inputs: "Tensor | tuple[Tensor, ...] | None" = None) -> Model:
@@ -55,13 +60,32 @@ def load(source: "str | Path | nn.Module", example_inputs: "Tensor | tuple[Tenso
 
 def save(model: Model, path: str | Path) -> None:
     """Write a model, float or compressed, to a .lutra file, whole or not at all."""
-    if Path(path).suffix != ".lutra":
-        raise OutputError(f"{path} must end in .lutra, so that it is known for what it is")
+    check_output(path)
     save_model(Path(path), model.graph, model.metadata)
 
 
+def check_output(path: str | Path) -> None:
+    """Refuse a file that `save` could not write, before the work is done. Raises OutputError."""
+    if Path(path).suffix != ".lutra":
+        raise OutputError(f"{path} must end in .lutra, so that it is known for what it is")
+    if not os.access(Path(path).parent, os.W_OK) or Path(path).is_dir():
+        raise OutputError(f"{path} cannot be written; choose a file in a folder that exists and is writable")
+
+
+def train(network: str, *, report: "Callable[[Progress], None] | None" = None) -> Model:
+    """Train a float network of the zoo from scratch by its published recipe."""
+    _require_torch("training")
+    from lutra.zoo.networks import NETWORKS
+    from lutra.zoo.train import train_float
+    from lutra_compiler.compression.training import silent
+
+    if network not in NETWORKS:
+        raise ConfigurationError(f"the zoo has no network '{network}'; {nearest(network, NETWORKS)}")
+    return train_float(network, report=report or silent)
+
+
 def analyze(source: Source, target: str = DEFAULT_TARGET) -> Analysis:
-    """Sizes, operations and kernels of a model; a float model is shown as plain int8 makes it. Raises LutraError if it cannot be compiled."""
+    """Sizes, operations and kernels of a model, a float one as plain int8 makes it. Raises LutraError if it cannot be compiled."""
     return driver.analyze(_model(source), target_by_name(target))
 
 
@@ -83,11 +107,23 @@ def validate(source: Source, data: Dataset, *, reference: Source | None = None, 
         if isinstance(source, str | Path) and Path(source).is_dir():
             return validate_bundle(Path(source), data, float_model, board)
         model = _model(source)
-        name = model.metadata.get("network") or "model" if isinstance(source, Model) else str(source)
+        name = _name(source, model)
         if float_model is None and name.startswith(zoo.PREFIX) and _has_torch():
             float_name = zoo.float_name(name.removeprefix(zoo.PREFIX))
             float_model = zoo.load(float_name) if float_name in zoo.names() else None
         return validate_model(name, model, data, float_model, board)
+
+
+def bench(source: Source, *, board: str | None = None) -> Benchmark:
+    """Executed instructions, flash and RAM of a bundle or a compressed model on a board, and its time on the host."""
+    with one_family():
+        if isinstance(source, str | Path) and Path(source).is_dir():
+            return bench_bundle(str(source), Path(source), board)
+        target = target_by_name(DEFAULT_TARGET if board is None else board_by_name(board).cpu)
+        with tempfile.TemporaryDirectory() as folder:
+            model = _model(source)
+            driver.generate_bundle(model, Path(folder, "bundle"), "model", target)
+            return bench_bundle(_name(source, model), Path(folder, "bundle"), board)
 
 
 def compress(
@@ -103,7 +139,7 @@ def compress(
     """Prune, product-quantize and fine-tune a float model on samples, with or without labels.
 
     `validation` samples are only measured on. `report` is called after each step. With a `checkpoint` folder an interrupted run goes on
-    where it was if `resume` is set; the folder goes when the work is done. Raises CompressionError, ConfigurationError, DataError.
+    where it was if `resume` is set; `discard_checkpoint` removes it. Raises CompressionError, ConfigurationError, DataError.
     """
     _require_torch("compression")
     from lutra_compiler.compression.compress import compress as run
@@ -127,14 +163,24 @@ def compress(
         checkpoints=Checkpoints(folder.directory) if folder else None,
         stages=folder.stages() if folder else None,
     )
-    compressed = Model(graph, _metadata(model, config))
-    if folder:
-        folder.close()
-    return compressed
+    return Model(graph, _metadata(model, config))
+
+
+def discard_checkpoint(directory: str | Path) -> None:
+    """Remove what `compress` keeps in a checkpoint folder, and the folder if nothing else is in it."""
+    for path in Path(directory).iterdir():
+        if path.suffix in (".lutra", ".safetensors") or path.name == _RUN:
+            path.unlink()
+    with contextlib.suppress(OSError):
+        Path(directory).rmdir()
 
 
 def _model(source: Source) -> Model:
     return source if isinstance(source, Model) else load(source)
+
+
+def _name(source: Source, model: Model) -> str:
+    return str(model.metadata.get("network") or "model") if isinstance(source, Model) else str(source)
 
 
 def _samples(data: Dataset) -> "Samples":
@@ -175,7 +221,7 @@ class _Checkpoint:
 
     def open(self, identity: dict[str, Any], resume: bool) -> None:
         """Begin, or go on with, the run that `identity` describes."""
-        file = self.directory / "run.json"
+        file = self.directory / _RUN
         if resume:
             self._require_same(file, identity)
             return
@@ -196,7 +242,7 @@ class _Checkpoint:
         different = [key for key, value in identity.items() if not isinstance(found, dict) or found.get(key) != value]
         if different:
             raise ConfigurationError(
-                f"{self.directory} holds a run with another {' and '.join(different)}; give the same again, or remove the folder to start anew"
+                f"{self.directory} holds a run with another {' and '.join(different)}; give the same again, or start anew in another folder"
             )
 
     def stages(self) -> "Stages":
@@ -208,10 +254,6 @@ class _Checkpoint:
             return load_model(path)[0] if path.exists() else None
 
         return Stages(finished, lambda stage, graph: save_model(self.directory / f"{stage}.lutra", graph, {}))
-
-    def close(self) -> None:
-        """The run is done."""
-        shutil.rmtree(self.directory, ignore_errors=True)
 
 
 def _has_torch() -> bool:

@@ -54,7 +54,7 @@ def read_dataset(path: Path) -> Dataset:
     try:
         arrays = _read_arrays(path)
     except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path} cannot be read as NumPy arrays: {error}; write it with numpy.savez(path, images=..., labels=...)") from error
+        raise DataError(f"{path} cannot be read: {error}; write it with numpy.savez(path, images=..., labels=...)") from error
     images, labels = _named(arrays, _IMAGES), _named(arrays, _LABELS)
     if images is None and len(arrays) == 1:
         images, labels = next(iter(arrays.values())), None
@@ -69,15 +69,15 @@ def make_dataset(images: npt.NDArray[np.generic], labels: npt.NDArray[np.generic
         raise DataError(
             f"{source}: samples are {images.dtype} {list(images.shape)}; they must be float [n, ...], preprocessed as for the float network"
         )
-    images = images.astype(np.float32)
-    finite = np.isfinite(images.reshape(len(images), -1)).all(1)
+    samples: npt.NDArray[np.float32] = images.astype(np.float32)
+    finite = np.isfinite(samples.reshape(len(samples), -1)).all(1)
     if not finite.all():
         raise DataError(f"{source}: sample {int(finite.argmin())} holds NaN or infinity; remove it")
     if labels is None:
-        return Dataset(images)
+        return Dataset(samples)
     if labels.dtype.kind not in "iu" or labels.shape != images.shape[:1] or int(labels.min()) < 0:
         raise DataError(f"{source}: labels are {labels.dtype} {list(labels.shape)}; they must be class numbers from 0, one a sample")
-    return Dataset(images, labels.astype(np.int64))
+    return Dataset(samples, labels.astype(np.int64))
 
 
 def _read_arrays(path: Path) -> dict[str, npt.NDArray[np.generic]]:

@@ -2,8 +2,10 @@
 
 import os
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,11 +14,11 @@ from lutra.boards import board_by_name, build_firmware, run_firmware
 from lutra.dataset import Dataset
 from lutra.host import Bundle, open_bundle
 from lutra.host.bundle import dequantize, quantize
-from lutra_compiler.driver import Model, build_program, generate_bundle
-from lutra_compiler.errors import DataError
+from lutra_compiler.driver import Model, generate_bundle
+from lutra_compiler.errors import BundleError, DataError
 from lutra_compiler.program.interpreter import interpret
 from lutra_compiler.program.program import Program
-from lutra_compiler.target import target_by_name
+from lutra_compiler.target import DEFAULT_TARGET, target_by_name
 
 COMPARED_SAMPLES = 100
 
@@ -83,34 +85,35 @@ class Validation:
 def validate_model(name: str, model: Model, data: Dataset, reference: Model | None, board: str | None) -> Validation:
     """Validate an encoded and calibrated model through the bundle that `generate` makes of it."""
     data.check(model.graph)
-    target = target_by_name("generic" if board is None else board_by_name(board).cpu)
-    program = build_program(model.graph, target)
+    target = target_by_name(DEFAULT_TARGET if board is None else board_by_name(board).cpu)
     with tempfile.TemporaryDirectory() as folder:
-        generate_bundle(model, Path(folder, "bundle"), "model", target)
+        program = generate_bundle(model, Path(folder, "bundle"), "model", target)
         return _validate(name, Path(folder, "bundle"), data, reference, board, program)
 
 
 def validate_bundle(directory: Path, data: Dataset, reference: Model | None, board: str | None) -> Validation:
     """Validate a bundle as it is; without its Graph there is no interpreter to compare with."""
-    return _validate(directory.name, directory, data, reference, board, None)
+    return _validate(str(directory), directory, data, reference, board, None)
 
 
 def _validate(
     name: str, directory: Path, data: Dataset, reference: Model | None, board: str | None, program: Program | None
 ) -> Validation:
     bundle = open_bundle(directory)
+    if len(bundle.inputs) != 1 or len(bundle.outputs) != 1:
+        raise DataError(f"samples are for one input and one output; {name} has {len(bundle.inputs)} and {len(bundle.outputs)}")
     (integers,) = bundle.run_int8([quantize(data.images, bundle.inputs[0])], threads=os.cpu_count() or 1)
     scores = dequantize(integers, bundle.outputs[0])
     float_scores = None if reference is None else run_float(reference, data)
-    recorded = bundle.manifest["model"]
-    float_accuracy = recorded.get("float_accuracy") if float_scores is None else accuracy_of(float_scores, data)
+    recorded = bundle.manifest.get("model")
+    float_accuracy = _number(recorded, "float_accuracy") if float_scores is None else accuracy_of(float_scores, data)
     return Validation(
         model=name,
         samples=len(data),
-        float_parameter_bytes=recorded.get("float_parameter_bytes"),
-        int8_model_bytes=recorded.get("int8_model_bytes"),
-        model_bytes=bundle.manifest["model_bytes"],
-        arena_bytes=bundle.manifest["arena_bytes"],
+        float_parameter_bytes=_number(recorded, "float_parameter_bytes"),
+        int8_model_bytes=_number(recorded, "int8_model_bytes"),
+        model_bytes=_required(bundle, "model_bytes"),
+        arena_bytes=_required(bundle, "arena_bytes"),
         accuracy=accuracy_of(scores, data),
         float_accuracy=float_accuracy,
         float_accuracy_source=None if float_accuracy is None else "recorded" if float_scores is None else "measured",
@@ -118,6 +121,19 @@ def _validate(
         tables_intact=bundle.check(),
         comparison=_compare(bundle, directory, data.head(COMPARED_SAMPLES), program, board),
     )
+
+
+def _number(content: Any, key: str) -> Any:
+    """A number of a manifest, None if it is not there: whoever made the bundle, what is in it is not trusted."""
+    value = content.get(key) if isinstance(content, Mapping) else None
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _required(bundle: Bundle, key: str) -> int:
+    value = _number(bundle.manifest, key)
+    if not isinstance(value, int) or value < 1:
+        raise BundleError(f"the bundle's manifest has no {key}; generate the bundle again")
+    return value
 
 
 def run_float(model: Model, data: Dataset) -> npt.NDArray[np.float32]:

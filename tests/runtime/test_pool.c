@@ -51,7 +51,7 @@ static void max_pool_follows_the_specification(void) {
   int8_t *const output = random_bytes((size_t)output_size(&layer)), *const expected = buffer((size_t)output_size(&layer));
   for (int o = 0; o < output_size(&layer); o++) {
     const int pixel = o / layer.in_c;
-    int8_t values[16];
+    int8_t values[16] = {0};
     const int count = window_values(&layer, input, pixel / layer.out_w, pixel % layer.out_w, o % layer.in_c, values);
     expected[o] = values[0];
     for (int i = 1; i < count; i++) {
@@ -74,7 +74,7 @@ static void average_pool_follows_the_specification(void) {
   int8_t *const output = random_bytes((size_t)output_size(&layer)), *const expected = buffer((size_t)output_size(&layer));
   for (int o = 0; o < output_size(&layer); o++) {
     const int pixel = o / layer.in_c;
-    int8_t values[16];
+    int8_t values[16] = {0};
     const int count = window_values(&layer, input, pixel / layer.out_w, pixel % layer.out_w, o % layer.in_c, values);
     int64_t sum = 0;
     for (int i = 0; i < count; i++) {

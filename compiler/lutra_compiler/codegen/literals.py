@@ -66,10 +66,10 @@ def descriptor_values(table: Table, descriptor: Descriptor) -> list[int]:
 
 def float_literal(value: float) -> str:
     """The shortest literal of the nearest float. Raises ProgramError for a scale that no positive normal float stands for."""
-    nearest = np.float32(value)
-    if not np.finfo(np.float32).tiny <= nearest < np.inf:
+    limits = np.finfo(np.float32)
+    if not float(limits.tiny) <= value <= float(limits.max):
         raise ProgramError(f"the scale {value} of an input or output does not fit a float; scale the network's data")
-    return f"{np.format_float_scientific(nearest, unique=True, trim='0')}f"
+    return f"{np.format_float_scientific(np.float32(value), unique=True, trim='0')}f"
 
 
 def _as_signed(value: int, low: int, high: int) -> int:

@@ -50,6 +50,8 @@ _REMEDIES = {
     "logsoftmax": "leave it out: the largest output stays the largest",
     "loop": _CONTROL_FLOW,
     "mish": _OTHER_ACTIVATION,
+    "nativebatchnormlegit": "use a batch norm with running statistics",
+    "nativedropout": "use nn.Dropout, or pass training=self.training",
     "prelu": _OTHER_ACTIVATION,
     "qlinearconv": _FLOAT_MODEL,
     "quantizelinear": _FLOAT_MODEL,
@@ -90,6 +92,7 @@ class GraphBuilder:
         self._ops: dict[str, Op] = {}  # by output
         self._shapes: dict[str, Shape] = {}
         self._parameters: dict[str, FloatArray] = {}
+        self._elements = 0  # of all parameters
         self._uses: Counter[str] = Counter()  # of each legal name
 
     def source_shape(self, value: str) -> Shape:
@@ -199,6 +202,8 @@ class GraphBuilder:
 
     def add_constant(self, name: str, x: str, constant: FloatArray) -> str:
         """A bias, one value a channel or one for all, after a convolution or a fully connected layer: becomes part of it."""
+        if constant.size == 1 and not constant.any():
+            return x
         rank, op = len(self.source_shape(x)), self._ops.get(x)
         if not isinstance(op, Conv2d | Linear) or op.activation is not None:
             raise Unsupported("it adds a constant to something other than a convolution or a matrix product", "use a layer with a bias")
@@ -263,7 +268,8 @@ class GraphBuilder:
         if math.prod(shape) != math.prod(before):
             raise ModelError(f"reshape '{name}': {list(before)} does not fit {list(shape)}; export the model with batch 1")
         if len(before) != 4 or len(shape) != 2 or shape[0] != 1:
-            raise Unsupported(f"it reshapes {list(before)} to {list(shape)}", "reshape images to vectors [1, features] only")
+            remedy = "go from the image to a vector [1, features] in one step, by flatten"
+            raise Unsupported(f"it reshapes {list(before)} to {list(shape)}", remedy)
         trivial = before[1] == 1 or before[2:] == (1, 1)
         return self._emit(Flatten, name, (x,), order="HWC" if trivial else "CHW")
 
@@ -301,9 +307,9 @@ class GraphBuilder:
     ) -> str:
         output = self._unique(name)
         arrays = {role: array for role, array in (parameters or {}).items() if array is not None}
-        total = sum(array.size for array in (*self._parameters.values(), *arrays.values()))
-        if total > MAX_ELEMENTS:
-            raise ModelError(f"layer '{name}': up to it there are {total} parameters; the limit is {MAX_ELEMENTS}")
+        self._elements += sum(array.size for array in arrays.values())
+        if self._elements > MAX_ELEMENTS:
+            raise ModelError(f"layer '{name}': up to it there are {self._elements} parameters; the limit is {MAX_ELEMENTS}")
         self._parameters.update({f"{output}.{role}": np.array(array, np.float32, order="C") for role, array in arrays.items()})
         op = kind(name=name, inputs=inputs, output=output, **{role: f"{output}.{role}" for role in arrays}, **attributes)
         parameters_only = Graph((), (), (), self._parameters)

@@ -1,7 +1,9 @@
 """ONNX files, opset 11 to 22, to Graphs. The bytes are untrusted: whatever they hold, a Graph or a LutraError comes out."""
 
+import graphlib
 import heapq
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,8 +41,8 @@ _EXPORT_FLOAT32 = "export the model in float32"
 # (see _folded_elements), whatever the file says.
 _ELEMENTWISE = frozenset({"Add", "Sub", "Mul", "Div", "Equal", "Where", "Min", "Max", "Pow", "Greater", "Less", "And", "Or"})
 _SHRINKING = frozenset({
-    "Cast", "CastLike", "Concat", "Constant", "Flatten", "Identity", "Neg", "Not", "Reciprocal", "Reshape", "Shape", "Size", "Slice", "Sqrt",
-    "Squeeze", "Transpose", "Unsqueeze",
+    "Cast", "CastLike", "Concat", "Constant", "Flatten", "Identity", "Neg", "Not", "Reciprocal", "Reshape", "Shape", "Size", "Slice",
+    "Sqrt", "Squeeze", "Transpose", "Unsqueeze",
 })  # fmt: skip
 _FOLDED = _ELEMENTWISE | _SHRINKING | {"ConstantOfShape", "Expand", "Gather"}
 
@@ -107,7 +109,6 @@ class _Node:
     inputs: tuple[str | Array | None, ...]
     input_names: tuple[str, ...]
     attributes: Mapping[str, Any]
-    extra_outputs_used: bool
 
     def value(self, index: int) -> str:
         """An input that the network computes."""
@@ -244,7 +245,7 @@ class _Reader:
             raise unknown_operator(node.op_type)
         attributes = {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in node.attribute}
         extra = any(output in read for output in node.output[1:])
-        result = handler(self._builder, _Node(name, node.op_type, self._opset, inputs, tuple(node.input), attributes, extra))
+        result = handler(self._builder, _Node(name, node.op_type, self._opset, inputs, tuple(node.input), attributes))
         if extra:
             raise Unsupported("its second output is used", "use its first output only")
         return result
@@ -272,51 +273,49 @@ class _Reader:
 
     def _live_nodes(self) -> list[onnx.NodeProto]:
         """The nodes that outputs depend on, every one after those it reads, else in the order of the file."""
-        nodes = list(self._source.node)
-        producer: dict[str, int] = {}
-        given = [*self._tensors, *(value.name for value in self._source.input if value.name not in self._tensors)]
-        if len(self._tensors) != len(self._source.initializer) or self._source.sparse_initializer:
-            raise ModelError("the model has sparse weights or two of one name; export it again with dense weights")
-        names = set(given)
-        if len(names) != len(given):
-            raise ModelError("two inputs of the model have the same name; export it again")
-        for index, node in enumerate(nodes):
-            if not node.output or not node.output[0]:
-                raise ModelError(f"node '{node.name}' ({node.op_type}) has no output; export the model again")
-            for output in filter(None, node.output):
-                if output in names:
-                    raise ModelError(f"value '{output}' is computed twice; export the model again")
-                names.add(output)
-                producer[output] = index
-        reads = [{value for value in node.input if value} for node in nodes]
-        live: set[int] = set()
+        nodes = self._source.node
+        producer = self._producers()
+        sources: dict[int, set[int]] = {}  # of every live node, the nodes that it reads
         wanted = [value.name for value in self._source.output]
         while wanted:
-            value = wanted.pop()
-            if value not in names:
-                raise ModelError(f"value '{value}' is read but never computed; the file is damaged, export the model again")
-            if value in producer and producer[value] not in live:
-                live.add(producer[value])
-                wanted.extend(reads[producer[value]])
-        before = {index: {producer[value] for value in reads[index] if value in producer} for index in live}
-        after: dict[int, list[int]] = {index: [] for index in live}
-        for index, sources in before.items():
-            for source in sources:
-                after[source].append(index)
-        ready = [index for index, sources in before.items() if not sources]
-        heapq.heapify(ready)
-        order = []
-        while ready:
-            index = heapq.heappop(ready)
-            order.append(nodes[index])
-            for reader in after[index]:
-                before[reader].discard(index)
-                if not before[reader]:
-                    heapq.heappush(ready, reader)
-        if len(order) != len(live):
-            stuck = next(nodes[index] for index, sources in sorted(before.items()) if sources)
-            raise ModelError(f"node '{stuck.name}' ({stuck.op_type}) is on a cycle; export the model again")
+            index = producer.get(wanted.pop())
+            if index is not None and index not in sources:
+                reads = [value for value in nodes[index].input if value in producer]
+                sources[index] = {producer[value] for value in reads}
+                wanted.extend(reads)
+        sorter = graphlib.TopologicalSorter(sources)
+        try:
+            sorter.prepare()
+        except graphlib.CycleError as error:
+            node = nodes[error.args[1][0]]
+            raise ModelError(f"node '{node.name}' ({node.op_type}) is on a cycle; export the model again") from error
+        order, ready = [], list[int]()
+        while sorter.is_active():
+            for index in sorter.get_ready():
+                heapq.heappush(ready, index)
+            order.append(nodes[heapq.heappop(ready)])
+            sorter.done(producer[order[-1].output[0]])
         return order
+
+    def _producers(self) -> dict[str, int]:
+        """The node that computes each value; names are checked: unique, and none read that is not there."""
+        if self._source.sparse_initializer:
+            raise ModelError("the model has sparse weights; export it again with dense weights")
+        given = [tensor.name for tensor in self._source.initializer]
+        given += [value.name for value in self._source.input if value.name not in self._tensors]
+        producer: dict[str, int] = {}
+        for index, node in enumerate(self._source.node):
+            if not node.output or not node.output[0]:
+                raise ModelError(f"node '{node.name}' ({node.op_type}) has no output; export the model again")
+            producer.update({output: index for output in node.output if output})
+        names = Counter([*given, *(output for node in self._source.node for output in node.output if output)])
+        for name, count in names.items():
+            if count > 1:
+                raise ModelError(f"value '{name}' is defined {count} times; export the model again")
+        for name in (*(value for node in self._source.node for value in node.input if value), *(v.name for v in self._source.output)):
+            if name not in names:
+                raise ModelError(f"value '{name}' is read but never defined; the file is damaged, export the model again")
+        return producer
 
 
 def _opset(model: onnx.ModelProto) -> int:

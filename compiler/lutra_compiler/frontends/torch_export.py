@@ -102,6 +102,10 @@ class _Call:
     def __getitem__(self, argument: str) -> Any:
         return self.arguments[argument]
 
+    def get(self, argument: str) -> Any:
+        """An argument that not every form of the operator has."""
+        return self.arguments.get(argument)
+
     def value(self, argument: str) -> str:
         """An argument that the network computes."""
         found: str = self.arguments[argument]
@@ -144,11 +148,12 @@ def _convert(b: GraphBuilder, node: fx.Node, name: str, found: Mapping[str, Any]
     """What a node's result is, None if that cannot be known."""
     sources = [found.get(source.name) for source in node.all_input_nodes]
     if node.target is operator.getitem:
-        if node.args[1] != 0:
+        if sources[0] is not None and node.args[1] != 0:
             raise Unsupported("its second result is used", "use its first result only")
         return sources[0]
-    constant = all(isinstance(source, Tensor) for source in sources)
     operation = node.target if isinstance(node.target, OpOverload) else None
+    random = operation is not None and torch.Tag.nondeterministic_seeded in operation.tags
+    constant = not random and all(isinstance(source, Tensor) for source in sources)
     kind = str(node.target) if operation is None else operation._schema.name.removeprefix("aten::")
     handler = _HANDLERS.get(kind)
     if operation is None or (handler is None and not constant):
@@ -210,13 +215,22 @@ def _avg_pool2d(b: GraphBuilder, call: _Call) -> str:
     return b.average_pool(call.name, call.value("self"), kernel, stride, padding, call["ceil_mode"], include)
 
 
-def _adaptive_avg_pool2d(b: GraphBuilder, call: _Call) -> str:
-    x, (height, width) = call.value("self"), call.shape[2:]
-    in_height, in_width = b.source_shape(x)[2:]
+def _adaptive_window(b: GraphBuilder, call: _Call) -> Pair:
+    """Kernel and stride of the pooling that gives the output size."""
+    (in_height, in_width), (height, width) = b.source_shape(call.value("self"))[2:], call.pair("output_size")
     if in_height % height or in_width % width:
         raise Unsupported(f"it pools {in_height}x{in_width} to {height}x{width}", "use an output size that divides the input's")
-    kernel = (in_height // height, in_width // width)
-    return b.average_pool(call.name, x, kernel, kernel, (0, 0, 0, 0), False, False)
+    return in_height // height, in_width // width
+
+
+def _adaptive_avg_pool2d(b: GraphBuilder, call: _Call) -> str:
+    window = _adaptive_window(b, call)
+    return b.average_pool(call.name, call.value("self"), window, window, (0, 0, 0, 0), False, False)
+
+
+def _adaptive_max_pool2d(b: GraphBuilder, call: _Call) -> str:
+    window = _adaptive_window(b, call)
+    return b.max_pool(call.name, call.value("self"), window, window, (0, 0, 0, 0), False)
 
 
 def _add(b: GraphBuilder, call: _Call) -> str:
@@ -230,7 +244,7 @@ def _add(b: GraphBuilder, call: _Call) -> str:
 
 
 def _pad(b: GraphBuilder, call: _Call) -> str:
-    mode = call.arguments.get("mode", "constant")
+    mode = call.get("mode") or "constant"
     if mode != "constant":
         raise Unsupported(f"its mode is {mode}", "pad with zeros")
     rank, numbers = len(call.shape), call["pad"]  # pairs, last axis first
@@ -242,10 +256,8 @@ def _slice(b: GraphBuilder, call: _Call) -> str:
     return b.slice(call.name, call.value("self"), {call["dim"]: slice(call["start"], call["end"], call["step"])})
 
 
-def _dropout(b: GraphBuilder, call: _Call) -> str:
-    if call["train"]:
-        raise Unsupported("it drops values in evaluation mode as well", "pass training=self.training, or use nn.Dropout")
-    return call.value("input")
+def _cat(b: GraphBuilder, call: _Call) -> str:
+    return b.concat(call.name, [_value(found) for found in call["tensors"]], call["dim"])
 
 
 def _same(b: GraphBuilder, call: _Call) -> str:
@@ -271,35 +283,31 @@ def _clamp(minimum: str | None, maximum: str | None) -> Callable[[GraphBuilder, 
 
 
 _HANDLERS: Mapping[str, Callable[[GraphBuilder, _Call], str]] = {
+    "_assert_tensor_metadata": lambda _, call: call.value("a"),
     "_native_batch_norm_legit_no_training": _batch_norm,
-    "_softmax": lambda b, call: b.softmax(call.name, call.value("self"), call["dim"]),
-    "_unsafe_view": _reshape,
     "adaptive_avg_pool2d": _adaptive_avg_pool2d,
+    "adaptive_max_pool2d": _adaptive_max_pool2d,
     "add": _add,
     "addmm": _addmm,
-    "alias": _same,
     "avg_pool2d": _avg_pool2d,
-    "cat": lambda b, call: b.concat(call.name, [_value(found) for found in call["tensors"]], call["dim"]),
+    "cat": _cat,
     "clamp": _clamp("min", "max"),
     "clamp_max": _clamp(None, "max"),
     "clamp_min": _clamp("min", None),
     "clone": _same,
+    "concat": _cat,
     "constant_pad_nd": _pad,
-    "contiguous": _same,
     "conv2d": _conv2d,
     "detach": _same,
-    "dropout": _dropout,
-    "flatten": _reshape,
     "hardtanh": _clamp("min_val", "max_val"),
     "linear": lambda b, call: b.linear(call.name, call.value("input"), call.required_tensor("weight"), call.tensor("bias")),
     "matmul": _matmul("other"),
     "max_pool2d": _max_pool2d,
-    "mean": lambda b, call: b.mean(call.name, call.value("self"), call["dim"] or [], call["keepdim"]),
+    "mean": lambda b, call: b.mean(call.name, call.value("self"), call.get("dim") or [], bool(call.get("keepdim"))),
     "mm": _matmul("mat2"),
     "pad": _pad,
     "relu": lambda b, call: b.clamp(call.name, call.value("self"), 0.0, None),
     "relu6": lambda b, call: b.clamp(call.name, call.value("self"), 0.0, 6.0),
-    "reshape": _reshape,
     "slice": _slice,
     "softmax": lambda b, call: b.softmax(call.name, call.value("self"), call["dim"]),
     "squeeze": _reshape,

@@ -99,11 +99,11 @@ def _cmake(board: Board, *arguments: str) -> None:
     done = subprocess.run(["cmake", *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", check=False)
     if done.returncode == 0:
         return
-    if overflows := set(re.findall(r"(\S+)\.elf section .* will not fit in region `(?:FLASH|RAM)'", done.stdout)):
-        excess = " and ".join(f"{count} bytes of {region}" for region, count in re.findall(r"region `(\w+)' overflowed by (\d+)", done.stdout))
+    if excess := re.findall(r"region `(\w+)' overflowed by (\d+) bytes", done.stdout):
+        names = sorted(set(re.findall(r"([a-z0-9_]+)\.elf section .* will not fit in region", done.stdout)))
         raise ToolError(
-            f"{', '.join(sorted(Path(name).name for name in overflows))} does not fit {board.name} ({board.flash_bytes} bytes of flash, "
-            f"{board.ram_bytes} of RAM): {excess} too much; compress further or choose a larger board"
+            f"{', '.join(names)} does not fit {board.name} ({board.flash_bytes} bytes of flash, {board.ram_bytes} of RAM): "
+            f"{' and '.join(f'{count} bytes of {region}' for region, count in excess)} too much; compress further or choose a larger board"
         )
     raise ToolError(
         f"the firmware for {board.name} cannot be built; if a tool or library is missing, apt-get install gcc-arm-none-eabi "

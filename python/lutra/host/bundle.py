@@ -114,9 +114,9 @@ class Bundle:
         if len(inputs) != len(self.inputs):
             raise DataError(f"got {len(inputs)} inputs, the network has {len(self.inputs)}: {', '.join(port.name for port in self.inputs)}")
         for array, port in zip(inputs, self.inputs, strict=True):
-            if array.dtype != np.int8 or array.shape[1:] != port.shape or len(array) != len(inputs[0]):
-                expected = f"int8 {[len(inputs[0]), *port.shape]}"
-                raise DataError(f"input '{port.name}' must be {expected}, got {array.dtype} {list(array.shape)}")
+            expected = (*inputs[0].shape[:1], *port.shape)
+            if array.dtype != np.int8 or array.shape != expected:
+                raise DataError(f"input '{port.name}' must be int8 {list(expected)}, got {array.dtype} {list(array.shape)}")
         return [np.ascontiguousarray(array) for array in inputs], len(inputs[0])
 
     def _call(self, inputs: list[Int8Array], outputs: list[Int8Array], layers: Int8Array) -> None:
@@ -138,7 +138,7 @@ def quantize(samples: npt.NDArray[np.floating[Any]], port: Port) -> Int8Array:
     if samples.dtype.kind != "f" or samples.shape[1:] != port.source_shape:
         expected = ", ".join(map(str, port.source_shape))
         raise DataError(f"input '{port.name}' must be float [n, {expected}], got {samples.dtype} {list(samples.shape)}")
-    finite = np.isfinite(samples.reshape(len(samples), -1)).all(axis=1)
+    finite = np.isfinite(samples).all(axis=tuple(range(1, samples.ndim)))
     if not finite.all():
         raise DataError(f"sample {finite.argmin()} for input '{port.name}' holds NaN or infinity; remove it")
     ordered = np.moveaxis(samples, 1, -1) if port.layout == "NCHW" else samples

@@ -120,6 +120,11 @@ def fetch_mnist() -> Path:
     )
 
 
+def has_mnist() -> bool:
+    """Whether the four files are in the cache, whole."""
+    return not _missing(mnist_directory())
+
+
 def _missing(directory: Path) -> list[_File]:
     return [file for file in _MNIST.values() if not _is_intact(directory / file.name, file)]
 

@@ -1,0 +1,351 @@
+"""The command line: results on stdout (one JSON object with --json), everything else on stderr.
+
+Exit codes: 0 done, 1 the question was answered with no, 2 bad input or usage, 130 interrupted.
+"""
+
+import json
+import logging
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console, RenderableType
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+
+from lutra import api, report, zoo
+from lutra.dataset import Dataset, read_dataset
+from lutra.errors import LoweringError, LutraError, UnsupportedModelError, one_family
+from lutra.report import printable
+from lutra.validation import accuracy_of, run_float
+from lutra.zoo import data as zoo_data
+from lutra_compiler import __version__
+from lutra_compiler.config import CompressionConfig, load_config
+from lutra_compiler.records import nearest, to_plain
+from lutra_compiler.target import DEFAULT_TARGET
+
+if TYPE_CHECKING:
+    from lutra_compiler.compression.training import Progress as TrainingProgress
+
+NO, BAD, INTERRUPTED = 1, 2, 130
+_HELD_OUT = 5000  # validation samples at most, where none are given
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
+zoo_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Networks with trained weights and released artefacts.")
+data_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Data sets, fetched once and checked.")
+app.add_typer(zoo_app, name="zoo")
+app.add_typer(data_app, name="data")
+
+Model = Annotated[str, typer.Argument(metavar="MODEL", help="An .onnx or .lutra file, or zoo:NETWORK[/POINT].")]
+Bundle = Annotated[str, typer.Argument(metavar="MODEL", help="A folder that `generate` wrote, a .lutra file, or zoo:NETWORK[/POINT].")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else.")]
+Target = Annotated[str, typer.Option(help="The processor.")]
+Board = Annotated[str | None, typer.Option(help="Also run it as firmware on this board in QEMU, such as microbit.")]
+
+
+def main() -> None:
+    """The `lutra` command, and the one place that turns errors into messages; typer does so for wrong usage."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    try:
+        with one_family():
+            app(prog_name="lutra")
+    except LutraError as error:
+        print(f"error: {printable(error)}", file=sys.stderr)
+        sys.exit(BAD)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"lutra {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False) -> None:
+    """Trained neural networks, pruned and product-quantized, as C for microcontrollers."""
+
+
+@app.command()
+def analyze(model: Model, target: Target = DEFAULT_TARGET, as_json: Json = False) -> None:
+    """What is in a model, whether it can be compiled, and what each layer costs.
+
+    A float model is shown as plain int8 makes it. Exit code 1 if it cannot be compiled.
+
+    \b
+    Examples:
+      lutra analyze network.onnx
+      lutra analyze zoo:lenet5 --json
+    """
+    try:
+        analysis = api.analyze(model, target)
+    except (UnsupportedModelError, LoweringError) as error:
+        problems = [vars(problem) for problem in error.problems] if isinstance(error, UnsupportedModelError) else []
+        if as_json:
+            _print_json({"model": model, "compilable": False, "reason": str(error), "problems": problems})
+        else:
+            print(f"error: {printable(error)}", file=sys.stderr)
+        raise typer.Exit(NO) from error
+    _print(as_json, report.analysis_record(model, analysis), report.analysis_tables(model, analysis))
+
+
+@app.command()
+def compress(
+    model: Model,
+    data: Annotated[str, typer.Option(help="Training samples: a .npz or .npy file, a folder of .npy files, or mnist.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The .lutra file to write.")],
+    config: Annotated[str | None, typer.Option(help="Settings: a TOML file, or zoo:NETWORK for the zoo's recipe.")] = None,
+    validation: Annotated[str | None, typer.Option(help="Samples to measure on; else the last tenth of --data.")] = None,
+    epochs: Annotated[float, typer.Option(help="Scale of the epochs of every stage.")] = 1.0,
+    seed: Annotated[int | None, typer.Option(help="Seed of everything random, instead of the settings'.")] = None,
+    checkpoint: Annotated[Path | None, typer.Option(help="Folder for an interrupted run; else OUTPUT.checkpoint.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Prune, product-quantize and fine-tune a float model. Needs PyTorch.
+
+    Samples are float32 [n, *input shape], preprocessed as for the float network, in the arrays "images" and "labels" (class numbers;
+    without labels the float network alone teaches). Ctrl-C keeps the last checkpoint.
+
+    \b
+    Examples:
+      lutra compress network.onnx --data train.npz -o network.lutra
+      lutra compress zoo:lenet5/float --data mnist --config zoo:lenet5 -o lenet5.lutra
+      lutra compress network.onnx --data train.npz -o network.lutra --resume
+    """
+    started = time.monotonic()
+    api.check_output(output)
+    settings = _settings(config, epochs, seed)
+    source = api.load(model)
+    training, held_out = _training_data(data, validation)
+    folder = checkpoint or output.with_name(f"{output.name}.checkpoint")
+    try:
+        with _progress() as show:
+            small = api.compress(source, training, settings, validation=held_out, report=show, checkpoint=folder, resume=resume)
+    except KeyboardInterrupt:
+        print(f"interrupted; the last checkpoint is in {printable(folder)}, go on with --resume", file=sys.stderr)
+        raise typer.Exit(INTERRUPTED) from None
+    api.save(small, output)
+    api.discard_checkpoint(folder)
+    analysis = api.analyze(small)
+    record = {
+        **report.analysis_record(model, analysis),
+        "output": str(output),
+        "validation_samples": len(held_out),
+        "float_validation_accuracy": accuracy_of(run_float(source, held_out), held_out),
+        "validation_accuracy": accuracy_of(run_float(small, held_out), held_out),
+        "seconds": round(time.monotonic() - started, 1),
+    }
+    _print(as_json, record, report.compression_tables(record, analysis))
+
+
+@app.command()
+def generate(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A .lutra file or zoo:NETWORK[/POINT].")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The folder to write: new, empty, or of an earlier bundle.")],
+    prefix: Annotated[str, typer.Option(help="The beginning of all file and C names.")] = "model",
+    target: Target = DEFAULT_TARGET,
+    as_json: Json = False,
+) -> None:
+    """Write the C bundle of a compressed model: PREFIX.h, PREFIX.c, PREFIX_data.h, PREFIX.json.
+
+    \b
+    Examples:
+      lutra generate zoo:lenet5 -o lenet5 --prefix lenet5
+      lutra generate network.lutra -o bundle --prefix network --target cortex-m4
+    """
+    source = api.load(model)
+    api.generate(source, output, prefix=prefix, target=target)
+    analysis = api.analyze(source, target)
+    sizes = {path.name: path.stat().st_size for path in sorted(output.iterdir())}
+    record = {
+        "model": model,
+        "directory": str(output),
+        "prefix": prefix,
+        "target": target,
+        "files": list(sizes),
+        "model_bytes": analysis.model_bytes,
+        "arena_bytes": analysis.arena_bytes,
+    }
+    _print(as_json, record, report.generation_tables(record, sizes))
+
+
+@app.command()
+def validate(
+    model: Bundle,
+    data: Annotated[str | None, typer.Option(help="Test samples, as for compress; for the zoo its own test set.")] = None,
+    reference: Annotated[str | None, typer.Option(help="The float network to compare with; for the zoo its own.")] = None,
+    board: Board = None,
+    samples: Annotated[int | None, typer.Option(min=1, help="Only the first N samples.", metavar="N")] = None,
+    as_json: Json = False,
+) -> None:
+    """Run the C on samples: accuracy, distance to the float network, and whether all targets give the same bytes.
+
+    The interpreter and the board run the first 100 samples. Exit code 1 if the bytes differ or a table is damaged.
+
+    \b
+    Examples:
+      lutra validate zoo:lenet5
+      lutra validate zoo:lenet5 --board microbit --json
+      lutra validate network.lutra --data test.npz --reference network.onnx
+      lutra validate bundle --data test.npz
+    """
+    if data is None:
+        if not model.startswith(zoo.PREFIX):
+            raise typer.BadParameter("only models of the zoo bring their own samples; name some", param_hint="--data")
+        data = "mnist"
+    test = _data(data, "test").head(samples)
+    found = api.validate(model, test, reference=reference, board=board)
+    _print(as_json, report.validation_record(found), report.validation_table(found))
+    if found.bit_exact is False or not found.tables_intact:
+        raise typer.Exit(NO)
+
+
+@app.command()
+def bench(model: Bundle, board: Board = None, as_json: Json = False) -> None:
+    """Executed instructions a layer, flash and RAM on a board; time on this machine.
+
+    QEMU is not cycle accurate: instructions are exact, cycles are not known.
+
+    \b
+    Examples:
+      lutra bench zoo:lenet5 --board microbit
+      lutra bench bundle --json
+    """
+    found = api.bench(model, board=board)
+    _print(as_json, report.bench_record(found), report.bench_tables(found))
+
+
+@zoo_app.command("list")
+def zoo_list(as_json: Json = False) -> None:
+    """What there is.
+
+    \b
+    Example:
+      lutra zoo list
+    """
+    models = {name: zoo.load(name) for name in zoo.names()}
+    records = [
+        {"name": f"{zoo.PREFIX}{name}", "parameters": model.graph.trainable_parameters(), "compressed": bool(model.graph.encodings)}
+        for name, model in models.items()
+    ]
+    _print(as_json, {"models": records}, report.listing(("name", "parameters", "compressed"), (tuple(r.values()) for r in records)))
+
+
+@zoo_app.command("train")
+def zoo_train(
+    network: Annotated[str, typer.Argument(help="A network of the zoo, such as lenet5.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The .lutra file to write.")],
+    as_json: Json = False,
+) -> None:
+    """Train a float network of the zoo from scratch by its published recipe. Needs PyTorch.
+
+    \b
+    Example:
+      lutra zoo train lenet5 -o lenet5-float.lutra
+    """
+    api.check_output(output)
+    with _progress() as show:
+        model = api.train(network, report=show)
+    api.save(model, output)
+    validation = zoo_data.load_mnist("validation")
+    accuracy = accuracy_of(run_float(model, validation), validation)
+    record = {"network": network, "output": str(output), "validation_accuracy": accuracy}
+    _print(as_json, record, report.listing(tuple(record), [tuple(record.values())]))
+
+
+@data_app.command("list")
+def data_list(as_json: Json = False) -> None:
+    """The data sets there are, and whether they are here already."""
+    records = [{"name": "mnist", "fetched": zoo_data.has_mnist(), "path": str(zoo_data.mnist_directory())}]
+    _print(as_json, {"data": records}, report.listing(("name", "fetched", "path"), (tuple(r.values()) for r in records)))
+
+
+@data_app.command("fetch")
+def data_fetch(name: Annotated[str, typer.Argument(help="mnist")], as_json: Json = False) -> None:
+    """Fetch a data set into the cache ($LUTRA_CACHE, else ~/.cache/lutra) and check its SHA-256.
+
+    \b
+    Example:
+      lutra data fetch mnist
+    """
+    _require_mnist(name)
+    path = str(zoo_data.fetch_mnist())
+    _print(as_json, {"name": name, "path": path}, path)
+
+
+@data_app.command("path")
+def data_path(name: Annotated[str, typer.Argument(help="mnist")], as_json: Json = False) -> None:
+    """The folder where a data set is, or will be: files placed there by hand are used."""
+    _require_mnist(name)
+    path = str(zoo_data.mnist_directory())
+    _print(as_json, {"name": name, "path": path}, path)
+
+
+def _require_mnist(name: str) -> None:
+    if name != "mnist":
+        raise typer.BadParameter(f"there is no data set '{name}'; {nearest(name, ['mnist'])}", param_hint="NAME")
+
+
+def _settings(config: str | None, epochs: float, seed: int | None) -> CompressionConfig:
+    path = None if config is None else zoo.recipe(config.removeprefix(zoo.PREFIX)) if config.startswith(zoo.PREFIX) else Path(config)
+    settings = (CompressionConfig() if path is None else load_config(path)).with_epochs_scaled(epochs)
+    return settings if seed is None else settings.with_seed(seed)
+
+
+def _data(name: str, split: zoo_data.Split) -> Dataset:
+    return zoo_data.load_mnist(split) if name == "mnist" else read_dataset(Path(name))
+
+
+def _training_data(data: str, validation: str | None) -> tuple[Dataset, Dataset]:
+    training = _data(data, "train")
+    if validation is not None or data == "mnist":
+        return training, _data(validation or data, "validation")
+    return training.hold_out(max(1, min(len(training) // 10, _HELD_OUT)))
+
+
+@contextmanager
+def _progress() -> "Iterator[Callable[[TrainingProgress], None]]":
+    """Shows training on stderr: bars on a terminal, else a line an epoch."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _epoch_line
+        return
+    tasks: dict[str, TaskID] = {}
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[state]}"))
+    with Progress(*columns, console=console) as bars:
+
+        def show(progress: "TrainingProgress") -> None:
+            if progress.stage not in tasks:
+                tasks[progress.stage] = bars.add_task(progress.stage, total=progress.steps, state="")
+            bars.update(tasks[progress.stage], completed=progress.step, state=_state(progress))
+
+        yield show
+
+
+def _epoch_line(progress: "TrainingProgress") -> None:
+    if progress.step * progress.epochs % progress.steps == 0:
+        print(f"{progress.stage} {progress.step * progress.epochs // progress.steps}/{progress.epochs} {_state(progress)}", file=sys.stderr)
+
+
+def _state(progress: "TrainingProgress") -> str:
+    accuracy = "" if progress.accuracy is None else f", accuracy {100 * progress.accuracy:.2f} %"
+    minutes, seconds = divmod(round(progress.seconds_left), 60)
+    return f"loss {progress.loss:.4f}{accuracy}, {minutes}:{seconds:02} left"
+
+
+def _print(as_json: bool, record: dict[str, Any], table: RenderableType) -> None:
+    if as_json:
+        _print_json(record)
+    else:
+        Console(soft_wrap=False, highlight=False, markup=False, emoji=False).print(table)
+
+
+def _print_json(record: dict[str, Any]) -> None:
+    print(json.dumps(to_plain(record), indent=1, allow_nan=False))
+
+
+if __name__ == "__main__":
+    main()

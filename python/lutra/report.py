@@ -1,0 +1,202 @@
+"""Results as JSON records and as tables for people."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from lutra.benchmark import Benchmark
+from lutra.validation import Validation
+from lutra_compiler.driver import Analysis
+from lutra_compiler.records import to_plain
+
+Record = dict[str, Any]
+
+
+def printable(text: object) -> str:
+    """`text` with everything that could steer a terminal shown as an escape: names in models come from anywhere."""
+    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in str(text))
+
+
+def analysis_record(model: str, analysis: Analysis) -> Record:
+    """What `lutra analyze --json` prints."""
+    record: Record = to_plain(analysis)
+    layers = [
+        {"index": index, **plain, "model_bytes": layer.model_bytes}
+        for index, (plain, layer) in enumerate(zip(record.pop("layers"), analysis.layers, strict=True))
+    ]
+    ratios = {"ratio": _rounded(analysis.ratio), "int8_ratio": _rounded(analysis.int8_ratio)}
+    return {"model": model, "compilable": True, **record, **ratios, "layers": layers}
+
+
+def validation_record(validation: Validation) -> Record:
+    """What `lutra validate --json` prints."""
+    record: Record = to_plain(validation)
+    difference = record.pop("difference") or dict.fromkeys(("rmse", "mae", "l2r", "cos", "agreement"))
+    comparison = record.pop("comparison")
+    return {
+        **record,
+        "ratio": _rounded(validation.ratio),
+        "int8_ratio": _rounded(validation.int8_ratio),
+        **difference,
+        "bit_exact": validation.bit_exact,
+        "compared": None if comparison is None else {"samples": comparison["samples"], "targets": comparison["targets"]},
+    }
+
+
+def bench_record(benchmark: Benchmark) -> Record:
+    """What `lutra bench --json` prints."""
+    return {**to_plain(benchmark), "host_microseconds": round(benchmark.host_microseconds, 3)}
+
+
+def analysis_tables(model: str, analysis: Analysis) -> RenderableType:
+    """A row a layer, and the totals."""
+    columns = ("layer", "output", "MACs", "kernel", "K x d", "index", "codebook", "weights", "other", "scratch")
+    table = _table(columns, numbers=("MACs", "index", "codebook", "weights", "other", "scratch"))
+    for layer in analysis.layers:
+        coded = "" if layer.codewords is None else f"{layer.codewords} x {layer.subvector}"
+        table.add_row(
+            _text(layer.names[0] if layer.names else layer.kind),
+            "x".join(map(str, layer.output_shape)),
+            *map(_text, (_short(layer.macs), _kernel(layer.kernel), coded)),
+            *map(_bytes, (layer.index_bytes, layer.codebook_bytes, layer.weight_bytes, layer.channel_bytes + layer.other_bytes)),
+            _bytes(layer.scratch_bytes),
+        )
+    kind = "compressed" if analysis.compressed else "float; sizes are those of plain int8"
+    return Group(
+        Text(f"{printable(model)} ({kind}), for {analysis.target}; bytes"),
+        table,
+        _facts({
+            "parameters": f"{analysis.parameters:,}",
+            "multiply-adds": f"{analysis.macs:,}",
+            "float parameters": _size(analysis.float_parameter_bytes),
+            "plain int8 model": _size(analysis.int8_model_bytes),
+            "model": _size(analysis.model_bytes) + _ratios(analysis.ratio, analysis.int8_ratio if analysis.compressed else None),
+            "arena": f"{_size(analysis.arena_bytes)}, inputs and outputs included",
+        }),
+    )
+
+
+def validation_table(validation: Validation) -> RenderableType:
+    """All that is known, a line each."""
+    facts = {
+        "samples": f"{validation.samples:,}",
+        "model": _size(validation.model_bytes) + _ratios(validation.ratio, validation.int8_ratio),
+        "arena": _size(validation.arena_bytes),
+        "accuracy (C)": _percent(validation.accuracy),
+        "accuracy (float)": _percent(validation.float_accuracy)
+        + ("" if validation.float_accuracy_source is None else f" ({validation.float_accuracy_source})"),
+    }
+    if difference := validation.difference:
+        facts["against float"] = (
+            f"rmse {difference.rmse:.4g}, mae {difference.mae:.4g}, l2r {difference.l2r:.4g}, cos {difference.cos:.6f}; "
+            f"same class {_percent(difference.agreement)}"
+        )
+    if comparison := validation.comparison:
+        verdict = "the same bytes" if comparison.bit_exact else "DIFFERENT bytes"
+        facts["parity"] = f"{verdict} on {comparison.samples} samples: {', '.join(comparison.targets)}"
+    else:
+        facts["parity"] = "not compared"
+    facts["tables"] = "intact" if validation.tables_intact else "DAMAGED: a CRC-32 is wrong"
+    return Group(Text(printable(validation.model)), _facts(facts))
+
+
+def bench_tables(benchmark: Benchmark) -> RenderableType:
+    """A row a layer, and the totals."""
+    table = _table(("layer", "kernel", "MACs", "instructions", "a MAC"), numbers=("MACs", "instructions", "a MAC"))
+    for layer in benchmark.layers:
+        executed = layer.instructions
+        table.add_row(
+            _text(layer.names[0] if layer.names else ""),
+            _text(_kernel(layer.kernel)),
+            f"{layer.macs:,}",
+            "" if executed is None else f"{executed:,}",
+            "" if executed is None or not layer.macs else f"{executed / layer.macs:.2f}",
+        )
+    facts = {"multiply-adds": f"{benchmark.macs:,}", "host": f"{benchmark.host_microseconds:,.1f} us a sample on one core"}
+    if board := benchmark.board:
+        flash = board.flash
+        facts |= {
+            board.board: f"{board.instructions:,} instructions a sample",
+            "flash": f"{flash.total:,} B = model {flash.model:,} + kernels and schedule {flash.kernels:,} + board {flash.board:,}",
+            "RAM": f"arena {board.arena_bytes:,} B + data {board.data_bytes:,} B + deepest stack {board.stack_bytes:,} B",
+        }
+    return Group(Text(printable(benchmark.model)), table, _facts(facts))
+
+
+def compression_tables(record: Record, analysis: Analysis) -> RenderableType:
+    """The analysis of what compression made, and what it cost."""
+    facts = {
+        "accuracy": f"{_percent(record['validation_accuracy'])}, float {_percent(record['float_validation_accuracy'])}, "
+        f"on {record['validation_samples']:,} validation samples",
+        "written": f"{record['output']} in {record['seconds']:,} s",
+    }
+    return Group(analysis_tables(record["model"], analysis), _facts(facts))
+
+
+def generation_tables(record: Record, sizes: Mapping[str, int]) -> RenderableType:
+    """The files of a bundle."""
+    facts = {"model": _size(record["model_bytes"]), "arena": _size(record["arena_bytes"]), "folder": record["directory"]}
+    return Group(listing(("file", "bytes of text"), sizes.items()), _facts(facts))
+
+
+def listing(columns: tuple[str, ...], rows: Iterable[tuple[object, ...]]) -> RenderableType:
+    """A plain table."""
+    table = _table(columns, numbers=())
+    for row in rows:
+        table.add_row(*map(_text, row))
+    return table
+
+
+def _table(columns: tuple[str, ...], numbers: tuple[str, ...]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    for column in columns:
+        # Where a line is too narrow, the first column gives way.
+        table.add_column(column, justify="right" if column in numbers else "left", overflow="fold", no_wrap=column != columns[0])
+    return table
+
+
+def _facts(facts: Mapping[str, str]) -> RenderableType:
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    for name, value in facts.items():
+        grid.add_row(Text(name), _text(value))
+    return grid
+
+
+def _text(value: object) -> Text:
+    return Text(printable(value))  # a Text is never read as markup
+
+
+def _kernel(name: str) -> str:
+    return name.removeprefix("lutra_").removesuffix("_int8").replace("_", " ")
+
+
+def _short(number: int) -> str:
+    for limit, unit in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
+        if number >= limit:
+            return f"{number / limit:.3g}{unit}"
+    return str(number)
+
+
+def _bytes(number: int) -> str:
+    return str(number) if number else ""
+
+
+def _size(number: int | None) -> str:
+    return "unknown" if number is None else f"{number:,} B"
+
+
+def _ratios(ratio: float | None, int8_ratio: float | None) -> str:
+    parts = [f"{value:.1f}x smaller than {what}" for value, what in ((ratio, "float"), (int8_ratio, "int8")) if value is not None]
+    return f" ({', '.join(parts)})" if parts else ""
+
+
+def _percent(value: float | None) -> str:
+    return "unknown" if value is None else f"{100 * value:.2f} %"
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 2)
