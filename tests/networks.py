@@ -27,7 +27,8 @@ def mlp() -> nn.Module:
 
 
 def alexnet() -> nn.Module:
-    features = [nn.Conv2d(3, 8, 5, 2, 2), nn.ReLU(inplace=True), nn.MaxPool2d(3, 2), nn.Conv2d(8, 12, 3, padding="same"), nn.ReLU(inplace=True)]
+    features = [nn.Conv2d(3, 8, 5, 2, 2), nn.ReLU(inplace=True), nn.MaxPool2d(3, 2)]
+    features += [nn.Conv2d(8, 12, 3, padding="same"), nn.ReLU(inplace=True)]
     classifier = [nn.Flatten(), nn.Dropout(), nn.Linear(12 * 3 * 2, 16), nn.ReLU(inplace=True), nn.Dropout(), nn.Linear(16, 7)]
     return nn.Sequential(*features, nn.AdaptiveAvgPool2d((3, 2)), *classifier)
 

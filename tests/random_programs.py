@@ -159,14 +159,12 @@ class _Builder:
     def image_layer(self, x: str) -> str:
         height, width, channels = self.shape(x)
         kind = self.integer(0, 18)
-        if kind <= 6:
-            y = self.convolution(x, coded=True)
+        if kind <= 9:
+            y = self.convolution(x, coded=kind <= 6)
             window = (self.integer(1, 3), self.integer(1, 3))
             if self.chance(0.4) and window != (1, 1) and all(a <= b for a, b in zip(window, self.shape(y), strict=False)):
                 return self.shared(MaxPool, y, kernel=window, stride=window)
             return y
-        if kind <= 9:
-            return self.convolution(x, coded=False)
         if kind <= 12:
             return self.pool(x)
         if kind <= 14:

@@ -70,5 +70,13 @@ def with_table(program: Program, index: int, data: npt.NDArray[np.generic]) -> P
     return replace(program, tables=tables)
 
 
+def with_random_indices(program: Program) -> Program:
+    """`program` with any bytes in its index tables, as a damaged flash has them."""
+    for table in program.tables:
+        if table.role is Role.INDICES:
+            program = with_table(program, table.index, np.random.default_rng(table.index).integers(0, 256, table.data.size, np.uint8))
+    return program
+
+
 def _channels(biases: list[int], multipliers: list[int]) -> npt.NDArray[np.uint16]:
     return np.array([biases, multipliers]).T.astype(np.uint16).reshape(-1)

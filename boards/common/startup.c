@@ -24,9 +24,10 @@ uint32_t stack_high_water_bytes(void) {
 
 void reset(void) {
   const uint32_t *load = data_load;
-  uint32_t *here = __builtin_frame_address(0);
+  const uint32_t *used;
   board_init();
-  for (uint32_t *word = stack_bottom; word < here - FRAME_WORDS; word++) {
+  __asm__ volatile("mov %0, sp" : "=r"(used));
+  for (uint32_t *word = stack_bottom; word < used; word++) {
     *word = PAINT;
   }
   for (uint32_t *word = data_start; word < data_end; word++) {
@@ -38,11 +39,10 @@ void reset(void) {
   semihosting_exit(main());
 }
 
-static char *append_hex(char *text, uint32_t value) {
+static void write_hex(char *text, uint32_t value) {
   for (int shift = 28; shift >= 0; shift -= 4) {
     *text++ = "0123456789abcdef"[(value >> shift) & 15u];
   }
-  return text;
 }
 
 void report_fault(const uint32_t *frame) {
@@ -50,12 +50,12 @@ void report_fault(const uint32_t *frame) {
   __asm__("mrs %0, ipsr" : "=r"(exception));
   semihosting_print("fault: exception 0x");
   char text[] = "00000000\n";
-  append_hex(text, exception);
+  write_hex(text, exception);
   semihosting_print(text);
   if (frame < stack_bottom || frame + FRAME_WORDS > stack_top) {
     semihosting_print("the stack overflowed\n");
   } else {
-    append_hex(text, frame[FRAME_PC]);
+    write_hex(text, frame[FRAME_PC]);
     semihosting_print("pc 0x");
     semihosting_print(text);
   }

@@ -48,7 +48,9 @@ Board = Annotated[str | None, typer.Option(help="Also run it as firmware on this
 
 def main() -> None:
     """The `lutra` command, and the one place that turns errors into messages; typer does so for wrong usage."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    logger = logging.getLogger("lutra")
+    logger.addHandler(logging.StreamHandler(sys.stderr))
+    logger.setLevel(logging.INFO)
     try:
         with one_family():
             app(prog_name="lutra")

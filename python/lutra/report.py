@@ -55,7 +55,7 @@ def bench_record(benchmark: Benchmark) -> Record:
 def analysis_tables(model: str, analysis: Analysis) -> RenderableType:
     """A row a layer, and the totals."""
     columns = ("layer", "output", "MACs", "kernel", "K x d", "index", "codebook", "weights", "other", "scratch")
-    table = _table(columns, numbers=("MACs", "index", "codebook", "weights", "other", "scratch"))
+    table = _table(columns, numbers=("MACs", "index", "codebook", "weights", "other", "scratch"), gap=0)
     for layer in analysis.layers:
         coded = "" if layer.codewords is None else f"{layer.codewords} x {layer.subvector}"
         table.add_row(
@@ -151,8 +151,8 @@ def listing(columns: tuple[str, ...], rows: Iterable[tuple[object, ...]]) -> Ren
     return table
 
 
-def _table(columns: tuple[str, ...], numbers: tuple[str, ...]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+def _table(columns: tuple[str, ...], numbers: tuple[str, ...], gap: int = 1) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, gap, 0, 0), pad_edge=False, show_edge=False)
     for column in columns:
         # Where a line is too narrow, the first column gives way.
         table.add_column(column, justify="right" if column in numbers else "left", overflow="fold", no_wrap=column != columns[0])

@@ -1,6 +1,5 @@
 """Interpreter = host C on 200 random Programs, every layer, every byte."""
 
-import time
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ from lutra_compiler.program.program import Program
 from lutra_compiler.target import target_by_name
 from quantized_graphs import coded, dense, graph
 from random_programs import random_inputs, random_program
+from tiny_program import with_random_indices
 
 pytestmark = pytest.mark.usefixtures("host_cache")
 
@@ -46,6 +46,14 @@ def test_interpreter_and_host_give_the_same_bytes(tmp_path: Path, seeds: range):
             np.testing.assert_array_equal(output, wanted, f"seed {seed}")
 
 
+@pytest.mark.parametrize("seed", range(10))
+def test_any_bytes_are_legal_indices(tmp_path: Path, seed: int):
+    program = with_random_indices(random_program(seed))
+    inputs = random_inputs(program, SAMPLES, seed)
+    for output, wanted in zip(build(program, tmp_path / "net").run_int8(inputs), interpret(program, inputs).outputs, strict=True):
+        np.testing.assert_array_equal(output, wanted)
+
+
 def lenet() -> Program:
     """LeNet-5-Caffe in full size: layers beyond those of random programs."""
     weights = {
@@ -73,11 +81,3 @@ def test_a_hundred_images_through_lenet(tmp_path: Path):
     (output,) = interpret(program, inputs).outputs
     assert len(np.unique(output)) > 20
     np.testing.assert_array_equal(build(program, tmp_path / "net").run_int8(inputs)[0], output)
-
-
-def test_ten_thousand_images_through_lenet_take_less_than_ten_seconds(tmp_path: Path):
-    program = lenet()
-    bundle, inputs = build(program, tmp_path / "net"), random_inputs(program, 10_000, 0)
-    started = time.process_time()
-    bundle.run_int8(inputs)
-    assert time.process_time() - started < 10

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* SPEC.md once more, as plainly as it can be written: 64-bit sums, no shifts of negative numbers, one formula after the other. */
+/* SPEC.md once more, as plainly as it can be written: 64-bit sums, no shifts of negative numbers. */
 #ifndef LUTRA_TESTS_NAIVE_H
 #define LUTRA_TESTS_NAIVE_H
 

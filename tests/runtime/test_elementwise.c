@@ -121,7 +121,8 @@ static void slice_pad_follows_the_specification(void) {
   for (int i = 0; i < layer.count_h; i++) {
     for (int j = 0; j < layer.count_w; j++) {
       for (int c = 0; c < layer.count_c; c++) {
-        const int y = layer.start_h + i * layer.step_h, x = layer.start_w + j * layer.step_w, z = layer.start_c + c * layer.step_c;
+        const int y = layer.start_h + i * layer.step_h, x = layer.start_w + j * layer.step_w;
+        const int z = layer.start_c + c * layer.step_c;
         expected[((layer.pad_h + i) * layer.out_w + layer.pad_w + j) * layer.out_c + layer.pad_c + c] =
             input[(y * layer.in_w + x) * layer.in_c + z];
       }

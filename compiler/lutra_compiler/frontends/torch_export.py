@@ -311,6 +311,5 @@ _HANDLERS: Mapping[str, Callable[[GraphBuilder, _Call], str]] = {
     "slice": _slice,
     "softmax": lambda b, call: b.softmax(call.name, call.value("self"), call["dim"]),
     "squeeze": _reshape,
-    "unsqueeze": _reshape,
     "view": _reshape,
 }

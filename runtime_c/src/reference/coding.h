@@ -24,7 +24,8 @@ void lutra_coding_init(lutra_coding *coding, const int8_t *codebook, uint32_t lo
 void lutra_build_tables(const lutra_coding *coding, uint32_t group, const int8_t *x, uint32_t step, int16_t *tables);
 
 /* Adds the group's lookups to the sum of each row. `indices`: of the tap. */
-void lutra_accumulate(const lutra_coding *coding, uint32_t group, const uint8_t *indices, const int16_t *tables, uint32_t *sums);
+void lutra_accumulate(const lutra_coding *coding, uint32_t group, const uint8_t *indices, const int16_t *tables,
+                      uint32_t *sums);
 
 /* Dot product with the weights of one row. `indices`: of the tap. */
 uint32_t lutra_dot_decoded(const lutra_coding *coding, const uint8_t *indices, uint32_t row, const int8_t *x, uint32_t step);

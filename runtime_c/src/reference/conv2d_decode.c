@@ -20,10 +20,11 @@ static uint32_t convolve(const lutra_conv2d *layer, const lutra_coding *coding, 
   return sum;
 }
 
-void lutra_conv2d_decode(const lutra_conv2d *layer, const int8_t *codebook, const uint8_t *indices, const lutra_channel *channels,
-                         const int8_t *input, int8_t *output) {
+void lutra_conv2d_decode(const lutra_conv2d *layer, const int8_t *codebook, const uint8_t *indices,
+                         const lutra_channel *channels, const int8_t *input, int8_t *output) {
   lutra_coding coding;
-  lutra_coding_init(&coding, codebook, layer->log2_codewords, layer->subvector, layer->index_bits, layer->in_c, layer->out_c);
+  lutra_coding_init(&coding, codebook, layer->log2_codewords, layer->subvector, layer->index_bits, layer->in_c,
+                    layer->out_c);
   int8_t padding[LUTRA_MAX_SUBVECTOR];
   memset(padding, layer->input_zero_point, sizeof padding);
   for (uint32_t i = 0u; i + layer->pool_h <= layer->out_h; i += layer->pool_h) {

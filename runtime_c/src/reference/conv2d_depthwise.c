@@ -3,7 +3,8 @@
 #include "window.h"
 
 /* Sum of channel n of output (i, j). `weights`: [tap][channel]. */
-static uint32_t convolve(const lutra_conv2d *layer, const int8_t *weights, const int8_t *input, uint32_t i, uint32_t j, uint32_t n) {
+static uint32_t convolve(const lutra_conv2d *layer, const int8_t *weights, const int8_t *input, uint32_t i, uint32_t j,
+                         uint32_t n) {
   uint32_t sum = 0u;
   for (uint32_t ky = 0u; ky < layer->kernel_h; ky++) {
     for (uint32_t kx = 0u; kx < layer->kernel_w; kx++) {
@@ -15,8 +16,8 @@ static uint32_t convolve(const lutra_conv2d *layer, const int8_t *weights, const
   return sum;
 }
 
-void lutra_conv2d_depthwise(const lutra_conv2d *layer, const int8_t *weights, const lutra_channel *channels, const int8_t *input,
-                            int8_t *output) {
+void lutra_conv2d_depthwise(const lutra_conv2d *layer, const int8_t *weights, const lutra_channel *channels,
+                            const int8_t *input, int8_t *output) {
   for (uint32_t i = 0u; i + layer->pool_h <= layer->out_h; i += layer->pool_h) {
     for (uint32_t j = 0u; j + layer->pool_w <= layer->out_w; j += layer->pool_w) {
       for (uint32_t n = 0u; n < layer->out_c; n++) {

@@ -21,7 +21,8 @@ static uint32_t *next_row(const convolution *conv, uint32_t *row) {
   return row == conv->ring_end ? conv->ring : row;
 }
 
-/* Adds the lookups of a pixel at tap (ky, kx) of output (i, j), whose row of sums is `row`, and at earlier taps of later outputs. */
+/* Adds the lookups of a pixel at tap (ky, kx) of output (i, j) and at the earlier taps of later outputs. `row`: the sums of
+ * output row i. */
 static void add_pixel(const convolution *conv, uint32_t group, uint32_t *row, uint32_t i, int32_t ky, uint32_t j, int32_t kx) {
   const lutra_conv2d *const layer = conv->layer;
   for (; ky >= 0 && i < layer->out_h; ky -= layer->stride_h, i++) {
@@ -36,7 +37,7 @@ static void add_pixel(const convolution *conv, uint32_t group, uint32_t *row, ui
   }
 }
 
-/* Adds an input row, NULL if it is padding, at kernel row ky of output row i, whose sums are `row`. */
+/* Adds an input row, NULL if it is padding, at kernel row ky of output row i. `row`: as above. */
 static void add_row(const convolution *conv, const int8_t *input, uint32_t *row, uint32_t i, uint32_t ky) {
   const lutra_conv2d *const layer = conv->layer;
   for (uint32_t group = 0u; group < conv->coding.subvectors; group += 4u) {
@@ -80,7 +81,8 @@ void lutra_conv2d_lut(const lutra_conv2d *layer, const int8_t *codebook, const u
   convolution conv;
   conv.layer = layer;
   conv.indices = indices;
-  lutra_coding_init(&conv.coding, codebook, layer->log2_codewords, layer->subvector, layer->index_bits, layer->in_c, layer->out_c);
+  lutra_coding_init(&conv.coding, codebook, layer->log2_codewords, layer->subvector, layer->index_bits, layer->in_c,
+                    layer->out_c);
   conv.tap_bytes = layer->out_c * lutra_index_bytes(&conv.coding, conv.coding.subvectors);
   conv.row_size = (uint32_t)layer->out_w * layer->out_c;
   conv.tables = scratch;

@@ -7,7 +7,8 @@
 void lutra_linear_lut(const lutra_linear *layer, const int8_t *codebook, const uint8_t *indices, const lutra_channel *channels,
                       const int8_t *input, int8_t *output, void *scratch) {
   lutra_coding coding;
-  lutra_coding_init(&coding, codebook, layer->log2_codewords, layer->subvector, layer->index_bits, layer->in_c, layer->out_c);
+  lutra_coding_init(&coding, codebook, layer->log2_codewords, layer->subvector, layer->index_bits, layer->in_c,
+                    layer->out_c);
   int16_t *const tables = scratch;
   uint32_t *const sums = (uint32_t *)scratch + 2u * coding.codewords;
   memset(sums, 0, layer->out_c * sizeof *sums);

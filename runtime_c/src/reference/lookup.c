@@ -18,7 +18,8 @@ void lutra_build_tables(const lutra_coding *coding, uint32_t group, const int8_t
   }
 }
 
-void lutra_accumulate(const lutra_coding *coding, uint32_t group, const uint8_t *indices, const int16_t *tables, uint32_t *sums) {
+void lutra_accumulate(const lutra_coding *coding, uint32_t group, const uint8_t *indices, const int16_t *tables,
+                      uint32_t *sums) {
   const uint32_t codewords = coding->codewords, mask = codewords - 1u, size = lutra_group_size(coding, group);
   const uint32_t row_bytes = lutra_index_bytes(coding, size);
   const uint32_t *const end = sums + coding->rows;

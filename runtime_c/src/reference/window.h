@@ -10,7 +10,8 @@
   lutra_pixel(input, (i) * (layer)->stride_h + (ky) - (layer)->pad_top, (j) * (layer)->stride_w + (kx) - (layer)->pad_left, \
               (layer)->in_h, (layer)->in_w, (layer)->in_c)
 
-static inline const int8_t *lutra_pixel(const int8_t *input, uint32_t y, uint32_t x, uint32_t in_h, uint32_t in_w, uint32_t in_c) {
+static inline const int8_t *lutra_pixel(const int8_t *input, uint32_t y, uint32_t x, uint32_t in_h, uint32_t in_w,
+                                        uint32_t in_c) {
   return y < in_h && x < in_w ? input + (y * in_w + x) * in_c : NULL;
 }
 

@@ -4,14 +4,14 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from graphs import assert_equal_up_to_names
-from networks import NETWORKS, network, onnx_bytes
 
+from graphs import assert_equal_up_to_names
 from lutra_compiler.compression.torch_graph import TorchGraph
 from lutra_compiler.frontends.onnx_reader import read_onnx
 from lutra_compiler.frontends.torch_export import graph_from_module
 from lutra_compiler.ir.graph import Graph
 from lutra_compiler.passes import canonicalise, prepare_for_lowering
+from networks import NETWORKS, network, onnx_bytes
 
 
 class Case:
@@ -53,6 +53,8 @@ def test_passes_keep_what_is_computed(case: Case) -> None:
     np.testing.assert_allclose(case.run(prepare_for_lowering(canonical)), case.expected, atol=1e-4)
 
 
-def test_a_file_optimized_by_the_exporter_computes_the_same(case: Case) -> None:
-    graph = canonicalise(read_onnx(onnx_bytes(case.module, case.x, optimize=True)))
-    np.testing.assert_allclose(case.run(graph), case.expected, atol=1e-4)
+def test_a_file_optimized_by_the_exporter_computes_the_same() -> None:
+    module, x = network("resnet_projection")
+    graph = canonicalise(read_onnx(onnx_bytes(module, x, optimize=True)))
+    with torch.no_grad():
+        np.testing.assert_allclose(TorchGraph(graph).eval()(x).numpy(), module(x).numpy(), atol=1e-4)

@@ -1,0 +1,243 @@
+"""Every supported ONNX operator computes what onnxruntime computes; everything else is refused with a reason and a remedy."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+
+from lutra_compiler.compression.torch_graph import TorchGraph
+from lutra_compiler.errors import UnsupportedModelError
+from lutra_compiler.frontends.onnx_reader import read_onnx
+from lutra_compiler.ir.graph import Graph
+from lutra_compiler.ir.ops import Activation, Clamp, Flatten
+from lutra_compiler.passes import canonicalise, prepare_for_lowering
+from onnx_models import model, node, normal
+
+W = normal(4, 2, 3, 2)
+FLAT = node("Flatten", "x", "f")
+LINEAR = normal(60, 3)
+
+
+def read(m: onnx.ModelProto) -> Graph:
+    return read_onnx(m.SerializeToString())
+
+
+def run(graph: Graph, *inputs: np.ndarray) -> np.ndarray:
+    with torch.no_grad():
+        return TorchGraph(graph).eval()(*map(torch.from_numpy, inputs)).numpy()
+
+
+def f32(*numbers: float) -> np.ndarray:
+    return np.array(numbers, np.float32) if len(numbers) != 1 else np.float32(numbers[0])
+
+
+MODELS = {
+    "conv": model([node("Conv", "x w b", "y")], {"w": W, "b": normal(4)}),
+    "conv stride and uneven pads": model([node("Conv", "x w", "y", strides=[2, 1], pads=[0, 1, 2, 3])], {"w": W}),
+    "conv same upper": model([node("Conv", "x w", "y", auto_pad="SAME_UPPER", strides=[2, 2])], {"w": W}),
+    "conv same lower": model([node("Conv", "x w", "y", auto_pad="SAME_LOWER")], {"w": W}),
+    "conv valid": model([node("Conv", "x w", "y", auto_pad="VALID", kernel_shape=[3, 2])], {"w": W}),
+    "conv groups": model([node("Conv", "x w", "y", group=2)], {"w": W[:, :1]}),
+    "conv with a bias added": model([node("Conv", "x w", "c"), node("Add", "b c", "y")], {"w": W, "b": normal(1, 4, 1, 1)}),
+    "conv with two biases": model([node("Conv", "x w b", "c"), node("Add", "c s", "y")], {"w": W, "b": normal(4), "s": f32(2)}),
+    "conv read before its bias": model(
+        [node("Conv", "x w", "c"), node("Add", "c b", "d"), node("Add", "c d", "y")], {"w": W, "b": normal(4, 1, 1)}
+    ),
+    "gemm": model([FLAT, node("Gemm", "f w b", "y", alpha=0.5, beta=2.0)], {"w": LINEAR, "b": normal(3)}),
+    "gemm transposed": model([FLAT, node("Gemm", "f w b", "y", transB=1)], {"w": LINEAR.T.copy(), "b": normal(1, 1)}),
+    "gemm without bias": model([FLAT, node("Gemm", "f w", "y")], {"w": LINEAR}),
+    "matmul and add": model([FLAT, node("MatMul", "f w", "m"), node("Add", "m b", "y")], {"w": LINEAR, "b": normal(3)}),
+    "batch norm": model(
+        [node("BatchNormalization", "x s o m v", "y", epsilon=1e-3)], {"s": normal(2), "o": normal(2), "m": normal(2), "v": normal(2) ** 2}
+    ),
+    "relu": model([node("Relu", "x", "y")]),
+    "clip": model([node("Clip", "x a b", "y")], {"a": f32(-0.5), "b": f32(0.25)}),
+    "clip above": model([node("Clip", "x - b", "y")], {"b": f32(0.25)}),
+    "clip upside down": model([node("Clip", "x a b", "y")], {"a": f32(1), "b": f32(0.25)}),
+    "clip by castlike": model([node("CastLike", "d x", "a"), node("Clip", "x a", "y")], {"d": np.float64(0.5)}),
+    "max pool": model([node("MaxPool", "x", "y", kernel_shape=[3, 2], strides=[1, 2], pads=[1, 0, 2, 1])]),
+    "max pool ceil": model([node("MaxPool", "x", "y", kernel_shape=[2, 3], strides=[2, 2], ceil_mode=1)]),
+    "max pool same": model([node("MaxPool", "x", "y", kernel_shape=[3, 3], strides=[2, 2], auto_pad="SAME_UPPER")]),
+    "average pool": model([node("AveragePool", "x", "y", kernel_shape=[3, 2], pads=[1, 1, 1, 0])]),
+    "average pool with pads": model([node("AveragePool", "x", "y", kernel_shape=[3, 3], pads=[1, 1, 1, 1], count_include_pad=1)]),
+    "average pool ceil": model([node("AveragePool", "x", "y", kernel_shape=[2, 2], strides=[2, 2], ceil_mode=1, pads=[1, 1, 0, 0])]),
+    "global average pool": model([node("GlobalAveragePool", "x", "y")]),
+    "global max pool": model([node("GlobalMaxPool", "x", "y")]),
+    "mean": model([node("ReduceMean", "x", "y", axes=[-1, 2])]),
+    "mean to vector": model([node("ReduceMean", "x a", "y", keepdims=0)], {"a": [2, 3]}, opset=18),
+    "add": model([node("Relu", "x", "r"), node("Add", "x r", "y")]),
+    "add nothing": model([node("Add", "x z", "a"), node("Relu", "a", "y")], {"z": f32(0)}),
+    "concat": model([node("Relu", "x", "r"), node("Concat", "x r x", "y", axis=-3)]),
+    "pad": model([node("Pad", "x p", "y")], {"p": [0, 1, 2, 0, 0, 3, 0, 1]}),
+    "pad some axes": model([node("Pad", "x p z a", "y")], {"p": [1, 2], "z": f32(0), "a": [-1]}, opset=18),
+    "slice": model([node("Slice", "x a b c d", "y")], {"a": [1, -5], "b": [2**63 - 1, -1], "c": [1, 3], "d": [1, 2]}),
+    "slice without axes": model([node("Slice", "x a b", "y")], {"a": [0, 0, 1], "b": [1, 9, 4]}),
+    "slice of a slice": model(
+        [node("Slice", "x a b c d", "s"), node("Slice", "s a b c d", "y")], {"a": [1], "b": [9], "c": [3], "d": [2]}
+    ),
+    "flatten by reshape": model([node("Reshape", "x s", "f"), node("Gemm", "f w", "y")], {"s": [0, -1], "w": LINEAR}),
+    "flatten by computed shape": model(
+        [
+            node("Shape", "x", "s"),
+            node("Gather", "s zero", "n"),
+            node("Unsqueeze", "n first", "u"),
+            node("Constant", "", "m", value_ints=[-1]),
+            node("Concat", "u m", "t", axis=0),
+            node("Reshape", "x t", "f"),
+            node("Gemm", "f w", "y"),
+        ],
+        {"zero": np.int64(0), "first": [0], "w": LINEAR},
+    ),
+    "flatten by squeeze": model([node("GlobalAveragePool", "x", "g"), node("Squeeze", "g a", "y")], {"a": [2, -1]}),
+    "shape of constants": model(
+        [
+            node("ConstantOfShape", "n", "z", value=onnx.numpy_helper.from_array(f32(2).reshape(1))),
+            node("Expand", "z e", "b"),
+            node("Conv", "x w b", "y"),
+        ],
+        {"n": [1], "e": [4], "w": W},
+    ),
+    "reshape and unsqueeze of nothing": model(
+        [node("Reshape", "x s", "a"), node("Unsqueeze", "a n", "b"), node("Relu", "b", "y")],
+        {"s": [1, 2, 5, 6], "n": np.zeros(0, np.int64)},
+    ),
+    "softmax": model([node("Softmax", "x", "y", axis=1)]),
+    "softmax before opset 13": model(
+        [node("GlobalAveragePool", "x", "g"), node("Flatten", "g", "f"), node("Softmax", "f", "y")], opset=11
+    ),
+    "what does nothing": model(
+        [node("Identity", "x", "a"), node("Dropout", "a", "b"), node("Cast", "b", "c", to=1), node("Relu", "c", "y")]
+    ),
+    "nodes in any order": model([node("Relu", "a", "y"), node("Add", "x x", "a")]),
+    "weights from constant nodes": model(
+        [
+            node("Constant", "", "w", value=onnx.numpy_helper.from_array(LINEAR.T.copy())),
+            node("Transpose", "w", "t"),
+            FLAT,
+            node("MatMul", "f t", "y"),
+        ]
+    ),
+    "unused nodes": model([node("Relu", "x", "y"), node("Sin", "x", "z")]),
+    "two inputs": model([node("Add", "x z", "y")], inputs={"x": (1, 2, 5, 6), "z": (1, 2, 5, 6)}),
+    "symbolic batch": model([node("Relu", "x", "y")], inputs={"x": ("batch", 2, 5, 6)}),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_operator_computes_what_onnxruntime_does(name: str) -> None:
+    session = onnxruntime.InferenceSession(MODELS[name].SerializeToString())
+    inputs = [normal(*(size if isinstance(size, int) else 1 for size in port.shape)) + i for i, port in enumerate(session.get_inputs())]
+    (expected,) = session.run(None, {port.name: array for port, array in zip(session.get_inputs(), inputs, strict=True)})
+    graph = read(MODELS[name])
+    np.testing.assert_allclose(run(graph, *inputs), expected, atol=1e-5)
+    if not isinstance(graph.ops[-1], Flatten):
+        np.testing.assert_allclose(run(prepare_for_lowering(canonicalise(graph)), *inputs), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("opset", [11, 13, 18, 22])
+def test_opsets(opset: int) -> None:
+    assert read(model([node("Relu", "x", "y")], opset=opset)).ops == (
+        Activation(name="y", inputs=("x",), output="y", clamp=Clamp(0.0, None)),
+    )
+
+
+def test_names_are_kept_for_people_and_made_safe_for_values() -> None:
+    odd = model([node("Relu", "x", "a", "/block 0/\x1b[31mä"), node("Relu", "a", "y", "/block 0/\x1b[31mä")])
+    odd.graph.node[1].output[0] = odd.graph.output[0].name = "out put!"
+    graph = read(odd)
+    assert [op.name for op in graph.ops] == ["/block 0/\x1b[31mä", "/block 0/\x1b[31mä"]
+    assert [op.output for op in graph.ops] == ["block_0_31m", "out_put"]
+
+
+def test_every_unsupported_node_is_listed_at_once() -> None:
+    with pytest.raises(UnsupportedModelError) as caught:
+        read(
+            model(
+                [
+                    node("Sigmoid", "x", "a", "gate"),
+                    node("Conv", "x w", "b", "wide", dilations=[2, 2]),
+                    node("Add", "a b", "c", "after both"),
+                    node("LSTM", "c", "d", "memory"),
+                    node("Scale", "d", "y", "custom", domain="com.example"),
+                ],
+                {"w": normal(2, 2, 2, 2)},
+            )
+        )
+    assert [(p.node, p.operator) for p in caught.value.problems] == [
+        ("gate", "Sigmoid"), ("wide", "Conv"), ("memory", "LSTM"), ("custom", "Scale"),
+    ]  # fmt: skip
+    assert "gate (Sigmoid): the operator is not supported; use ReLU or ReLU6 there and train again" in str(caught.value)
+
+
+def test_nodes_after_an_unsupported_one_are_checked_where_the_file_declares_shapes() -> None:
+    m = model([node("Sigmoid", "x", "a", "gate"), node("Softmax", "a", "y", "rows", axis=2)])
+    m.graph.value_info.append(onnx.helper.make_tensor_value_info("a", onnx.TensorProto.FLOAT, [1, 2, 5, 6]))
+    with pytest.raises(UnsupportedModelError) as caught:
+        read(m)
+    assert [p.node for p in caught.value.problems] == ["gate", "rows"]
+
+
+ON_IMAGE = {"b": normal(1, 2, 5, 6), "w": W, "m": normal(6, 3), "p": [0, 0, 1, 1, 0, 0, 1, 1], "n": [0, 0, -1, 0, 0, 0, 0, 0]}
+UNSUPPORTED = {
+    "adds a constant": [node("Add", "x b", "y")],
+    "adds a constant of shape": [node("Conv", "x w", "c"), node("Add", "c b3", "y")],
+    "multiplies the last axis": [node("MatMul", "x m", "y")],
+    "input 1 .* is computed": [node("Conv", "x x", "y")],
+    "input 0 is a constant": [node("Relu", "b", "y")],
+    "no image": [node("GlobalAveragePool", "x", "g"), node("Flatten", "g", "f"), node("Conv", "f w", "y")],
+    "weight has shape": [node("Conv", "x m", "y")],
+    "kernel_shape is": [node("MaxPool", "x", "y", kernel_shape=[3])],
+    "pads are": [node("Conv", "x w", "y", pads=[-1, 0, 0, 0])],
+    "dilations is": [node("MaxPool", "x", "y", kernel_shape=[2, 2], dilations=[2, 2])],
+    "ceil_mode with padding": [
+        node("AveragePool", "x", "y", kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1], ceil_mode=1, count_include_pad=1)
+    ],
+    "second output": [node("MaxPool", "x", "a i", kernel_shape=[1, 2]), node("Add", "a i", "y")],
+    "mean over axes": [node("ReduceMean", "x", "y", axes=[1])],
+    "softmax over axis": [node("Softmax", "x", "y")],
+    "joins shapes": [node("Concat", "x x", "y", axis=2)],
+    "mode is reflect": [node("Pad", "x p", "y", mode="reflect")],
+    "pads with 1.0": [node("Pad", "x p one", "y")],
+    "pads the axes by": [node("Pad", "x n", "y")],
+    "slices backwards": [node("Slice", "x four zero two minus", "y")],
+    "something other than an image": [node("Flatten", "x", "f"), node("Slice", "f zero four one1", "y")],
+    "reshapes": [node("Reshape", "x flat", "y")],
+    "broadcasts": [node("GlobalAveragePool", "x", "g"), node("Add", "x g", "y")],
+    "training_mode is 1": [node("BatchNormalization", "x v v v v", "y", training_mode=1)],
+    "in training mode": [node("Dropout", "x half on", "y")],
+    "transA is 1": [node("Flatten", "x", "f"), node("Gemm", "f m", "y", transA=1)],
+    "C has shape": [node("Flatten", "x", "f"), node("Gemm", "f l b3", "y")],
+    "to is 11": [node("Cast", "x", "y", to=11)],
+}
+EXTRA = {
+    "b3": normal(1, 1, 5), "one": f32(1), "zero": [0], "four": [4], "two": [2], "one1": [1], "minus": [-1], "flat": [60], "v": f32(1, 2),
+    "half": f32(0.5), "on": np.bool_(True), "l": LINEAR,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("reason", UNSUPPORTED)
+def test_what_a_graph_cannot_express_is_refused(reason: str) -> None:
+    with pytest.raises(UnsupportedModelError, match=reason) as caught:
+        read(model(UNSUPPORTED[reason], {**ON_IMAGE, **EXTRA}))
+    assert all(problem.remedy for problem in caught.value.problems)
+
+
+def test_softmax_over_several_axes_is_refused() -> None:
+    with pytest.raises(UnsupportedModelError, match="joins several axes"):
+        read(model([node("Softmax", "x", "y", axis=1)], opset=11))
+
+
+@pytest.mark.parametrize("path", sorted(Path(os.environ.get("LUTRA_MODELS", ".")).glob("*.onnx")) or [None])
+def test_models_that_others_trained(path: Path | None) -> None:
+    if path is None or "LUTRA_MODELS" not in os.environ:
+        pytest.skip("set LUTRA_MODELS to a folder of .onnx files")
+    session = onnxruntime.InferenceSession(path)
+    x = np.random.default_rng(0).uniform(0, 1, session.get_inputs()[0].shape).astype(np.float32)
+    (expected,) = session.run(None, {session.get_inputs()[0].name: x})
+    graph = read_onnx(path)
+    for stage in (graph, canonicalise(graph), prepare_for_lowering(canonicalise(graph))):
+        np.testing.assert_allclose(run(stage, x), expected, atol=1e-4)

@@ -1,0 +1,82 @@
+"""Bundles under the address and undefined-behaviour sanitizers, with tables, arguments and memory as bad as they can be."""
+
+import json
+import re
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lutra_compiler.codegen.bundle import write_bundle
+from lutra_compiler.codegen.emit import emit
+from lutra_compiler.program.interpreter import interpret
+from lutra_compiler.program.program import Port, Program
+from random_programs import random_inputs, random_program
+from tiny_program import tiny_program
+
+HERE = Path(__file__).parent
+RUNTIME = HERE.parents[1] / "runtime_c"
+COMPILER = ["gcc", "-std=c11", "-O1", "-g", "-Wall", "-Wextra", "-Werror", f"-I{RUNTIME / 'include'}"]
+SANITIZED = [*COMPILER, "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+
+
+@pytest.fixture(scope="module")
+def kernels(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """The runtime's objects, sanitized."""
+    folder = tmp_path_factory.mktemp("kernels")
+    subprocess.run([*SANITIZED, "-c", *RUNTIME.glob("src/*.c"), *RUNTIME.glob("src/reference/*.c")], cwd=folder, check=True)
+    return list(folder.glob("*.o"))
+
+
+def build(driver: str, directory: Path, kernels: Sequence[Path]) -> Path:
+    subprocess.run([*SANITIZED, f"-I{directory}", HERE / driver, *kernels, "-o", directory / "driver"], check=True)
+    return directory / "driver"
+
+
+def test_a_flipped_bit_never_leads_astray(tmp_path: Path, kernels: list[Path]):
+    write_bundle(emit(tiny_program(), "tiny", {}), tmp_path / "tiny")
+    data = tmp_path / "tiny/tiny_data.h"
+    data.write_text(data.read_text().replace("static const ", "static "))
+    tables = json.loads((tmp_path / "tiny/tiny.json").read_text())["tables"]
+    lines = [f"{{{table['name']}, {table['bytes']}, {int(table['role'] == 'descriptor')}}}," for table in tables]
+    lines += [f"{{tiny_crc + {table['index']}, 4, {int(table['role'] == 'descriptor')}}}," for table in tables]
+    (tmp_path / "tiny/tables.h").write_text("\n".join(lines))
+    done = subprocess.run([build("flip_bits.c", tmp_path / "tiny", kernels)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    descriptor_bits = 8 * sum(table["bytes"] + 4 for table in tables if table["role"] == "descriptor")
+    assert done.stdout == f"{descriptor_bits} refused, {8 * tiny_program().model_bytes - descriptor_bits} finished\n"
+
+
+def test_bad_arguments_are_refused_and_leave_the_outputs(tmp_path: Path, kernels: list[Path]):
+    write_bundle(emit(tiny_program(), "tiny", {}), tmp_path / "tiny")
+    assert subprocess.run([build("bad_arguments.c", tmp_path / "tiny", kernels)], check=False).returncode == 0
+
+
+def ports(name: str, program: Program, of: Sequence[Port]) -> str:
+    places = (f"{{{np.prod(port.shape)}, {program.buffers[port.buffer].offset}}}" for port in of)
+    return f"static const port {name}[] = {{{', '.join(places)}}};\n"
+
+
+@pytest.mark.parametrize("seed", range(200, 215))
+def test_inputs_and_outputs_may_lie_inside_the_arena_or_outside(tmp_path: Path, kernels: list[Path], seed: int):
+    program = random_program(seed)
+    inputs = random_inputs(program, 4, seed)
+    write_bundle(emit(program, "net", {}), tmp_path / "net")
+    (tmp_path / "net/ports.h").write_text(
+        ports("input_ports", program, program.inputs) + ports("output_ports", program, program.outputs)
+    )
+    samples = b"".join(array[sample].tobytes() for sample in range(4) for array in inputs)
+    done = subprocess.run([build("places.c", tmp_path / "net", kernels)], input=samples, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    expected = interpret(program, inputs).outputs
+    assert done.stdout == b"".join(array[sample].tobytes() * 2 for sample in range(4) for array in expected)
+
+
+def test_a_manifest_name_cannot_break_out_of_its_file(tmp_path: Path):
+    names = ['"; #include "evil.h"', "*/ int evil;", "\\", "??/", "%s%n", "../../evil"]
+    files = emit(tiny_program(names), "tiny", {})
+    write_bundle(files, tmp_path / "tiny")
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["tiny", "tiny.c", "tiny.h", "tiny.json", "tiny_data.h"]
+    assert not any(re.search("evil|%n", files[name]) for name in ("tiny.h", "tiny.c", "tiny_data.h"))
