@@ -52,7 +52,7 @@ def from_plain(kind: Any, value: object, where: str) -> Any:
         if isinstance(value, int) and not isinstance(value, bool) and -_INTEGER_LIMIT <= value < _INTEGER_LIMIT:
             return value
         raise RecordError(f"{where} is {_shown(value)}; it must be a 64-bit integer")
-    return _require(kind, value, where, {str: "a string", bool: "true or false"}.get(kind, "null"))
+    return _require(kind, value, where, {str: "a string", bool: "true or false", dict: "a table", list: "a list"}.get(kind, "null"))
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

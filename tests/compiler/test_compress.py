@@ -60,7 +60,8 @@ def bars(count: int, seed: int) -> Samples:
     labels = rng.integers(4, size=count)
     rows, columns = np.mgrid[0:12, 0:12]
     angle = labels[:, None, None] * np.pi / 4
-    distance = np.abs((rows - rng.integers(4, 8, (count, 1, 1))) * np.cos(angle) + (columns - rng.integers(4, 8, (count, 1, 1))) * np.sin(angle))
+    row, column = rng.integers(4, 8, (2, count, 1, 1))
+    distance = np.abs((rows - row) * np.cos(angle) + (columns - column) * np.sin(angle))
     images = (distance < 1.2) + rng.normal(scale=0.35, size=(count, 12, 12))
     return Samples(torch.from_numpy(images[:, None].astype(np.float32)), torch.from_numpy(labels))
 

@@ -59,7 +59,7 @@ def ports(name: str, program: Program, of: Sequence[Port]) -> str:
     return f"static const port {name}[] = {{{', '.join(places)}}};\n"
 
 
-@pytest.mark.parametrize("seed", range(200, 215))
+@pytest.mark.parametrize("seed", range(200, 208))
 def test_inputs_and_outputs_may_lie_inside_the_arena_or_outside(tmp_path: Path, kernels: list[Path], seed: int):
     program = random_program(seed)
     inputs = random_inputs(program, 4, seed)

@@ -67,7 +67,8 @@ def _export(module: nn.Module, inputs: tuple[Tensor, ...]) -> torch.export.Expor
     except Exception as error:
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise ModelError(
-            f"torch.export cannot follow {type(module).__name__}: {reason}; keep `forward` free of Python control flow over tensor values"
+            f"torch.export cannot follow {type(module).__name__}: {reason}; check that the example inputs fit it, "
+            "and keep `forward` free of Python control flow over tensor values"
         ) from error
     finally:
         for part, mode in training.items():

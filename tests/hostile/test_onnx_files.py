@@ -1,0 +1,293 @@
+"""Files that are no models, damaged, or out to hurt: each ends in an error that names what is wrong, and soon."""
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from onnx import TensorProto, helper, numpy_helper
+
+from lutra_compiler.errors import GraphError, LutraError, ModelError
+from lutra_compiler.frontends import onnx_reader
+from lutra_compiler.frontends.onnx_reader import read_onnx
+from onnx_models import model, node, normal
+
+RELU = [node("Relu", "x", "y")]
+CONV = [node("Conv", "x w", "y", "first")]
+WEIGHT = {"w": normal(4, 2, 3, 3)}
+
+
+def refuse(m: onnx.ModelProto, message: str) -> None:
+    with pytest.raises(LutraError, match=message):
+        read_onnx(m.SerializeToString())
+
+
+class Bomb:
+    """Unpickling this would raise AssertionError."""
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return exec, ("raise AssertionError",)
+
+
+@pytest.mark.parametrize("name", ["model.pt", "model.PTH", "model.pkl", "model.zip", "model.onnx"])
+def test_a_pickle_is_refused_unread(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(pickle.dumps(Bomb()))
+    with pytest.raises(ModelError, match=r"never opens pickles.*torch.onnx.export.*or call lutra.load"):
+        read_onnx(tmp_path / name)
+
+
+def test_an_archive_is_refused() -> None:
+    with pytest.raises(ModelError, match="never opens pickles"):
+        read_onnx(b"PK\x03\x04 and more")
+
+
+def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
+    for path in (tmp_path, tmp_path / "none.onnx"):
+        with pytest.raises(ModelError, match=r"is not a file; give the path of an \.onnx file"):
+            read_onnx(path)
+
+
+def test_a_file_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(model(RELU).SerializeToString())
+    assert len(read_onnx(path).ops) == 1
+
+
+def test_a_file_above_the_limit_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = model(RELU).SerializeToString()
+    monkeypatch.setattr(onnx_reader, "MAX_FILE_BYTES", len(data))
+    assert read_onnx(data)
+    path = tmp_path / "large.onnx"
+    path.write_bytes(data + b"\0")
+    for source in (path, data + b"\0"):
+        with pytest.raises(ModelError, match=f"has {len(data) + 1} bytes; the limit is {len(data)}"):
+            read_onnx(source)
+
+
+def test_every_truncation_is_refused() -> None:
+    data = model(CONV, WEIGHT).SerializeToString()
+    for size in range(len(data)):
+        with pytest.raises(LutraError):
+            read_onnx(data[:size])
+
+
+@pytest.mark.parametrize("data", [b"", b"\x08\x08", b"not a model at all", bytes(1000)])
+def test_what_is_no_onnx_is_refused(data: bytes) -> None:
+    with pytest.raises(ModelError, match="not an ONNX file, or it is truncated"):
+        read_onnx(data)
+
+
+def test_external_data_is_refused_with_the_remedy() -> None:
+    m = model(CONV, WEIGHT)
+    tensor = m.graph.initializer[0]
+    tensor.ClearField("raw_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="../../etc/passwd")
+    refuse(m, r"tensor 'w' is in another file.*store the model in one file")
+
+
+@pytest.mark.parametrize("opset", [10, 23])
+def test_other_opsets_are_refused(opset: int) -> None:
+    refuse(model(RELU, opset=opset), f"opset is {opset}; Lutra reads 11 to 22")
+
+
+def test_a_model_without_an_opset_is_refused() -> None:
+    m = model(RELU)
+    m.opset_import[0].domain = "com.example"
+    refuse(m, "opset is none")
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ((1, 2, "height", 6), r"input 'x': dimension 2 \('height'\) is not fixed; export the model with static shapes"),
+        ((1, 2, 0, 6), r"dimension 2 \(''\) is not fixed"),
+        ((8, 2, 5, 6), "batch 8; export the model with batch 1"),
+        ((1, 2, 5), r"shape \[1, 2, 5\]; Lutra takes"),
+        ((), r"shape \[\]; Lutra takes"),
+        ((1, 2, 2**40, 6), "elements .* the limit is"),
+    ],
+)
+def test_inputs_without_a_usable_shape_are_refused(shape: tuple[int | str, ...], message: str) -> None:
+    refuse(model(RELU, inputs={"x": shape}), message)
+
+
+@pytest.mark.parametrize(("kind", "name"), [(TensorProto.FLOAT16, "FLOAT16"), (TensorProto.DOUBLE, "DOUBLE"), (99, r"\?")])
+def test_inputs_of_another_type_are_refused(kind: int, name: str) -> None:
+    m = model(RELU)
+    m.graph.input[0].type.tensor_type.elem_type = kind
+    refuse(m, f"input 'x' is {name}, not FLOAT; export the model in float32")
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.float64, np.int8])
+def test_weights_of_another_type_are_refused(kind: type) -> None:
+    refuse(model(CONV, {"w": WEIGHT["w"].astype(kind)}), f"layer 'first': tensor 'w' is {np.dtype(kind)}, not float32")
+
+
+def test_weights_that_are_nan_are_refused_with_their_number() -> None:
+    weight = WEIGHT["w"].copy()
+    weight[0, 0, 0, :2] = np.nan, -np.inf
+    with pytest.raises(GraphError, match=r"op 'first': parameter 'first.weight' has 2 of 72 values that are NaN or infinite"):
+        read_onnx(model(CONV, {"w": weight}).SerializeToString())
+
+
+def test_a_tensor_of_a_declared_size_above_the_limit_is_refused_before_it_is_made() -> None:
+    m = model(CONV, WEIGHT)
+    m.graph.initializer[0].dims[:] = [2**62, 2, 3, 3]
+    refuse(m, "tensor 'w' has shape .* the limit is")
+
+
+@pytest.mark.parametrize("dims", [[4, 2, 3, 4], [4, 2, 3], [-1, 2, 3, 3]])
+def test_a_tensor_that_does_not_fit_its_shape_is_refused(dims: list[int]) -> None:
+    m = model(CONV, WEIGHT)
+    m.graph.initializer[0].dims[:] = dims
+    refuse(m, "tensor 'w'")
+
+
+@pytest.mark.parametrize(
+    "nodes",
+    [
+        [node("ConstantOfShape", "huge", "b")],
+        [node("Expand", "one huge", "b")],
+        [node("Gather", "many indices", "b")],
+        [node("Add", "column row", "b")],
+    ],
+)
+def test_constants_that_grow_above_the_limit_are_not_computed(nodes: list[onnx.NodeProto]) -> None:
+    constants = {
+        "huge": [2**40], "one": np.float32(1), "many": np.zeros((9000, 1), np.float32), "indices": [0] * 9000,
+        "column": np.zeros((9000, 1), np.float32), "row": np.zeros(9000, np.float32),
+    }  # fmt: skip
+    refuse(model([*nodes, node("Add", "x b", "y")], constants), "constants computed by nodes exceed")
+
+
+def test_one_weight_read_by_many_layers_counts_every_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    layers = [node("Conv", f"{'x' if i == 0 else i} w", "y" if i == 9 else f"{i + 1}", pads=[1, 1, 1, 1]) for i in range(10)]
+    m = model(layers, {"w": normal(2, 2, 3, 3)})
+    monkeypatch.setattr("lutra_compiler.frontends.builder.MAX_ELEMENTS", 360)
+    assert read_onnx(m.SerializeToString())
+    monkeypatch.setattr("lutra_compiler.frontends.builder.MAX_ELEMENTS", 359)
+    refuse(m, "there are 360 parameters; the limit is 359")
+
+
+def test_too_many_nodes_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnx_reader, "MAX_NODES", 3)
+    refuse(model([node("Relu", "x", "a"), node("Relu", "a", "y")]), "4 nodes and node inputs; the limit is 3")
+
+
+def test_a_deep_chain_does_not_recurse() -> None:
+    chain = [node("Relu", "x" if i == 0 else f"{i}", "y" if i == 2999 else f"{i + 1}") for i in range(3000)]
+    assert len(read_onnx(model(chain).SerializeToString()).ops) == 3000
+
+
+def test_a_cycle_is_refused() -> None:
+    refuse(model([node("Add", "x b", "a"), node("Relu", "a", "b"), node("Relu", "b", "y")]), "is on a cycle")
+
+
+@pytest.mark.parametrize(
+    ("nodes", "message"),
+    [
+        ([node("Relu", "x", "a"), node("Abs", "x", "a"), node("Relu", "a", "y")], "value 'a' is defined 2 times"),
+        ([node("Relu", "x", "x"), node("Relu", "x", "y")], "value 'x' is defined 2 times"),
+        ([node("Relu", "nothing", "y")], "value 'nothing' is read but never defined"),
+        ([node("Relu", "x", "z")], "value 'y' is read but never defined"),
+        ([node("Relu", "x", ""), node("Relu", "x", "y")], "has no output"),
+        ([node("Constant", "", "y", value_float=1.0)], "output 'y' does not depend on the network's inputs"),
+        ([node("Identity", "x", "y")], "output 'x.*' is an input"),
+        ([node("Conv", "x", "y", "first")], r"node 'first' \(Conv\) is not valid ONNX"),
+        ([node("Relu", "x", "y", "first", to=1)], r"node 'first' \(Relu\) is not valid ONNX"),
+        ([node("Conv", "x w -", "y", group=3)], "do not fit a weight"),
+        ([node("Conv", "x w s", "y")], "must have shape"),
+        ([node("Conv", "x w", "y", strides=[0, 1])], r"strides is \[0, 1\]"),
+        ([node("MaxPool", "x", "y", kernel_shape=[9, 9])], "do not fit an input"),
+        ([node("MaxPool", "x", "y", kernel_shape=[2, 2], pads=[2, 0, 0, 0])], "must be smaller than the kernel"),
+        ([node("BatchNormalization", "x s s s w", "y")], "do not fit parameters of shapes"),
+        ([node("BatchNormalization", "x s s s n", "y")], r"variance \+ epsilon must be positive"),
+        ([node("Clip", "x nan", "y")], "a bound is NaN"),
+        ([node("Clip", "x s", "y")], "must be one number, not 2"),
+        ([node("Reshape", "x t", "y")], "export the model with batch 1"),
+        ([node("Reshape", "x s", "y")], "must be a short list of integers"),
+        ([node("Slice", "x t zero", "y")], "differ in number"),
+        ([node("Slice", "x zero zero zero", "y")], r"tensor of rank 4|is no image|slices something|selects nothing"),
+        ([node("Slice", "x zero zero two", "y")], "selects nothing"),
+        ([node("Slice", "x zero zero t", "y")], "differ in number"),
+        ([node("Slice", "x zero zero nine", "y")], r"axes \[9\] of a tensor of rank 4"),
+        ([node("Pad", "x zero", "y")], "1 pads for 4 axes"),
+        ([node("Squeeze", "t nine", "z"), node("Reshape", "x z", "y")], "cannot be computed from its constant inputs"),
+    ],
+)
+def test_nodes_that_make_no_sense_are_refused(nodes: list[onnx.NodeProto], message: str) -> None:
+    constants = {
+        **WEIGHT, "s": np.ones(2, np.float32), "n": np.full(2, -1, np.float32), "nan": np.float32(np.nan), "zero": [0], "two": [2],
+        "nine": [9], "t": [8, -1],
+    }  # fmt: skip
+    refuse(model(nodes, constants), message)
+
+
+def test_two_weights_or_outputs_of_one_name_are_refused() -> None:
+    m = model(CONV, WEIGHT)
+    m.graph.initializer.append(m.graph.initializer[0])
+    refuse(m, "value 'w' is defined 2 times")
+    refuse(model([node("Relu", "x", "y"), node("Identity", "y", "z")], outputs="y z"), "the same value as another output")
+
+
+def test_sparse_weights_are_refused() -> None:
+    m = model(CONV, WEIGHT)
+    values = numpy_helper.from_array(np.ones(1, np.float32), "s")
+    indices = numpy_helper.from_array(np.zeros(1, np.int64), "i")
+    m.graph.sparse_initializer.append(helper.make_sparse_tensor(values, indices, [4]))
+    refuse(m, "sparse weights")
+
+
+def test_control_flow_is_refused_unread() -> None:
+    branch = helper.make_graph([helper.make_node("Relu", ["x"], ["z"])], "b", [], [helper.make_tensor_value_info("z", 1, None)])
+    m = model([helper.make_node("If", ["c"], ["y"], then_branch=branch, else_branch=branch)], {"c": np.bool_(True)})
+    refuse(m, r"\(If\): the operator is not supported; export the path that is taken")
+
+
+def test_names_that_are_no_text_are_refused() -> None:
+    data = model([node("Relu", "x", "y", "NAME")]).SerializeToString()
+    refuse_bytes = data.replace(b"NAME", b"\xff\xfe\xfd\xfc")
+    with pytest.raises(ModelError, match="a name in the model is not text|not an ONNX file"):
+        read_onnx(refuse_bytes)
+
+
+SEED = model(
+    [
+        node("Conv", "x w b", "a", "conv", pads=[1, 1, 1, 1], strides=[1, 1]),
+        node("BatchNormalization", "a s s s s", "n", "bn"),
+        node("Clip", "n low", "c"),
+        node("MaxPool", "c", "p", kernel_shape=[2, 2], strides=[2, 2], ceil_mode=1),
+        node("Slice", "p start end axis", "q"),
+        node("Shape", "q", "t"),
+        node("Gather", "t zero", "g"),
+        node("Unsqueeze", "g start", "u"),
+        node("Concat", "u minus", "v", axis=0),
+        node("Reshape", "q v", "f"),
+        node("Gemm", "f m", "h", transB=1),
+        node("Softmax", "h", "y"),
+    ],
+    {
+        "w": normal(2, 2, 3, 3), "b": normal(2), "s": np.ones(2, np.float32), "low": np.float32(0), "start": [0], "end": [2], "axis": [2],
+        "zero": np.int64(0), "minus": [-1], "m": normal(3, 12),
+    },
+).SerializeToString()  # fmt: skip
+
+
+def test_the_seed_of_the_fuzzer_is_read() -> None:
+    assert len(read_onnx(SEED).ops) == 8
+
+
+@settings(max_examples=400, deadline=5000, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(st.tuples(st.integers(0, len(SEED) - 1), st.integers(0, 255)), min_size=1, max_size=8), st.integers(0, len(SEED) // 8))
+def test_random_bytes_end_in_a_graph_or_an_error(changes: list[tuple[int, int]], cut: int) -> None:
+    data = bytearray(SEED)
+    for place, byte in changes:
+        data[place] = byte
+    try:
+        read_onnx(bytes(data[: len(data) - cut] if cut < 40 else data))
+    except LutraError as error:
+        assert str(error)
