@@ -69,7 +69,8 @@ def make_dataset(images: npt.NDArray[np.generic], labels: npt.NDArray[np.generic
         raise DataError(
             f"{source}: samples are {images.dtype} {list(images.shape)}; they must be float [n, ...], preprocessed as for the float network"
         )
-    samples: npt.NDArray[np.float32] = images.astype(np.float32)
+    with np.errstate(over="ignore"):  # to infinity, refused below
+        samples: npt.NDArray[np.float32] = images.astype(np.float32)
     finite = np.isfinite(samples.reshape(len(samples), -1)).all(1)
     if not finite.all():
         raise DataError(f"{source}: sample {int(finite.argmin())} holds NaN or infinity; remove it")
@@ -83,11 +84,9 @@ def make_dataset(images: npt.NDArray[np.generic], labels: npt.NDArray[np.generic
 def _read_arrays(path: Path) -> dict[str, npt.NDArray[np.generic]]:
     if path.is_dir():
         return {file.stem: np.load(file, allow_pickle=False) for file in sorted(path.glob("*.npy"))}
-    loaded = np.load(path, allow_pickle=False)
-    if isinstance(loaded, np.ndarray):
-        return {"images": loaded}
-    with loaded:
-        return dict(loaded)
+    with path.open("rb") as stream:  # np.load leaves a file that it opened itself open if it is damaged
+        loaded = np.load(stream, allow_pickle=False)
+        return {"images": loaded} if isinstance(loaded, np.ndarray) else dict(loaded)
 
 
 def _named(arrays: dict[str, npt.NDArray[np.generic]], names: Iterable[str]) -> npt.NDArray[np.generic] | None:

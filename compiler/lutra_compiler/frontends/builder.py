@@ -283,6 +283,8 @@ class GraphBuilder:
         """The network that computes `outputs`: values with the names they get. Raises GraphError."""
         renamed: dict[str, str] = {}
         for value, name in outputs:
+            if value not in self._ops:
+                raise ModelError(f"output '{name}' is an input of the network; leave it out")
             if value in renamed:
                 raise ModelError(f"output '{name}' is the same value as another output; return it once")
             renamed[value] = value if value == name else self._declare(self._unique(name), self._shapes[value])

@@ -1,0 +1,34 @@
+"""The text form of a Graph."""
+
+import numpy as np
+
+from lutra_compiler.ir.encoding import ProductQuantized, ScalarQuantized
+from lutra_compiler.ir.graph import Graph, Input
+from lutra_compiler.ir.ops import Clamp, Conv2d, Flatten, Linear
+from lutra_compiler.ir.text import to_text
+
+
+def test_a_line_an_op_with_shapes_parameters_and_attributes() -> None:
+    graph = Graph(
+        inputs=(Input("x", (6, 6, 2), "NCHW"),),
+        ops=(
+            Conv2d(name="conv", inputs=("x",), output="a", weight="w", stride=(2, 2), activation=Clamp(0, None)),
+            Flatten(name="flat", inputs=("a",), output="f", order="CHW"),
+            Linear(name="fc1", inputs=("f",), output="h", weight="v", bias="b"),
+            Linear(name="fc2", inputs=("h",), output="y", weight="u"),
+        ),
+        outputs=("y",),
+        parameters={"w": np.zeros((4, 3, 3, 2), np.float32), "b": np.zeros(8, np.float32)},
+        encodings={
+            "v": ProductQuantized(np.zeros((16, 2), np.int8), np.zeros((8, 1, 8), np.uint8), np.ones(8, np.float32), (8, 16), 4),
+            "u": ScalarQuantized(np.zeros((3, 8), np.int8), np.ones(3, np.float32)),
+        },
+    )
+    assert to_text(graph) == (
+        "input x: 6x6x2 NCHW\n"
+        "a: 2x2x4 = conv2d(x, weight=4x3x3x2, stride=(2, 2), activation=0..inf)\n"
+        "f: 16 = flatten(a, order=CHW)\n"
+        "h: 8 = linear(f, weight=8x16 K=16 d=2 4-bit, bias=8)\n"
+        "y: 3 = linear(h, weight=3x8 int8)\n"
+        "output y\n"
+    )

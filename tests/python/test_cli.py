@@ -1,0 +1,484 @@
+"""The command line: results, exit codes, and errors without tracebacks. Real processes where that matters, else main() itself."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from cli_models import CLASSES, FEATURES, HIDDEN, METADATA, clusters, compressed_graph, float_onnx, onnx_model, write_data
+from lutra import cli, validation
+from lutra_compiler.model_file import load_model, save_model
+
+ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.usefixtures("host_cache")
+
+
+@dataclass(frozen=True)
+class Result:
+    code: int
+    out: str
+    err: str
+
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+@pytest.fixture
+def lutra(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Callable[..., Result]:
+    """Runs the command in this process, in a folder of the test's own."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: object) -> Result:
+        monkeypatch.setattr(sys, "argv", ["lutra", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stopped:
+            cli.main()
+        captured = capsys.readouterr()
+        return Result(int(stopped.value.code or 0), captured.out, captured.err)
+
+    return run
+
+
+def process(*arguments: object, **environment: str) -> Result:
+    path = os.pathsep.join(str(ROOT / folder) for folder in ("compiler", "python"))
+    done = subprocess.run(
+        [sys.executable, "-m", "lutra.cli", *map(str, arguments)],
+        env={**os.environ, "PYTHONPATH": path, **environment}, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    return Result(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    save_model(tmp_path / "small.lutra", compressed_graph(), METADATA)
+    return tmp_path / "small.lutra"
+
+
+@pytest.fixture
+def float_model(tmp_path: Path) -> Path:
+    onnx.save(float_onnx(), tmp_path / "float.onnx")
+    return tmp_path / "float.onnx"
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return write_data(tmp_path / "data.npz")
+
+
+# A process of its own: what the shell sees.
+
+
+def test_stdout_is_one_json_object_and_nothing_else(model: Path, data: Path) -> None:
+    result = process("validate", model, "--data", data, "--json")
+    assert result.code == 0, result.err
+    assert isinstance(json.loads(result.out), dict)
+
+
+def test_an_error_is_one_message_on_stderr(tmp_path: Path) -> None:
+    result = process("generate", tmp_path / "nosuch.lutra", "-o", tmp_path / "out", FORCE_COLOR="", TERM="xterm-256color")
+    assert (result.code, result.out) == (2, "")
+    assert result.err == f"error: {tmp_path}/nosuch.lutra cannot be read: No such file or directory\n"
+
+
+def test_a_table_off_a_terminal_is_plain_and_80_columns_wide(model: Path) -> None:
+    result = process("analyze", model, TERM="xterm-256color", COLUMNS="")
+    assert result.code == 0
+    assert "\x1b" not in result.out
+    assert max(map(len, result.out.splitlines())) <= 80
+    assert "linear lut" in result.out
+    assert "16 x 4" in result.out
+
+
+def test_importing_lutra_and_analyzing_need_no_torch(model: Path) -> None:
+    code = "import sys, lutra; lutra.analyze(sys.argv[1]); sys.exit('torch' in sys.modules)"
+    path = os.pathsep.join(str(ROOT / folder) for folder in ("compiler", "python"))
+    assert subprocess.run([sys.executable, "-c", code, model], env={**os.environ, "PYTHONPATH": path}, check=False).returncode == 0
+
+
+# What the verbs print.
+
+
+def test_analyze_gives_a_row_a_layer_and_totals(lutra: Callable[..., Result], model: Path) -> None:
+    record = lutra("analyze", model, "--json").json()
+    assert [layer["kernel"] for layer in record["layers"]] == ["lutra_linear_lut", "lutra_linear_dense"]
+    assert record["model_bytes"] == sum(layer["model_bytes"] for layer in record["layers"])
+    assert (record["compilable"], record["compressed"], record["target"]) == (True, True, "cortex-m0")
+    assert (record["parameters"], record["macs"]) == (FEATURES * HIDDEN + HIDDEN * CLASSES,) * 2
+    assert record["ratio"] == round(METADATA["float_parameter_bytes"] / record["model_bytes"], 2)
+
+
+def test_analyze_shows_a_float_model_as_plain_int8(lutra: Callable[..., Result], float_model: Path) -> None:
+    record = lutra("analyze", float_model, "--json").json()
+    assert (record["compressed"], record["int8_ratio"]) == (False, 1.0)
+    assert record["float_parameter_bytes"] == METADATA["float_parameter_bytes"]
+    assert "plain int8" in lutra("analyze", float_model).out
+
+
+def test_validate_tells_all_that_is_known(lutra: Callable[..., Result], model: Path, data: Path) -> None:
+    result = lutra("validate", model, "--data", data, "--samples", 50, "--json")
+    record = result.json()
+    assert result.code == 0
+    assert {"model": str(model), "samples": 50, "bit_exact": True, "tables_intact": True}.items() <= record.items()
+    assert record["compared"] == {"samples": 50, "targets": ["host", "interpreter"]}
+    assert {key: record[key] for key in ("float_parameter_bytes", "float_accuracy", "float_accuracy_source")} == {
+        "float_parameter_bytes": METADATA["float_parameter_bytes"], "float_accuracy": 0.75, "float_accuracy_source": "recorded",
+    }  # fmt: skip
+    assert record["ratio"] > record["int8_ratio"] > 0
+    assert record["model_bytes"] > 0
+    assert record["arena_bytes"] > 0
+    assert 0 <= record["accuracy"] <= 1
+    assert record["rmse"] is None
+
+
+def test_validate_measures_against_a_float_network(lutra: Callable[..., Result], model: Path, float_model: Path, data: Path) -> None:
+    record = lutra("validate", model, "--data", data, "--reference", float_model, "--json").json()
+    assert record["float_accuracy_source"] == "measured"
+    assert record["float_accuracy"] > 0.9
+    assert record["rmse"] >= record["mae"] > 0
+    assert -1 <= record["cos"] <= 1
+
+
+def test_a_bundle_is_validated_without_what_only_the_model_knows(lutra: Callable[..., Result], model: Path, data: Path) -> None:
+    assert lutra("generate", model, "-o", "out", "--prefix", "net").code == 0
+    record = lutra("validate", "out", "--data", data, "--json").json()
+    assert (record["bit_exact"], record["compared"]) == (None, None)
+    assert record["accuracy"] == lutra("validate", model, "--data", data, "--json").json()["accuracy"]
+
+
+def test_different_bytes_are_the_answer_no(
+    lutra: Callable[..., Result], model: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = validation.interpret
+
+    def wrong(program: Any, inputs: Any) -> Any:
+        run = right(program, inputs)
+        run.outputs[0][-1, -1] ^= 1
+        return run
+
+    monkeypatch.setattr(validation, "interpret", wrong)
+    result = lutra("validate", model, "--data", data, "--json")
+    assert (result.code, result.json()["bit_exact"]) == (1, False)
+    assert "DIFFERENT" in lutra("validate", model, "--data", data).out
+
+
+def test_generate_names_the_files(lutra: Callable[..., Result], model: Path, tmp_path: Path) -> None:
+    record = lutra("generate", model, "-o", "out", "--prefix", "net", "--target", "cortex-m4", "--json").json()
+    assert sorted(record["files"]) == ["net.c", "net.h", "net.json", "net_data.h"] == sorted(p.name for p in (tmp_path / "out").iterdir())
+    assert record["target"] == "cortex-m4"
+
+
+def test_bench_times_the_host(lutra: Callable[..., Result], model: Path) -> None:
+    record = lutra("bench", model, "--json").json()
+    assert record["host_microseconds"] > 0
+    assert [(layer["names"], layer["macs"], layer["instructions"]) for layer in record["layers"]] == [
+        (["hidden"], FEATURES * HIDDEN, None),
+        (["scores"], HIDDEN * CLASSES, None),
+    ]
+    assert record["board"] is None
+
+
+@pytest.mark.board
+def test_validate_and_bench_run_a_board(lutra: Callable[..., Result], model: Path, data: Path) -> None:
+    record = lutra("validate", model, "--data", data, "--samples", 5, "--board", "microbit", "--json").json()
+    assert (record["bit_exact"], record["compared"]) == (True, {"samples": 5, "targets": ["host", "interpreter", "microbit"]})
+    board = (bench := lutra("bench", model, "--board", "microbit", "--json").json())["board"]
+    assert board["flash"]["model"] == record["model_bytes"]
+    assert board["arena_bytes"] == record["arena_bytes"]
+    assert board["instructions"] > sum(layer["instructions"] for layer in bench["layers"]) > 1000
+
+
+def test_names_of_a_model_cannot_steer_the_terminal(lutra: Callable[..., Result], tmp_path: Path) -> None:
+    network = compressed_graph()
+    hostile = "\x1b]0;title\x07[red]\u202e\ud800"
+    first, second = network.ops
+    object.__setattr__(first, "name", hostile)
+    save_model(tmp_path / "x.lutra", network, {})
+    out = lutra("analyze", "x.lutra").out
+    assert "\x1b" not in out
+    assert "\u202e" not in out
+    assert "x1b]" in out
+    assert lutra("analyze", "x.lutra", "--json").json()["layers"][0]["names"] == [hostile]
+
+
+# Compression.
+
+
+SETTINGS = """
+calibration_samples = 50
+[pruning]
+rate = 0.25
+rounds = 1
+[training]
+recovery = { epochs = 2, learning_rate = 1e-3 }
+assignment = { epochs = 3, learning_rate = 1e-3 }
+codewords = { epochs = 2, learning_rate = 1e-3 }
+[[layers]]
+layer = "hidden"
+"""
+
+
+@pytest.fixture
+def compress(lutra: Callable[..., Result], float_model: Path, tmp_path: Path) -> Callable[..., Result]:
+    write_data(tmp_path / "train.npz", 400)
+    (tmp_path / "settings.toml").write_text(SETTINGS)
+    return lambda output, *more: lutra("compress", float_model, "--data", "train.npz", "-o", output, "--config", "settings.toml", *more)
+
+
+def test_compress_writes_a_model_that_validates(compress: Callable[..., Result], lutra: Callable[..., Result], tmp_path: Path) -> None:
+    result = compress("out.lutra", "--json")
+    record = result.json()
+    assert {"output": "out.lutra", "compressed": True, "validation_samples": 40}.items() <= record.items()
+    assert record["float_validation_accuracy"] > 0.9
+    assert record["validation_accuracy"] > 0.8
+    assert "assignment 3/3 loss" in result.err
+    graph, metadata = load_model(tmp_path / "out.lutra")
+    assert graph.weight_shape(graph.ops[0].parameter_names[0]) == (24, FEATURES)
+    assert metadata["float_parameter_bytes"] == METADATA["float_parameter_bytes"]
+    assert record["int8_model_bytes"] == metadata["int8_model_bytes"] == lutra("analyze", "float.onnx", "--json").json()["model_bytes"]
+    assert len(metadata["source_sha256"]) == 64
+    write_data(tmp_path / "test.npz", 200, seed=2)
+    found = lutra("validate", "out.lutra", "--data", "test.npz", "--reference", "float.onnx", "--json").json()
+    assert found["accuracy"] > 0.8
+    assert found["bit_exact"] is True
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["float.onnx", "out.lutra", "settings.toml", "test.npz", "train.npz"]
+
+
+def test_an_interrupted_run_is_resumed_to_the_same_file(
+    compress: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert compress("whole.lutra").code == 0
+
+    def interrupt(progress: Any) -> None:
+        if progress.stage == "assignment" and progress.epoch == 1:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cli, "_epoch_line", interrupt)
+        stopped = compress("out.lutra")
+    assert stopped.code == 130
+    assert "go on with --resume" in stopped.err
+    assert not (tmp_path / "out.lutra").exists()
+    anew = compress("out.lutra")
+    assert (anew.code, "resume it (--resume)" in anew.err) == (2, True)
+    other = compress("out.lutra", "--resume", "--seed", "7")
+    assert (other.code, "another configuration" in other.err) == (2, True)
+    resumed = compress("out.lutra", "--resume")
+    assert resumed.code == 0
+    assert "recovery" not in resumed.err
+    assert (tmp_path / "out.lutra").read_bytes() == (tmp_path / "whole.lutra").read_bytes()
+    assert not (tmp_path / "out.lutra.checkpoint").exists()
+
+
+def test_there_must_be_a_run_to_resume(compress: Callable[..., Result]) -> None:
+    result = compress("out.lutra", "--resume")
+    assert (result.code, "holds no interrupted run" in result.err) == (2, True)
+
+
+def test_a_checkpoint_folder_with_other_files_is_left_alone(compress: Callable[..., Result], tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/thesis.txt").write_text("x")
+    result = compress("out.lutra", "--checkpoint", "mine")
+    assert (result.code, "holds other files" in result.err) == (2, True)
+    assert [p.name for p in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
+
+
+# Bad input: exit code 2, a message that names the thing, nothing on stdout, nothing written.
+
+
+def refused(result: Result, *words: str) -> None:
+    assert result.code == 2
+    assert result.out == ""
+    assert result.err.startswith("error: ")
+    assert "Traceback" not in result.err
+    for word in words:
+        assert word in result.err
+
+
+GEMM = helper.make_node("Gemm", ["x", "w"], ["y"], "fc", transB=1)
+WEIGHT = np.ones((3, FEATURES), np.float32)
+
+
+def external() -> onnx.TensorProto:
+    tensor = numpy_helper.from_array(WEIGHT, "w")
+    tensor.ClearField("raw_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="../../etc/passwd")
+    return tensor
+
+
+@pytest.mark.parametrize(
+    ("broken", "words"),
+    [
+        (onnx_model([GEMM], [numpy_helper.from_array(WEIGHT, "w")], ("n", "features")), ["x"]),
+        (onnx_model([GEMM], [numpy_helper.from_array(WEIGHT.astype(np.float16), "w")], kind=TensorProto.FLOAT16), ["float16", "float32"]),
+        (onnx_model([GEMM], [numpy_helper.from_array(WEIGHT * np.nan, "w")]), ["fc", "NaN"]),
+        (onnx_model([GEMM], [external()]), ["external"]),
+    ],
+    ids=["dynamic shapes", "float16", "NaN weights", "external data"],
+)
+def test_an_onnx_file_that_cannot_be_used_is_refused(lutra: Callable[..., Result], tmp_path: Path, broken: Any, words: list[str]) -> None:
+    (tmp_path / "x.onnx").write_bytes(broken.SerializeToString())
+    refused(lutra("analyze", "x.onnx", "--json"), *words)
+
+
+def test_unsupported_operators_are_all_listed_and_the_answer_is_no(lutra: Callable[..., Result], tmp_path: Path, data: Path) -> None:
+    nodes = [helper.make_node("Erf", ["x"], ["a"], "first\x1b"), helper.make_node("Einsum", ["a"], ["y"], "second", equation="ij->ji")]
+    (tmp_path / "x.onnx").write_bytes(onnx_model(nodes, []).SerializeToString())
+    result = lutra("analyze", "x.onnx", "--json")
+    assert (result.code, result.json()["compilable"]) == (1, False)
+    assert [(p["node"], p["operator"]) for p in result.json()["problems"]] == [("first\x1b", "Erf"), ("second", "Einsum")]
+    assert all(p["reason"] and p["remedy"] for p in result.json()["problems"])
+    told = lutra("analyze", "x.onnx")
+    assert (told.code, told.out) == (1, "")
+    refused(lutra("compress", "x.onnx", "--data", data, "-o", "y.lutra"), "2 unsupported node(s)", "first\\x1b (Erf)", "second (Einsum)")
+
+
+@pytest.mark.parametrize("name", ["x.pt", "x.pth", "x.pkl"])
+def test_a_pickle_is_refused_unread(lutra: Callable[..., Result], tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"cos\nsystem\n(S'touch pwned'\ntR.")
+    refused(lutra("analyze", name), "pickle", "torch.onnx.export")
+    assert not (tmp_path / "pwned").exists()
+
+
+def test_truncated_models_are_refused(lutra: Callable[..., Result], model: Path, float_model: Path) -> None:
+    for path in (model, float_model):
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+        refused(lutra("analyze", path), path.name)
+
+
+def test_a_float_model_is_not_generated(lutra: Callable[..., Result], float_model: Path, tmp_path: Path) -> None:
+    refused(lutra("generate", float_model, "-o", "out"), "compress it first")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_compressed_model_is_not_compressed(lutra: Callable[..., Result], model: Path, data: Path) -> None:
+    refused(lutra("compress", model, "--data", data, "-o", "out.lutra"), "compressed already")
+
+
+def test_a_folder_with_foreign_files_is_left_alone(lutra: Callable[..., Result], model: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/thesis.txt").write_text("x")
+    refused(lutra("generate", model, "-o", "out"), "thesis.txt")
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["thesis.txt"]
+
+
+@pytest.mark.parametrize("prefix", ["while", "int8_t", "Net", "9net", "lutra_net", "a\nb", ""])
+def test_a_prefix_that_cannot_begin_c_names_is_refused(lutra: Callable[..., Result], model: Path, tmp_path: Path, prefix: str) -> None:
+    refused(lutra("generate", model, "-o", "out", "--prefix", prefix), "prefix", "choose another name")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("arrays", "words"),
+    [
+        ({"images": np.zeros((3, 9), np.float32)}, ["(9,)", f"({FEATURES},)"]),
+        ({"images": np.zeros((3, FEATURES), np.uint8)}, ["uint8", "preprocessed"]),
+        ({"images": np.full((3, FEATURES), np.inf, np.float32)}, ["sample 0 holds NaN or infinity"]),
+        ({"images": np.zeros((3, FEATURES), np.float32), "labels": np.array([0, 1, 9])}, ["label 9", f"{CLASSES} outputs"]),
+        ({"images": np.zeros((3, FEATURES), np.float32), "labels": np.zeros(2, int)}, ["labels are int64 [2]"]),
+    ],
+    ids=["shape", "type", "infinity", "label", "number of labels"],
+)
+def test_samples_that_do_not_fit_are_refused(
+    lutra: Callable[..., Result], model: Path, tmp_path: Path, arrays: dict[str, np.ndarray], words: list[str]
+) -> None:
+    np.savez(tmp_path / "bad.npz", **arrays)
+    refused(lutra("validate", model, "--data", "bad.npz"), *words)
+
+
+def test_a_bundle_of_another_abi_or_changed_by_hand_is_refused(lutra: Callable[..., Result], model: Path, data: Path, tmp_path: Path) -> None:
+    assert lutra("generate", model, "-o", "out", "--prefix", "net").code == 0
+    manifest = tmp_path / "out/net.json"
+    manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "abi": 99}))
+    refused(lutra("validate", "out", "--data", data), "ABI 99", "generate")
+    (tmp_path / "out/net.c").write_text("int x;")
+    refused(lutra("validate", "out", "--data", data), "net.c", "generate")
+
+
+def test_a_folder_that_is_no_bundle_is_refused(lutra: Callable[..., Result], data: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    refused(lutra("validate", "empty", "--data", data), "holds 0 bundles")
+
+
+def test_a_missing_compiler_is_told(
+    lutra: Callable[..., Result], model: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LUTRA_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("CC", "nosuchcc")
+    refused(lutra("validate", model, "--data", data), "nosuchcc", "install gcc")
+
+
+def test_a_missing_emulator_is_told(
+    lutra: Callable[..., Result], model: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert lutra("validate", model, "--data", data).code == 0  # compiled and cached
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("CC", sys.executable)
+    refused(lutra("bench", model, "--board", "microbit"), "install")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("validate", "{model}", "--data", "{data}", "--board", "nosuch"), ["unknown board 'nosuch'", "microbit"]),
+        (("generate", "{model}", "-o", "out", "--target", "cortex-a9"), ["unknown target 'cortex-a9'", "cortex-m0"]),
+        (("validate", "zoo:lenet6", "--data", "{data}"), ["the zoo has no 'lenet6'"]),
+        (("validate", "{model}", "--data", "nosuch.npz"), ["nosuch.npz cannot be read"]),
+        (("compress", "{float}", "--data", "{data}", "-o", "out.lutra", "--config", "nosuch.toml"), ["nosuch.toml cannot be read"]),
+        (("compress", "{float}", "--data", "{data}", "-o", "out.lutra", "--config", "zoo:lenet6"), ["no recipe 'lenet6'", "lenet5"]),
+        (("compress", "{float}", "--data", "{data}", "-o", "out.lutra", "--epochs", "0"), ["scale of epochs is 0"]),
+        (("compress", "{float}", "--data", "{data}", "-o", "out.lutra", "--seed", "-1"), ["seed is -1"]),
+        (("compress", "{float}", "--data", "{data}", "-o", "out.onnx"), ["out.onnx must end in .lutra"]),
+        (("compress", "{float}", "--data", "{data}", "-o", "nosuch/out.lutra"), ["nosuch/out.lutra cannot be written"]),
+        (("zoo", "train", "lenet6", "-o", "out.lutra"), ["no network 'lenet6'", "lenet5"]),
+    ],
+)
+def test_names_that_do_not_exist_are_told_with_those_that_do(
+    lutra: Callable[..., Result], model: Path, float_model: Path, data: Path, arguments: tuple[str, ...], words: list[str]
+) -> None:
+    paths = {"model": model, "float": float_model, "data": data}
+    refused(lutra(*(argument.format(**paths) for argument in arguments)), *words)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (), ("nosuch",), ("analyze",), ("analyze", "a", "b"), ("analyze", "a", "--nosuch"), ("validate", "x.lutra"),
+        ("validate", "x.lutra", "--data", "d.npz", "--samples", "0"), ("compress", "x.onnx"), ("data", "fetch", "nosuch"),
+    ],
+    ids=" ".join,
+)  # fmt: skip
+def test_wrong_usage_is_exit_code_2(lutra: Callable[..., Result], arguments: tuple[str, ...]) -> None:
+    result = lutra(*arguments)
+    assert (result.code, result.out if arguments else "") == (2, "")
+    assert "Usage: lutra" in result.err + result.out
+
+
+@pytest.mark.parametrize("verb", ["analyze", "compress", "generate", "validate", "bench", "zoo list", "zoo train", "data fetch"])
+def test_help_shows_an_example(lutra: Callable[..., Result], verb: str) -> None:
+    result = lutra(*verb.split(), "--help")
+    assert result.code == 0
+    assert f"\n    lutra {verb} " in result.out or f"\n    lutra {verb}\n" in result.out
+
+
+def test_the_data_verbs_tell_where_the_files_are(
+    lutra: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LUTRA_CACHE", str(tmp_path / "cache"))
+    place = str(tmp_path / "cache/mnist")
+    assert lutra("data", "list", "--json").json() == {"data": [{"name": "mnist", "fetched": False, "path": place}]}
+    assert lutra("data", "path", "mnist").out.replace("\n", "") == place
+
+
+def test_clusters_are_what_the_float_network_knows() -> None:
+    images, labels = clusters(200, 5)
+    hidden, _, scores, bias = (numpy_helper.to_array(w) for w in sorted(float_onnx().graph.initializer, key=lambda w: ["w1", "b1", "w2", "b2"].index(w.name)))
+    assert ((np.maximum(images @ hidden.T, 0) @ scores.T + bias).argmax(1) == labels).mean() > 0.9
