@@ -35,7 +35,12 @@ toolchain:
 	[ -z "$$missing" ] || { echo "installing:$$missing"; $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq $$missing >/dev/null; }
 
 demo: setup ## the main job: LeNet-5 on MNIST from float weights to firmware on an emulated Cortex-M0
-	$(BIN)/python benchmarks/demo.py
+	$(BIN)/lutra data fetch mnist
+	mkdir -p demo-output
+	$(BIN)/lutra compress zoo:lenet5/float --data mnist --config zoo:lenet5/demo -o demo-output/lenet5.lutra
+	$(BIN)/lutra generate demo-output/lenet5.lutra -o demo-output/lenet5 --prefix lenet5 --target cortex-m0
+	$(BIN)/lutra validate demo-output/lenet5.lutra --data mnist --reference zoo:lenet5/float --board microbit
+	$(BIN)/lutra bench demo-output/lenet5 --board microbit
 
 test: setup lint types ## everything that must hold
 	$(BIN)/pytest -n $(JOBS) --dist loadgroup -q

@@ -97,8 +97,9 @@ class TrainingConfig:
     """The stages of training, each distilled from the unpruned float network.
 
     `pruning`: after every round but the last; `recovery`: after the last; `assignment`: product-quantized, subvectors move to other
-    codewords every `reassign_every` steps; `codewords`: indices frozen, int8 activations in the loop. The loss is `distillation` x KL at
-    `temperature` + (1 - `distillation`) x cross entropy. `augmentation` "affine" turns, scales and shifts images a little.
+    codewords every `reassign_every` steps, and a random share of them stays float in each step (Quant-Noise), falling from `quant_noise` to
+    none; `codewords`: indices frozen, int8 activations in the loop. The loss is `distillation` x KL at `temperature` + (1 - `distillation`)
+    x cross entropy. `augmentation` "affine" turns, scales and shifts images a little.
     """
 
     pruning: StageConfig = StageConfig(2, 1e-3)
@@ -109,11 +110,13 @@ class TrainingConfig:
     weight_decay: float = 0.0
     temperature: float = 3.0
     distillation: float = 0.9
-    reassign_every: int = 20
+    reassign_every: int = 10
+    quant_noise: float = 0.5
     augmentation: Literal["none", "affine"] = "none"
 
     def __post_init__(self) -> None:
         _within(self, "batch_size", 1, 1 << 16)
+        _within(self, "quant_noise", 0, 1)
         _within(self, "weight_decay", 0, 1)
         _within(self, "temperature", 0.1, 100)
         _within(self, "distillation", 0, 1)

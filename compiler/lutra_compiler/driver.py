@@ -42,7 +42,21 @@ def read_model(path: Path) -> Model:
 
 def float_metadata(graph: Graph, network: str, source_sha256: str | None = None) -> dict[str, Any]:
     """What later stages need to know of the float network that they start from."""
-    return {"network": network, "source_sha256": source_sha256, "float_parameter_bytes": 4 * graph.trainable_parameters()}
+    return {
+        "network": network,
+        "source_sha256": source_sha256,
+        "float_sha256": weights_sha256(graph),
+        "float_parameter_bytes": 4 * graph.trainable_parameters(),
+    }
+
+
+def weights_sha256(graph: Graph) -> str:
+    """SHA-256 of all float parameters, in the order in which ops use them, whatever they are called."""
+    digest = hashlib.sha256()
+    for op in graph.ops:
+        for name in op.parameter_names:
+            digest.update(np.ascontiguousarray(graph.weight(name)).data)
+    return digest.hexdigest()
 
 
 def is_calibrated(graph: Graph) -> bool:

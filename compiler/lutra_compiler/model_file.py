@@ -33,6 +33,7 @@ _METADATA: Mapping[str, Any] = {  # what Lutra itself writes and reads; other ke
     "network": str | None,
     "versions": Mapping[str, str],
     "source_sha256": str | None,
+    "float_sha256": str | None,
     "configuration": str | None,
     "float_parameter_bytes": int | None,
     "int8_model_bytes": int | None,

@@ -14,7 +14,7 @@ from lutra.boards import board_by_name, build_firmware, run_firmware
 from lutra.dataset import Dataset
 from lutra.host import Bundle, open_bundle
 from lutra.host.bundle import dequantize, quantize
-from lutra_compiler.driver import Model, generate_bundle
+from lutra_compiler.driver import Model, generate_bundle, weights_sha256
 from lutra_compiler.errors import BundleError, DataError
 from lutra_compiler.program.interpreter import interpret
 from lutra_compiler.program.program import Program
@@ -50,7 +50,8 @@ class Difference:
 class Validation:
     """What `validate` found; None is what could not be known. Accuracies are parts of 1, sizes bytes.
 
-    `float_accuracy_source` is "measured" if the float network ran on the same samples, "recorded" if the file says it.
+    `float_accuracy_source` is "measured" if the float network ran on the same samples, "recorded" if the file says it; `float_sha256` is
+    of that network's weights.
     """
 
     model: str
@@ -62,6 +63,7 @@ class Validation:
     accuracy: float | None
     float_accuracy: float | None
     float_accuracy_source: str | None
+    float_sha256: str | None
     difference: Difference | None
     tables_intact: bool
     comparison: Comparison | None
@@ -117,6 +119,7 @@ def _validate(
         accuracy=accuracy_of(scores, data),
         float_accuracy=float_accuracy,
         float_accuracy_source=None if float_accuracy is None else "recorded" if float_scores is None else "measured",
+        float_sha256=_text(recorded, "float_sha256") if reference is None else weights_sha256(reference.graph),
         difference=None if float_scores is None else _difference(scores, float_scores),
         tables_intact=bundle.check(),
         comparison=_compare(bundle, directory, data.head(COMPARED_SAMPLES), program, board),
@@ -127,6 +130,11 @@ def _number(content: Any, key: str) -> Any:
     """A number of a manifest, None if it is not there: whoever made the bundle, what is in it is not trusted."""
     value = content.get(key) if isinstance(content, Mapping) else None
     return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _text(content: Any, key: str) -> str | None:
+    value = content.get(key) if isinstance(content, Mapping) else None
+    return value if isinstance(value, str) else None
 
 
 def _required(bundle: Bundle, key: str) -> int:

@@ -3,6 +3,7 @@
 import contextlib
 import pickle
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import onnx
@@ -49,6 +50,13 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "none.onnx"):
         with pytest.raises(ModelError, match=r"is not a file; give the path of an \.onnx file"):
             read_onnx(path)
+
+
+def test_a_file_that_cannot_be_read_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "model.onnx").touch()
+    monkeypatch.setattr(Path, "read_bytes", Mock(side_effect=PermissionError(13, "Permission denied")))
+    with pytest.raises(ModelError, match=r"model\.onnx' cannot be read: Permission denied"):
+        read_onnx(tmp_path / "model.onnx")
 
 
 def test_a_file_is_read(tmp_path: Path) -> None:
@@ -200,6 +208,7 @@ def test_a_cycle_is_refused() -> None:
         ([node("Identity", "x", "y")], "output 'y' is an input of the network"),
         ([node("Conv", "x", "y", "first")], r"node 'first' \(Conv\) is not valid ONNX"),
         ([node("Relu", "x", "y", "first", to=1)], r"node 'first' \(Relu\) is not valid ONNX"),
+        ([node("Conv", "x -", "y", "first")], r"node 'first' \(Conv\) is not valid ONNX: .*input 1"),
         ([node("Conv", "x w -", "y", group=3)], "do not fit a weight"),
         ([node("Conv", "x w s", "y")], "must have shape"),
         ([node("Conv", "x w", "y", strides=[0, 1])], r"strides is \[0, 1\]"),

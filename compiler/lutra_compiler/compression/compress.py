@@ -18,6 +18,7 @@ from lutra_compiler.ir.graph import Graph
 
 _SCORE_SAMPLES = 2048
 _BATCH = 256
+_NOISY_PART = 0.6  # of the assignment stage
 
 
 @dataclass(frozen=True)
@@ -137,12 +138,16 @@ class _Run:
         module = TorchGraph(graph, weights)
         moving = [weight for weight in weights.values() if isinstance(weight, CodebookWeight)]
 
-        def reassign(step: int, steps: int) -> None:
-            if step % self.config.training.reassign_every == 0:
-                for weight in moving:
+        training = self.config.training
+
+        def before_step(step: int, steps: int) -> None:
+            float_share = training.quant_noise * max(0.0, 1 - step / (_NOISY_PART * steps))
+            for index, weight in enumerate(moving):
+                weight.leave_float(float_share, step * len(moving) + index)
+                if step % training.reassign_every == 0:
                     weight.reassign()
 
-        return self.train(name, graph, self.config.training.assignment, module, before_step=reassign)
+        return self.train(name, graph, training.assignment, module, before_step=before_step)
 
     def codewords(self, name: str, graph: Graph) -> Graph:
         """Calibrate activations, then train codewords, scales and biases with indices frozen and int8 activations in the loop."""

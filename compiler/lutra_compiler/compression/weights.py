@@ -75,6 +75,11 @@ class CodebookWeight(nn.Module):
         self.indices: Tensor
         self.register_buffer("indices", torch.from_numpy(encoding.indices.astype(np.int64)))
         self.latent = None if latent is None else nn.Parameter(latent.clone())
+        self._float_share, self._noise_seed = 0.0, 0
+
+    def leave_float(self, share: float, seed: int) -> None:
+        """Quant-Noise (Fan 2021): in training, a random share of the subvectors, drawn by `seed`, stays float in the next passes."""
+        self._float_share, self._noise_seed = share, seed
 
     def _codewords(self) -> Tensor:
         codewords = round_straight_through(self.codebook * self.units)
@@ -86,7 +91,13 @@ class CodebookWeight(nn.Module):
         channels = self.shape[-1]
         subvectors = self._codewords()[self.indices].reshape(out, taps, -1)[:, :, :channels].reshape(self.shape)
         decoded = subvectors * self.row_scale.reshape(-1, *([1] * (len(self.shape) - 1)))
-        return decoded if self.latent is None else decoded + (self.latent - self.latent.detach())
+        if self.latent is None:
+            return decoded
+        if self.training and self._float_share > 0:
+            drawn = torch.rand(self.indices.shape, generator=torch.Generator().manual_seed(self._noise_seed)).to(decoded.device)
+            quantized = (drawn >= self._float_share).repeat_interleave(self.codebook.shape[1], 2)[:, :, :channels].reshape(self.shape)
+            return torch.where(quantized, decoded + (self.latent - self.latent.detach()), self.latent)
+        return decoded + (self.latent - self.latent.detach())
 
     @torch.no_grad()
     def reassign(self) -> float:

@@ -120,8 +120,6 @@ class GraphBuilder:
     ) -> str:
         """Convolution; `weight` OIHW, `padding` top, left, bottom, right."""
         self._require_image(x)
-        if weight.ndim != 4:
-            raise ModelError(f"convolution '{name}': an image needs a weight of four dimensions, got shape {list(weight.shape)}")
         parameters = {"weight": weight.transpose(0, 2, 3, 1), "bias": bias}
         return self._emit(Conv2d, name, (x,), parameters, stride=stride, padding=padding, groups=groups)
 
@@ -130,7 +128,7 @@ class GraphBuilder:
         if len(self._shapes[x]) != 1:
             raise Unsupported("it multiplies the last axis of an image", "flatten the image before it")
         if weight.ndim != 2:
-            raise ModelError(f"layer '{name}': its weight must have two dimensions, got shape {list(weight.shape)}")
+            raise Unsupported(f"its weight has shape {list(weight.shape)}", "use a weight of two dimensions")
         return self._emit(Linear, name, (x,), {"weight": weight, "bias": bias})
 
     def batch_norm(

@@ -134,8 +134,7 @@ class _Node:
     def required_weight(self, index: int) -> FloatArray:
         """A constant float32 input."""
         found = self.weight(index)
-        if found is None:
-            raise ModelError(f"layer '{self.name}' lacks its input {index}; export the model again")
+        assert found is not None  # the checker saw to it
         return found
 
     def integers(self, index: int) -> list[int] | None:
@@ -464,10 +463,7 @@ def _average_pool(b: GraphBuilder, n: _Node) -> str:
 
 def _reduce_mean(b: GraphBuilder, n: _Node) -> str:
     axes = n.integers(1) if n.opset >= 18 else n.attributes.get("axes")
-    rank = len(b.source_shape(n.value(0)))
-    if not axes:
-        axes = [] if n.attributes.get("noop_with_empty_axes", 0) else list(range(rank))
-    return b.mean(n.name, n.value(0), axes, bool(n.attributes.get("keepdims", 1)))
+    return b.mean(n.name, n.value(0), axes or [], bool(n.attributes.get("keepdims", 1)))
 
 
 def _add(b: GraphBuilder, n: _Node) -> str:

@@ -110,7 +110,17 @@ MODELS = {
         [node("GlobalAveragePool", "x", "g"), node("Flatten", "g", "f"), node("Softmax", "f", "y")], opset=11
     ),
     "what does nothing": model(
-        [node("Identity", "x", "a"), node("Dropout", "a", "b"), node("Cast", "b", "c", to=1), node("Relu", "c", "y")]
+        [
+            node("Identity", "x", "a"),
+            node("Dropout", "a", "b"),
+            node("Cast", "b", "c", to=1),
+            node("Clip", "c", "d"),
+            node("MaxPool", "d", "e", kernel_shape=[1, 1]),
+            node("AveragePool", "e", "f", kernel_shape=[1, 1]),
+            node("Slice", "f zero end", "g"),
+            node("Relu", "g", "y"),
+        ],
+        {"zero": [0], "end": [9]},
     ),
     "nodes in any order": model([node("Relu", "a", "y"), node("Add", "x x", "a")]),
     "weights from constant nodes": model(
@@ -183,12 +193,14 @@ def test_nodes_after_an_unsupported_one_are_checked_where_the_file_declares_shap
 
 ON_IMAGE = {"b": normal(1, 2, 5, 6), "w": W, "m": normal(6, 3), "p": [0, 0, 1, 1, 0, 0, 1, 1], "n": [0, 0, -1, 0, 0, 0, 0, 0]}
 UNSUPPORTED = {
+    "the operator is not supported": [node("Mul", "x x", "y")],
     "adds a constant": [node("Add", "x b", "y")],
     "adds a constant of shape": [node("Conv", "x w", "c"), node("Add", "c b3", "y")],
     "multiplies the last axis": [node("MatMul", "x m", "y")],
     "input 1 .* is computed": [node("Conv", "x x", "y")],
     "input 0 is a constant": [node("Relu", "b", "y")],
     "no image": [node("GlobalAveragePool", "x", "g"), node("Flatten", "g", "f"), node("Conv", "f w", "y")],
+    r"weight has shape \[3\]": [node("Flatten", "x", "f"), node("MatMul", "f three", "y")],
     "weight has shape": [node("Conv", "x m", "y")],
     "kernel_shape is": [node("MaxPool", "x", "y", kernel_shape=[3])],
     "pads are": [node("Conv", "x w", "y", pads=[-1, 0, 0, 0])],
@@ -215,7 +227,7 @@ UNSUPPORTED = {
 }
 EXTRA = {
     "b3": normal(1, 1, 5), "one": f32(1), "zero": [0], "four": [4], "two": [2], "one1": [1], "minus": [-1], "flat": [60], "v": f32(1, 2),
-    "half": f32(0.5), "on": np.bool_(True), "l": LINEAR,
+    "half": f32(0.5), "on": np.bool_(True), "l": LINEAR, "three": f32(1, 2, 3),
 }  # fmt: skip
 
 

@@ -47,6 +47,7 @@ CASES: dict[str, tuple[Callable[..., Tensor], tuple[int, ...], list[nn.Module]]]
     "hardtanh": (lambda m, x: F.hardtanh(x, -0.5, 0.25), IMAGE, []),
     "clamp": (lambda m, x: torch.clamp_min(x, -0.5).clamp(max=m.limit).clamp_max(0.25), IMAGE, []),
     "max pool": (lambda m, x: F.max_pool2d(x, (3, 2), 2, (1, 0), ceil_mode=True), IMAGE, []),
+    "max pool with no window beyond the image": (lambda m, x: F.max_pool2d(x, 2, 3, 1, ceil_mode=True), IMAGE, []),
     "max pool by default stride": (lambda m, x: F.max_pool2d(x, 2), IMAGE, []),
     "average pool": (lambda m, x: F.avg_pool2d(x, 3, 2, 1, count_include_pad=False), IMAGE, []),
     "average pool with pads": (lambda m, x: F.avg_pool2d(x, (2, 3), padding=(0, 1)), IMAGE, []),
@@ -121,6 +122,7 @@ def test_every_unsupported_node_is_listed_at_once() -> None:
 
 
 UNSUPPORTED: dict[str, Callable[..., Tensor]] = {
+    "its weight has shape": lambda m, x: x.mean((2, 3)) @ m.vector[:, None].expand(3, 4).reshape(1, 4, 3),
     "its dilation is": lambda m, x: F.max_pool2d(x, 2, dilation=2),
     "its divisor is 3": lambda m, x: F.avg_pool2d(x, 2, divisor_override=3),
     "pools 7x8 to 2x2": lambda m, x: F.adaptive_avg_pool2d(x, 2),

@@ -1,0 +1,129 @@
+"""lutra: the functions that people import."""
+
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from torch import nn
+
+import lutra
+from cli_models import CLASSES, FEATURES, METADATA, compressed_graph, float_onnx, write_data
+from graphs import assert_equal_up_to_names
+from lutra import zoo
+from lutra.zoo.networks import NETWORKS
+from lutra_compiler.config import load_config
+
+pytestmark = pytest.mark.usefixtures("host_cache")
+
+
+@pytest.fixture
+def float_model(tmp_path: Path) -> lutra.Model:
+    onnx.save(float_onnx(), tmp_path / "float.onnx")
+    return lutra.load(tmp_path / "float.onnx")
+
+
+def test_everything_that_is_promised_is_there() -> None:
+    assert sorted(dir(lutra)) == sorted(lutra.__all__)
+    assert all(getattr(lutra, name) is not None for name in lutra.__all__)
+    with pytest.raises(AttributeError, match="nosuch"):
+        lutra.nosuch  # noqa: B018
+
+
+def test_a_module_and_its_onnx_file_are_the_same_model(float_model: lutra.Model) -> None:
+    weights = {name: torch.tensor(float_model.graph.parameters[op_parameter]) for name, op_parameter in zip(
+        ("0.weight", "0.bias", "2.weight", "2.bias"), [n for op in float_model.graph.ops for n in op.parameter_names], strict=True
+    )}  # fmt: skip
+    module = nn.Sequential(nn.Linear(FEATURES, 32), nn.ReLU(), nn.Linear(32, CLASSES))
+    module.load_state_dict(weights)
+    model = lutra.load(module, torch.zeros(1, FEATURES))
+    assert_equal_up_to_names(model.graph, float_model.graph)
+    for key in ("float_parameter_bytes", "float_sha256"):
+        assert model.metadata[key] == float_model.metadata[key]
+
+
+def test_a_graph_runs_and_trains_as_a_module(float_model: lutra.Model) -> None:
+    module = lutra.TorchGraph(float_model.graph)
+    module(torch.ones(2, FEATURES)).square().sum().backward()
+    torch.optim.SGD(module.parameters(), 0.1).step()
+    changed, original = module.to_graph(), float_model.graph
+    assert all((changed.parameters[name] != original.parameters[name]).any() for name in original.parameters)
+
+
+def test_a_module_needs_example_inputs() -> None:
+    with pytest.raises(lutra.LutraError, match="needs example inputs"):
+        lutra.load(nn.Linear(2, 2))
+
+
+def test_a_saved_model_is_loaded_and_generated(tmp_path: Path) -> None:
+    model = lutra.Model(compressed_graph(), METADATA)
+    lutra.save(model, tmp_path / "x.lutra")
+    for name, source in (("a", model), ("b", tmp_path / "x.lutra"), ("c", str(tmp_path / "x.lutra"))):
+        lutra.generate(source, tmp_path / name, prefix="net")
+    assert len({(tmp_path / name / "net_data.h").read_bytes() for name in "abc"}) == 1
+
+
+def test_errors_of_the_host_are_of_the_one_family(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CC", "nosuchcc")
+    with pytest.raises(lutra.LutraError, match="nosuchcc"):
+        lutra.bench(lutra.Model(compressed_graph()))
+
+
+def test_validation_against_itself_finds_only_rounding(tmp_path: Path) -> None:
+    model = lutra.Model(compressed_graph())
+    found = lutra.validate(model, lutra.read_dataset(write_data(tmp_path / "d.npz")), reference=model)
+    difference = found.difference
+    assert difference is not None
+    assert difference.rmse < 0.05  # one step of the output
+    assert difference.mae <= difference.rmse
+    assert difference.cos > 0.99
+    assert difference.l2r == pytest.approx(np.sqrt(2 - 2 * difference.cos), rel=0.2)
+    assert difference.agreement > 0.9
+    assert found.float_accuracy_source == "measured"
+
+
+def test_without_labels_there_is_no_accuracy(tmp_path: Path) -> None:
+    data = lutra.Dataset(lutra.read_dataset(write_data(tmp_path / "d.npz")).images)
+    found = lutra.validate(lutra.Model(compressed_graph()), data)
+    assert (found.accuracy, found.float_accuracy, found.bit_exact) == (None, None, True)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda model, data: lutra.compress(model, data),
+        lambda model, data: lutra.validate(lutra.Model(compressed_graph()), data, reference=model),
+        lambda model, data: lutra.load(nn.Linear(2, 2), torch.zeros(1, 2)),
+    ],
+    ids=["compress", "validate with a reference", "load a module"],
+)
+def test_what_needs_torch_says_so(
+    float_model: lutra.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: Callable[[Any, Any], object]
+) -> None:
+    data = lutra.read_dataset(write_data(tmp_path / "d.npz"))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(lutra.LutraError, match=r"needs PyTorch.*pip install 'lutra-mcu\[train\]'"):
+        call(float_model, data)
+
+
+def test_the_networks_of_the_zoo_have_their_published_sizes() -> None:
+    sizes = {name: sum(p.numel() for p in build().parameters()) for name, build in NETWORKS.items()}
+    assert sizes == {"lenet5": 431_080, "lenet300": 266_610}
+
+
+@pytest.mark.parametrize("name", zoo.names())
+def test_every_point_of_the_zoo_loads_and_knows_its_float_network(name: str) -> None:
+    model = lutra.load(f"zoo:{name}")
+    network = name.partition("/")[0]
+    assert model.metadata["network"] == network
+    assert model.metadata["float_parameter_bytes"] == 4 * sum(p.numel() for p in NETWORKS[network]().parameters())
+    assert bool(model.graph.encodings) == (name != f"{network}/float")
+
+
+@pytest.mark.parametrize("name", ["lenet5", "lenet300", "lenet5/demo"])
+def test_every_recipe_of_the_zoo_is_valid(name: str) -> None:
+    assert load_config(zoo.recipe(name)).pruning.widths
