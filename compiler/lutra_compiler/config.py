@@ -62,8 +62,8 @@ class LayerConfig:
 class PruningConfig:
     """Which output channels are removed, in `rounds` steps with training after each.
 
-    `rate`: the part of each layer's channels that goes, 0..1. `widths`: by layer (name or number, as in LayerConfig) the
-    channels that stay, instead of `rate`. `score`: "magnitude" (L2 norm of a channel) or "taylor" (first order, |g w|).
+    `rate`: the part of each layer's channels that goes, 0..1. `widths`: by layer the channels that stay, instead
+    of `rate`; a layer is named, or numbered among the layers with weights from 0: a key of digits is always a number. `score`: "magnitude" (L2 norm of a channel) or "taylor" (first order, |g w|).
     """
 
     rate: float = 0.0
@@ -78,6 +78,10 @@ class PruningConfig:
         for layer, width in self.widths.items():
             if width < 1:
                 raise ConfigurationError(f"PruningConfig.widths['{layer}'] is {width}; at least one channel must stay")
+
+    def width_of(self, name: str, index: int) -> int | None:
+        """The channels that the layer `name`, number `index`, is to have; None if `widths` does not say."""
+        return self.widths.get(str(index), None if name.isdecimal() else self.widths.get(name))
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from lutra.validation import accuracy_of, run_float
 from lutra.zoo import data as zoo_data
 from lutra_compiler import __version__
 from lutra_compiler.config import CompressionConfig, load_config
-from lutra_compiler.records import nearest, to_plain
+from lutra_compiler.records import nearest
 from lutra_compiler.target import DEFAULT_TARGET
 
 if TYPE_CHECKING:
@@ -341,12 +341,14 @@ def _state(progress: "TrainingProgress") -> str:
 def _print(as_json: bool, record: dict[str, Any], table: RenderableType) -> None:
     if as_json:
         _print_json(record)
+    elif isinstance(table, str):
+        print(printable(table))  # never wrapped: for use in scripts
     else:
         Console(soft_wrap=False, highlight=False, markup=False, emoji=False).print(table)
 
 
 def _print_json(record: dict[str, Any]) -> None:
-    print(json.dumps(to_plain(record), indent=1, allow_nan=False))
+    print(json.dumps(record, indent=1, allow_nan=False))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """compression/channels.py and prune.py: what is tied goes together, and nothing else."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -143,6 +145,12 @@ def test_rounds_end_at_the_target() -> None:
 def test_impossible_widths_are_refused(widths: dict[str, int], message: str) -> None:
     with pytest.raises(CompressionError, match=message):
         target_widths(residual_network(), PruningConfig(widths=widths))
+
+
+def test_a_width_by_number_is_not_taken_by_a_layer_whose_name_is_that_number() -> None:
+    graph = residual_network()
+    numbered = replace(graph, ops=tuple(replace(op, name="1") if op.output == "stem" else op for op in graph.ops))
+    assert target_widths(numbered, PruningConfig(widths={"1": 3})) == {"stem": 8, "inner": 3, "wide": 16, "branch": 4}
 
 
 def test_layers_are_numbered_in_order() -> None:

@@ -506,4 +506,4 @@ def test_the_data_verbs_tell_where_the_files_are(
     monkeypatch.setenv("LUTRA_CACHE", str(tmp_path / "cache"))
     place = str(tmp_path / "cache/mnist")
     assert lutra("data", "list", "--json").json() == {"data": [{"name": "mnist", "fetched": False, "path": place}]}
-    assert lutra("data", "path", "mnist").out.replace("\n", "") == place
+    assert lutra("data", "path", "mnist").out == f"{place}\n"

@@ -24,13 +24,13 @@ def weighted_layers(graph: Graph) -> tuple[Conv2d | Linear, ...]:
 def target_widths(graph: Graph, config: PruningConfig) -> dict[str, int]:
     """Channels that stay, by output value, of every layer whose channels may go. Raises CompressionError for impossible wishes."""
     channels, layers = channels_of(graph), weighted_layers(graph)
-    known = {op.name for op in layers} | {str(index) for index in range(len(layers))}
+    known = {str(index) for index in range(len(layers))} | {op.name for op in layers if not op.name.isdecimal()}
     if unknown := sorted(set(config.widths) - known):
         raise CompressionError(f"pruning.widths names '{unknown[0]}', but the layers are {', '.join(sorted(op.name for op in layers))}")
     widths = {}
     for index, op in enumerate(layers):
         own = _prunable(channels, op.output)
-        wish = config.widths.get(op.name, config.widths.get(str(index)))
+        wish = config.width_of(op.name, index)
         width = len(channels.elements[op.output])
         if wish is None:
             wish = width if config.widths else max(1, round(width * (1 - config.rate)))
