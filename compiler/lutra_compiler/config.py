@@ -62,8 +62,9 @@ class LayerConfig:
 class PruningConfig:
     """Which output channels are removed, in `rounds` steps with training after each.
 
-    `rate`: the part of each layer's channels that goes, 0..1. `widths`: by layer the channels that stay, instead
-    of `rate`; a layer is named, or numbered among the layers with weights from 0: a key of digits is always a number. `score`: "magnitude" (L2 norm of a channel) or "taylor" (first order, |g w|).
+    `rate`: the part of each layer's channels that goes, 0..1. `widths`: by layer the channels that stay, instead of `rate`; a layer is
+    named, or numbered among the layers with weights from 0: a key of digits is always a number. `score`: "magnitude" (L2 norm of a channel)
+    or "taylor" (first order, |g w|).
     """
 
     rate: float = 0.0
