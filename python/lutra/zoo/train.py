@@ -25,7 +25,7 @@ class FloatRecipe:
 
 FLOAT_RECIPES: Mapping[str, FloatRecipe] = {
     "lenet5": FloatRecipe(StageConfig(25, 2e-3), TrainingConfig(weight_decay=0.01, augmentation="affine"), seed=1),
-    "lenet300": FloatRecipe(StageConfig(60, 2e-3), TrainingConfig(weight_decay=0.01, augmentation="affine"), seed=1),
+    "lenet300": FloatRecipe(StageConfig(40, 2e-3), TrainingConfig(weight_decay=0.01, augmentation="affine"), seed=1),
 }
 
 
