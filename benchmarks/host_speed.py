@@ -57,7 +57,8 @@ class ResNet20(nn.Module):
                 pad = (y.shape[1] - x.shape[1]) // 2
                 x = functional.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, pad, pad))
             x = functional.relu(x + y)
-        return self.classifier(x.mean([2, 3]))
+        scores: Tensor = self.classifier(x.mean([2, 3]))
+        return scores
 
 
 @dataclass(frozen=True)

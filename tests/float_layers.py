@@ -66,8 +66,13 @@ def float_layer(graph: Graph, op: Op, inputs: Sequence[Array]) -> Array:
 
 
 def layers_of(graph: Graph, program: Program, seed: int) -> Iterator[tuple[Call, Array, Array]]:
-    """Every call on random inputs: its integer output, and what its float layers make of the same integer inputs, in output steps."""
-    inputs = [np.random.default_rng(seed).integers(-128, 128, (8, *port.shape), np.int8) for port in program.inputs]
+    """`layers_on` random inputs."""
+    rng = np.random.default_rng(seed)
+    return layers_on(graph, program, [rng.integers(-128, 128, (8, *port.shape), np.int8) for port in program.inputs])
+
+
+def layers_on(graph: Graph, program: Program, inputs: Sequence[npt.NDArray[np.int8]]) -> Iterator[tuple[Call, Array, Array]]:
+    """Every call, its integer output, and what its float layers make of the same integer inputs, in output steps."""
     integers = {port.name: array.astype(np.float64) for port, array in zip(program.inputs, inputs, strict=True)}
     for call, output in zip(program.calls, interpret(program, inputs, trace=True).layers, strict=True):
         integers[call.layer.output_value] = output.astype(np.float64)
