@@ -153,12 +153,15 @@ def analyze(model: Model, target: Target) -> Analysis:
 
 
 def _int8_stand_in(graph: Graph) -> Graph:
-    """`graph` as plain int8 with made-up numbers: no size depends on them."""
+    """`graph` as plain int8 with made-up numbers, other ones for each layer: no size depends on them, but equal tables are stored once."""
+    rng = np.random.default_rng(0)
     norms = {name for op in graph.ops if isinstance(op, BatchNorm) for name in op.parameter_names}
-    weights = {op.parameter_names[0] for op in graph.ops if op.kind in ("conv2d", "linear")}
+    weights = dict.fromkeys(op.parameter_names[0] for op in graph.ops if op.kind in ("conv2d", "linear"))
     parameters = {name: np.full_like(array, name in norms) for name, array in graph.parameters.items()}
     encodings = {
-        name: ScalarQuantized(np.ones(shape, np.int8), np.full(shape[0], 1 / np.prod(shape[1:]), np.float32))
+        name: ScalarQuantized(
+            rng.integers(-127, 128, shape, np.int8), (rng.uniform(0.5, 1, shape[0]) / np.prod(shape[1:])).astype(np.float32)
+        )
         for name in weights
         if (shape := graph.weight_shape(name))
     }

@@ -15,14 +15,14 @@ import numpy as np
 
 from lutra import zoo
 from lutra.benchmark import Benchmark, bench_bundle
-from lutra.boards import board_by_name
+from lutra.boards import require_board
 from lutra.dataset import Dataset
 from lutra.errors import one_family
 from lutra.validation import Validation, validate_bundle, validate_model
 from lutra_compiler import __version__, driver
 from lutra_compiler.config import CompressionConfig, format_config
 from lutra_compiler.driver import Analysis, Model
-from lutra_compiler.errors import CompressionError, ConfigurationError, ModelError, OutputError, ToolError
+from lutra_compiler.errors import CompressionError, ConfigurationError, LutraError, ModelError, OutputError, ToolError
 from lutra_compiler.files import write_atomically
 from lutra_compiler.ir.graph import Graph
 from lutra_compiler.model_file import load_model, save_model
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from lutra_compiler.compression.compress import Stages
     from lutra_compiler.compression.training import Progress, Samples
 
-Source = str | Path | Model
+Source = str | Path | Model | Graph
 _RUN = "run.json"
 
 
@@ -104,6 +104,8 @@ def validate(source: Source, data: Dataset, *, reference: Source | None = None, 
     if float_model is not None:
         _require_torch("a float reference")
     with one_family():
+        if board is not None:
+            require_board(board)
         if isinstance(source, str | Path) and Path(source).is_dir():
             return validate_bundle(Path(source), data, float_model, board)
         model = _model(source)
@@ -117,9 +119,9 @@ def validate(source: Source, data: Dataset, *, reference: Source | None = None, 
 def bench(source: Source, *, board: str | None = None) -> Benchmark:
     """Executed instructions, flash and RAM of a bundle or a compressed model on a board, and its time on the host."""
     with one_family():
+        target = target_by_name(DEFAULT_TARGET if board is None else require_board(board).cpu)
         if isinstance(source, str | Path) and Path(source).is_dir():
             return bench_bundle(str(source), Path(source), board)
-        target = target_by_name(DEFAULT_TARGET if board is None else board_by_name(board).cpu)
         with tempfile.TemporaryDirectory() as folder:
             model = _model(source)
             driver.generate_bundle(model, Path(folder, "bundle"), "model", target)
@@ -151,19 +153,29 @@ def compress(
     for samples in (data, validation):
         if samples is not None:
             samples.check(model.graph)
+    if config.training.augmentation != "none" and data.images.ndim != 4:
+        raise ConfigurationError(
+            f"augmentation '{config.training.augmentation}' is for images, but samples have shape {data.images.shape[1:]}; use 'none'"
+        )
+    int8 = driver.analyze(model, target_by_name(DEFAULT_TARGET))  # what cannot be lowered is refused before hours of training
     folder = None if checkpoint is None else _Checkpoint(Path(checkpoint))
     if folder:
         folder.open(_identity(model.graph, data, config), resume)
-    graph = run(
-        model.graph,
-        _samples(data),
-        config,
-        validation=None if validation is None else _samples(validation),
-        report=report or silent,
-        checkpoints=Checkpoints(folder.directory) if folder else None,
-        stages=folder.stages() if folder else None,
-    )
-    return Model(graph, _metadata(model, config))
+    try:
+        graph = run(
+            model.graph,
+            _samples(data),
+            config,
+            validation=None if validation is None else _samples(validation),
+            report=report or silent,
+            checkpoints=Checkpoints(folder.directory) if folder else None,
+            stages=folder.stages() if folder else None,
+        )
+    except LutraError:
+        if folder and [path.name for path in folder.directory.iterdir()] == [_RUN]:
+            discard_checkpoint(folder.directory)
+        raise
+    return Model(graph, _metadata(model, config, int8.model_bytes))
 
 
 def discard_checkpoint(directory: str | Path) -> None:
@@ -176,11 +188,13 @@ def discard_checkpoint(directory: str | Path) -> None:
 
 
 def _model(source: Source) -> Model:
+    if isinstance(source, Graph):
+        return Model(source, {} if source.encodings else driver.float_metadata(source, "model"))
     return source if isinstance(source, Model) else load(source)
 
 
 def _name(source: Source, model: Model) -> str:
-    return str(model.metadata.get("network") or "model") if isinstance(source, Model) else str(source)
+    return str(source) if isinstance(source, str | Path) else str(model.metadata.get("network") or "model")
 
 
 def _samples(data: Dataset) -> "Samples":
@@ -191,14 +205,14 @@ def _samples(data: Dataset) -> "Samples":
     return Samples(torch.from_numpy(data.images), None if data.labels is None else torch.from_numpy(data.labels))
 
 
-def _metadata(model: Model, config: CompressionConfig) -> dict[str, Any]:
+def _metadata(model: Model, config: CompressionConfig, int8_model_bytes: int) -> dict[str, Any]:
     import torch
 
     return {
         **model.metadata,
         "configuration": format_config(config),
         "versions": {"lutra": __version__, "numpy": np.__version__, "torch": str(torch.__version__)},
-        "int8_model_bytes": driver.analyze(model, target_by_name(DEFAULT_TARGET)).model_bytes,
+        "int8_model_bytes": int8_model_bytes,
     }
 
 

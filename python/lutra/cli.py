@@ -127,7 +127,8 @@ def compress(
         with _progress() as show:
             small = api.compress(source, training, settings, validation=held_out, report=show, checkpoint=folder, resume=resume)
     except KeyboardInterrupt:
-        print(f"interrupted; the last checkpoint is in {printable(folder)}, go on with --resume", file=sys.stderr)
+        kept = f"the last checkpoint is in {printable(folder)}, go on with --resume" if folder.exists() else "nothing was written"
+        print(f"interrupted; {kept}", file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from None
     api.save(small, output)
     api.discard_checkpoint(folder)
@@ -328,8 +329,8 @@ def _progress() -> "Iterator[Callable[[TrainingProgress], None]]":
 
 
 def _epoch_line(progress: "TrainingProgress") -> None:
-    if progress.step * progress.epochs % progress.steps == 0:
-        print(f"{progress.stage} {progress.step * progress.epochs // progress.steps}/{progress.epochs} {_state(progress)}", file=sys.stderr)
+    if progress.step * progress.epochs == progress.epoch * progress.steps:
+        print(f"{progress.stage} {progress.epoch}/{progress.epochs} {_state(progress)}", file=sys.stderr)
 
 
 def _state(progress: "TrainingProgress") -> str:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from lutra_compiler.errors import DataError
 from lutra_compiler.ir.graph import Graph
+from lutra_compiler.ir.shapes import infer_shapes
 
 _IMAGES = ("images", "inputs", "samples", "x")
 _LABELS = ("labels", "y")
@@ -30,7 +31,9 @@ class Dataset:
         return self._part(slice(samples))
 
     def hold_out(self, samples: int) -> "tuple[Dataset, Dataset]":
-        """All but the last `samples` samples, and those."""
+        """All but the last `samples` samples, and those. Raises DataError if none are left."""
+        if samples >= len(self):
+            raise DataError(f"of {len(self)} sample(s) {samples} cannot be held out for validation; give more, or --validation")
         return self._part(slice(-samples)), self._part(slice(-samples, None))
 
     def _part(self, chosen: slice) -> "Dataset":
@@ -43,6 +46,13 @@ class Dataset:
         expected = graph.inputs[0].source_shape
         if self.images.shape[1:] != expected:
             raise DataError(f"samples have shape {self.images.shape[1:]}, but the network takes {expected} ({graph.inputs[0].layout})")
+        if self.labels is None:
+            return
+        scores = infer_shapes(graph)[graph.outputs[0]]
+        if len(scores) != 1:
+            raise DataError(f"labels are for a network whose output is a vector; this has {scores}: flatten it, or leave out the labels")
+        if int(self.labels.max()) >= scores[0]:
+            raise DataError(f"there is a label {int(self.labels.max())}, but the network has {scores[0]} outputs: labels count from 0")
 
 
 def read_dataset(path: Path) -> Dataset:

@@ -55,16 +55,23 @@ def bench_record(benchmark: Benchmark) -> Record:
 def analysis_tables(model: str, analysis: Analysis) -> RenderableType:
     """A row a layer, and the totals."""
     columns = ("layer", "output", "MACs", "kernel", "K x d", "index", "codebook", "weights", "other", "scratch")
-    table = _table(columns, numbers=("MACs", "index", "codebook", "weights", "other", "scratch"), gap=0)
-    for layer in analysis.layers:
-        coded = "" if layer.codewords is None else f"{layer.codewords} x {layer.subvector}"
-        table.add_row(
-            _text(layer.names[0] if layer.names else layer.kind),
+    rows = [
+        (
+            layer.names[0] if layer.names else layer.kind,
             "x".join(map(str, layer.output_shape)),
-            *map(_text, (_short(layer.macs), _kernel(layer.kernel), coded)),
+            _short(layer.macs),
+            _kernel(layer.kernel),
+            "" if layer.codewords is None else f"{layer.codewords} x {layer.subvector}",
             *map(_bytes, (layer.index_bytes, layer.codebook_bytes, layer.weight_bytes, layer.channel_bytes + layer.other_bytes)),
             _bytes(layer.scratch_bytes),
         )
+        for layer in analysis.layers
+    ]
+    shown = [number for number, cells in enumerate(zip(*rows, strict=True)) if any(cells)]  # room for names
+    numbers = ("MACs", "index", "codebook", "weights", "other", "scratch")
+    table = _table(tuple(columns[number] for number in shown), numbers, gap=0 if len(shown) == len(columns) else 1)
+    for row in rows:
+        table.add_row(*(_text(row[number]) for number in shown))
     kind = "compressed" if analysis.compressed else "float; sizes are those of plain int8"
     return Group(
         Text(f"{printable(model)} ({kind}), for {analysis.target}; bytes"),

@@ -104,7 +104,19 @@ def test_pruning_keeps_the_widths_it_is_given() -> None:
     widths = target_widths(graph, PruningConfig(widths={"stem": 5, "inner": 2, "wide": 11, "branch": 1}))
     smaller = prune(graph, widths, magnitude_scores(graph))
     shapes = infer_shapes(smaller)
-    assert {name: shapes[name][-1] for name in ("stem", "inner", "outer", "branch")} == {"stem": 5, "inner": 2, "outer": 5, "branch": 1}
+    assert {name: shapes[name][-1] for name in ("stem", "inner", "outer", "wide", "branch")} == {
+        "stem": 5, "inner": 2, "outer": 5, "wide": 11, "branch": 1,
+    }  # fmt: skip
+
+
+def test_a_layer_of_which_a_slice_takes_some_channels_keeps_them_all() -> None:
+    graph = residual_network()
+    ops = [replace(op, stop=(8, 8, 4), step=(2, 2, 1)) if isinstance(op, Slice) else op for op in graph.ops]
+    ops = [replace(op, channels=(6, 6)) if isinstance(op, Pad) else op for op in ops]
+    graph = replace(graph, ops=tuple(ops))
+    smaller = prune(graph, target_widths(graph, PruningConfig(rate=0.5)), magnitude_scores(graph))
+    shapes = infer_shapes(smaller)
+    assert {name: shapes[name][-1] for name in ("stem", "slice", "wide", "inner")} == {"stem": 8, "slice": 4, "wide": 8, "inner": 3}
 
 
 def test_pruning_removes_the_channels_of_lowest_score() -> None:

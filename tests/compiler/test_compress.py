@@ -11,13 +11,13 @@ from lutra_compiler.compression.calibrate import SOFTMAX_OUTPUT, calibrate, quan
 from lutra_compiler.compression.compress import Stages, compress, quantize_to_int8
 from lutra_compiler.compression.torch_graph import TorchGraph
 from lutra_compiler.compression.training import Checkpoints, Progress, Samples, augment, fit, measure_accuracy
-from lutra_compiler.compression.weights import CODEWORD_L1_LIMIT
 from lutra_compiler.config import CompressionConfig, LayerConfig, PruningConfig, StageConfig, TrainingConfig
 from lutra_compiler.errors import CompressionError, DataError
 from lutra_compiler.ir.encoding import ProductQuantized, ScalarQuantized
 from lutra_compiler.ir.graph import Graph, Input
-from lutra_compiler.ir.ops import Clamp, Conv2d, Flatten, Linear, MaxPool, Softmax
+from lutra_compiler.ir.ops import BatchNorm, Clamp, Conv2d, Flatten, Linear, MaxPool, Softmax
 from lutra_compiler.model_file import load_model, save_model
+from lutra_compiler.numerics.product_quantization import CODEWORD_L1_LIMIT
 
 STAGE = StageConfig(2, 2e-3)
 CONFIG = CompressionConfig(
@@ -52,6 +52,27 @@ def small_network(seed: int = 0) -> Graph:
         ("scores",),
         parameters,
     )
+
+
+def batch_norm_network() -> Graph:
+    """The small network with two batch norms: one that folds into the first convolution, and one after the pooling, which does not."""
+    graph = small_network()
+    parameters = {
+        f"{name}_{role}": np.full(8, value, np.float32)
+        for name in ("folded", "free")
+        for role, value in (("scale", 1), ("offset", 0), ("mean", 0), ("variance", 1))
+    }
+
+    def batch_norm(name: str, source: str) -> BatchNorm:
+        roles = {role: f"{name}_{role}" for role in ("scale", "offset", "mean", "variance")}
+        return BatchNorm(name=name, inputs=(source,), output=name, activation=Clamp(0, None), **roles)
+
+    conv1, pool1, conv2, *rest = graph.ops
+    ops = (
+        replace(conv1, activation=None), batch_norm("folded", "conv1"), replace(pool1, inputs=("folded",)),
+        batch_norm("free", "pool1"), replace(conv2, inputs=("free",)), *rest,
+    )  # fmt: skip
+    return replace(graph.with_parameters(parameters), ops=ops)
 
 
 def bars(count: int, seed: int) -> Samples:
@@ -170,6 +191,38 @@ def test_a_compressed_model_is_not_compressed_again(compressed: Graph) -> None:
         compress(compressed, bars(10, 1), CONFIG)
 
 
+def test_settings_for_a_layer_that_is_not_there_are_refused(trained: Graph) -> None:
+    with pytest.raises(CompressionError, match=r"'hiden'.*2 'hidden'"):
+        compress(trained, bars(10, 1), replace(CONFIG, layers=(LayerConfig("hiden"),)))
+
+
+def test_only_images_in_nchw_are_augmented(trained: Graph) -> None:
+    config = replace(CONFIG, training=replace(CONFIG.training, augmentation="affine"))
+    with pytest.raises(CompressionError, match="is NHWC"):
+        compress(replace(trained, inputs=(Input("image", (12, 12, 1), "NHWC"),)), bars(10, 1), config)
+
+
+def test_training_moves_batch_norm_statistics_into_the_graph() -> None:
+    graph = batch_norm_network()
+    module = TorchGraph(graph)
+    fit(module, bars(200, 1), StageConfig(1, 1e-3), TrainingConfig(batch_size=20), name="x", seed=0, after_step=module.project)
+    trained = module.to_graph()
+    images = bars(50, 3).inputs
+    torch.testing.assert_close(TorchGraph(trained).eval()(images), module(images))
+    assert not np.allclose(trained.parameters["folded_mean"], graph.parameters["folded_mean"])
+    assert not np.allclose(trained.parameters["folded_variance"], graph.parameters["folded_variance"])
+
+
+def test_gains_stay_positive_where_a_batch_norm_folds_and_free_where_not() -> None:
+    graph = batch_norm_network()
+    low = np.full(8, -0.5, np.float32)
+    module = TorchGraph(graph.with_parameters({"folded_scale": low, "free_scale": low}))
+    module.project()
+    projected = module.to_graph().parameters
+    assert (projected["folded_scale"] > 0).all()
+    np.testing.assert_array_equal(projected["free_scale"], low)
+
+
 def test_training_needs_labels_or_a_teacher() -> None:
     with pytest.raises(DataError, match="labels or a teacher"):
         fit(TorchGraph(small_network()), Samples(bars(10, 1).inputs), STAGE, TrainingConfig(), name="x", seed=0)
@@ -195,8 +248,9 @@ def test_pooled_values_share_the_quantization_of_what_they_pool(compressed: Grap
 
 def test_softmax_has_a_fixed_quantization() -> None:
     graph = small_network()
-    graph = replace(graph, ops=(*graph.ops, Softmax(name="softmax", inputs=("scores",), output="p")), outputs=("p",))
-    assert calibrate(graph, bars(8, 1).inputs.split(8)).quantization["p"] == SOFTMAX_OUTPUT
+    ends = (Softmax(name="softmax", inputs=("scores",), output="p"), Flatten(name="flatten2", inputs=("p",), output="flat_p"))
+    quantization = calibrate(replace(graph, ops=(*graph.ops, *ends), outputs=("flat_p",)), bars(8, 1).inputs.split(8)).quantization
+    assert quantization["p"] == quantization["flat_p"] == SOFTMAX_OUTPUT
 
 
 @pytest.mark.parametrize(("low", "high"), [(-3.0, 5.0), (2.0, 5.0), (-7.0, -1.0), (0.0, 0.0), (-1e-9, 1e9)])

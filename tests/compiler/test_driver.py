@@ -90,6 +90,12 @@ def test_the_sizes_of_a_float_model_do_not_depend_on_its_numbers() -> None:
     assert analyze(Model(other), M0).model_bytes == analyze(Model(network), M0).model_bytes
 
 
+def test_equal_layers_of_a_float_model_are_all_counted() -> None:
+    ops = tuple(Linear(name=f"fc{i}", inputs=(f"h{i}",), output=f"h{i + 1}", weight=f"w{i}") for i in range(3))
+    network = Graph((Input("h0", (32,), "NF"),), ops, ("h3",), {f"w{i}": np.ones((32, 32), np.float32) for i in range(3)})
+    assert [(layer.weight_bytes, layer.channel_bytes) for layer in analyze(Model(network), M0).layers] == [(32 * 32, 4 * 32)] * 3
+
+
 def test_float_weights_are_not_lowered() -> None:
     with pytest.raises(LoweringError, match="compress it first"):
         build_program(floating(), M0)

@@ -73,6 +73,14 @@ def test_quantized_rows_are_near_the_weight(rng: np.random.Generator, codewords:
     assert relative.mean() < error
 
 
+@pytest.mark.parametrize("channels", [6, 8])
+def test_row_scales_are_least_squares_fits_to_the_entries_that_are_used(rng: np.random.Generator, channels: int) -> None:
+    weight = rng.normal(size=(16, 3, 3, channels)).astype(np.float32)
+    codebook, indices, scale = quantize_rows(weight, 16, 4, rng)
+    decoded = ProductQuantized(codebook, indices, scale, weight.shape, 4).dense()
+    np.testing.assert_allclose((decoded * (weight - decoded)).reshape(16, -1).sum(1), 0, atol=1e-3)
+
+
 def test_a_row_of_zeros_is_quantized_to_finite_values(rng: np.random.Generator) -> None:
     weight = rng.normal(size=(8, 16)).astype(np.float32)
     weight[3] = 0

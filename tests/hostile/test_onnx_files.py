@@ -48,7 +48,7 @@ def test_an_archive_is_refused() -> None:
 
 def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "none.onnx"):
-        with pytest.raises(ModelError, match=r"is not a file; give the path of an \.onnx file"):
+        with pytest.raises(ModelError, match=r"is not a file; give the path of an \.onnx or \.lutra file"):
             read_onnx(path)
 
 
@@ -74,6 +74,12 @@ def test_a_file_above_the_limit_is_not_read(tmp_path: Path, monkeypatch: pytest.
     for source in (path, data + b"\0"):
         with pytest.raises(ModelError, match=f"has {len(data) + 1} bytes; the limit is {len(data)}"):
             read_onnx(source)
+
+
+def test_a_truncated_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "cut.onnx").write_bytes(model(CONV, WEIGHT).SerializeToString()[:-9])
+    with pytest.raises(ModelError, match=r"cut\.onnx' .*truncated"):
+        read_onnx(tmp_path / "cut.onnx")
 
 
 def test_every_truncation_is_refused() -> None:

@@ -54,6 +54,19 @@ def test_a_graph_runs_and_trains_as_a_module(float_model: lutra.Model) -> None:
     assert all((changed.parameters[name] != original.parameters[name]).any() for name in original.parameters)
 
 
+def test_a_graph_is_a_source_as_well(float_model: lutra.Model, tmp_path: Path) -> None:
+    assert lutra.analyze(float_model.graph).ratio == lutra.analyze(float_model).ratio
+    lutra.generate(compressed_graph(), tmp_path / "out")
+    assert (tmp_path / "out/model.h").is_file()
+
+
+def test_labels_are_for_vectors_of_scores(tmp_path: Path) -> None:
+    model = lutra.load(nn.Conv2d(3, 4, 5), torch.zeros(1, 3, 5, 5))
+    images = np.zeros((9, 3, 5, 5), np.float32)
+    with pytest.raises(lutra.LutraError, match=r"output is a vector; this has \(1, 1, 4\): flatten it"):
+        lutra.compress(model, lutra.make_dataset(images, np.zeros(9, int)))
+
+
 def test_a_module_needs_example_inputs() -> None:
     with pytest.raises(lutra.LutraError, match="needs example inputs"):
         lutra.load(nn.Linear(2, 2))

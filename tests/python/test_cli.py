@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -278,6 +279,36 @@ def test_an_interrupted_run_is_resumed_to_the_same_file(
     assert not (tmp_path / "out.lutra.checkpoint").exists()
 
 
+def test_what_fails_before_training_leaves_no_checkpoint(compress: Callable[..., Result], tmp_path: Path) -> None:
+    (tmp_path / "wrong.toml").write_text('[[layers]]\nlayer = "nosuch"\n')
+    refused(compress("out.lutra", "--config", "wrong.toml"), "nosuch", "hidden")
+    assert not (tmp_path / "out.lutra.checkpoint").exists()
+
+
+def test_a_control_c_stops_the_process_and_resume_goes_on(compress: Callable[..., Result], tmp_path: Path, float_model: Path) -> None:
+    assert compress("whole.lutra", "--epochs", "20").code == 0
+    path = os.pathsep.join(str(ROOT / folder) for folder in ("compiler", "python"))
+    arguments = ["compress", str(float_model), "--data", "train.npz", "-o", "out.lutra", "--config", "settings.toml", "--epochs", "20"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "lutra.cli", *arguments], env={**os.environ, "PYTHONPATH": path}, stderr=subprocess.PIPE, text=True
+    ) as running:  # fmt: skip
+        assert running.stderr is not None
+        next(line for line in running.stderr if line.startswith("assignment 2/60 "))
+        running.send_signal(signal.SIGINT)
+        assert "go on with --resume" in running.stderr.read()
+    assert running.returncode == 130
+    resumed = compress("out.lutra", "--epochs", "20", "--resume")
+    assert resumed.code == 0
+    assert "assignment 2/60 " not in resumed.err
+    assert (tmp_path / "out.lutra").read_bytes() == (tmp_path / "whole.lutra").read_bytes()
+
+
+def test_an_epoch_is_told_once(compress: Callable[..., Result]) -> None:
+    stages = ("recovery", 2), ("assignment", 3), ("codewords", 2)
+    lines = [line.partition(" loss ")[0] for line in compress("out.lutra").err.splitlines()]
+    assert lines == [f"{stage} {epoch}/{epochs}" for stage, epochs in stages for epoch in range(1, epochs + 1)]
+
+
 def test_there_must_be_a_run_to_resume(compress: Callable[..., Result]) -> None:
     result = compress("out.lutra", "--resume")
     assert (result.code, "holds no interrupted run" in result.err) == (2, True)
@@ -358,6 +389,39 @@ def test_truncated_models_are_refused(lutra: Callable[..., Result], model: Path,
 def test_a_float_model_is_not_generated(lutra: Callable[..., Result], float_model: Path, tmp_path: Path) -> None:
     refused(lutra("generate", float_model, "-o", "out"), "compress it first")
     assert not (tmp_path / "out").exists()
+
+
+def test_what_cannot_be_lowered_is_not_trained(lutra: Callable[..., Result], data: Path, tmp_path: Path) -> None:
+    norm = helper.make_node("BatchNormalization", ["x", "s", "s", "s", "s"], ["n"], "norm")
+    gemm = helper.make_node("Gemm", ["n", "w"], ["y"], "fc", transB=1)
+    weights = {"s": np.ones(FEATURES, np.float32), "w": np.ones((CLASSES, FEATURES), np.float32)}
+    model = onnx_model([norm, gemm], [numpy_helper.from_array(array, name) for name, array in weights.items()])
+    (tmp_path / "x.onnx").write_bytes(model.SerializeToString())
+    refused(lutra("compress", "x.onnx", "--data", data, "-o", "y.lutra"), "'norm'", "fold")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["data.npz", "x.onnx"]
+
+
+@pytest.mark.parametrize(
+    ("arrays", "options", "words"),
+    [
+        ({"images": np.zeros((40, FEATURES), np.float32), "labels": np.full(40, 9)}, (), ["label 9", f"{CLASSES} outputs"]),
+        ({"images": np.zeros((1, FEATURES), np.float32)}, (), ["of 1 sample(s)", "--validation"]),
+        ({"images": np.zeros((40, FEATURES), np.float32)}, ("--config", "affine.toml"), ["augmentation 'affine'", f"({FEATURES},)"]),
+    ],
+    ids=["label", "one sample", "augmentation"],
+)
+def test_samples_that_cannot_be_trained_on_are_refused(
+    lutra: Callable[..., Result],
+    float_model: Path,
+    tmp_path: Path,
+    arrays: dict[str, np.ndarray],
+    options: tuple[str, ...],
+    words: list[str],
+) -> None:
+    np.savez(tmp_path / "bad.npz", **arrays)
+    (tmp_path / "affine.toml").write_text('[training]\naugmentation = "affine"\n')
+    refused(lutra("compress", float_model, "--data", "bad.npz", "-o", "y.lutra", *options), *words)
+    assert not list(tmp_path.glob("y.lutra*"))
 
 
 def test_a_compressed_model_is_not_compressed(lutra: Callable[..., Result], model: Path, data: Path) -> None:
@@ -453,7 +517,19 @@ def test_a_missing_toolchain_is_told(
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin/cc").symlink_to(str(shutil.which("cc")))
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
-    refused(lutra("bench", model, "--board", "microbit"), "cmake", "arm-none-eabi-gcc", "apt-get install")
+    refused(lutra("bench", model, "--board", "microbit"), "cmake", "arm-none-eabi-gcc", "qemu-system-arm", "apt-get install")
+
+
+@pytest.mark.parametrize("verb", ["validate", "bench"])
+def test_a_missing_emulator_is_told_before_anything_is_built(
+    lutra: Callable[..., Result], model: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    (tmp_path / "bin").mkdir()
+    for tool in ("cc", "cmake", "ninja", "arm-none-eabi-gcc"):
+        (tmp_path / "bin" / tool).symlink_to("/bin/false")  # would fail if it ran
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    samples = ("--data", data) if verb == "validate" else ()
+    refused(lutra(verb, model, *samples, "--board", "microbit"), "not on the PATH: qemu-system-arm;", "apt-get install")
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,7 @@ def calibrate(graph: Graph, samples: Iterable[Tensor | tuple[Tensor, ...]]) -> G
         raise DataError("calibration needs at least one batch of samples, got none")
     chosen = {root: _best_range(np.concatenate(kept[root][-64:]), low[root], high[root]) for root in low}
     fixed = {op.output: SOFTMAX_OUTPUT for op in graph.ops if isinstance(op, Softmax)}
-    return replace(graph, quantization={name: fixed.get(name) or chosen[root] for name, root in shared.items()})
+    return replace(graph, quantization={name: fixed.get(root) or chosen[root] for name, root in shared.items()})
 
 
 def _shared_quantization(graph: Graph) -> Mapping[str, str]:

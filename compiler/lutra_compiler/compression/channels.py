@@ -119,7 +119,7 @@ def remove_channels(graph: Graph, channels: Channels, removed: frozenset[int]) -
             case Pad():
                 before, after = op.channels
                 op = replace(op, channels=(int(written[:before].sum()), int(written[len(written) - after :].sum())))
-            case Slice():
+            case Slice() if not read.all():
                 op = replace(op, stop=(*op.stop[:2], int(read.sum())))
             case _:
                 pass

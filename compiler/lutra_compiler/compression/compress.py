@@ -51,6 +51,11 @@ def compress(
     if len(graph.outputs) != 1 or len(graph.inputs) != 1:
         found = f"{len(graph.inputs)} and {len(graph.outputs)}"
         raise CompressionError(f"compression trains networks of one input and one output; this one has {found}")
+    if config.training.augmentation != "none" and graph.inputs[0].layout != "NCHW":
+        raise CompressionError(
+            f"augmentation = \"{config.training.augmentation}\" turns images in NCHW; the input '{graph.inputs[0].name}' is "
+            f"{graph.inputs[0].layout}: set augmentation = \"none\""
+        )
     run = _Run(TorchGraph(graph).eval(), samples, config, validation, report, checkpoints, stages)
     layer_settings(graph, config)  # settings that cannot be met are refused before hours of training
     graph = run.pruning(graph)

@@ -16,7 +16,12 @@ _SMALL_LAYER = 1024  # weights; below, a codebook costs more than it saves
 def layer_settings(graph: Graph, config: CompressionConfig) -> dict[str, LayerConfig]:
     """How each weight (by parameter name) is stored: as configured, else by default. Raises CompressionError where it cannot be."""
     settings = {}
-    for index, op in enumerate(weighted_layers(graph)):
+    layers = weighted_layers(graph)
+    for entry in config.layers:
+        if not any(entry.matches(op.name, index) for index, op in enumerate(layers)):
+            known = ", ".join(f"{index} '{op.name}'" for index, op in enumerate(layers))
+            raise CompressionError(f"layers names {entry.layer!r}, but the layers with weights are {known}")
+    for index, op in enumerate(layers):
         chosen = config.layer(op.name, index)
         settings[op.weight] = default_setting(graph, op) if chosen is None else chosen
         if chosen is not None and chosen.kind == "pq" and isinstance(op, Conv2d) and op.groups > 1:

@@ -35,7 +35,7 @@ def target_widths(graph: Graph, config: PruningConfig) -> dict[str, int]:
         if wish is None:
             wish = width if config.widths else max(1, round(width * (1 - config.rate)))
         elif wish > width or (wish < width and not own):
-            reason = f"it has {width}" if wish > width else "they are tied to the network's inputs or outputs"
+            reason = f"it has {width}" if wish > width else "they are tied to the network's inputs or outputs, or to an earlier layer"
             raise CompressionError(f"layer '{op.name}' cannot have {wish} channels: {reason}; change pruning.widths")
         if own:
             widths[op.output] = wish
@@ -57,7 +57,8 @@ def prune(graph: Graph, widths: Mapping[str, int], scores: Scores) -> Graph:
     removed: set[int] = set()
     for value, width in widths.items():
         own = sorted(_prunable(channels, value), key=lambda element: (-total[element], element))
-        removed.update(own[max(1, width - (len(channels.elements[value]) - len(own))) :])
+        tied = len(set(channels.elements[value].tolist()) - set(own) - removed)
+        removed.update(own[max(width - tied, 0 if tied else 1) :])
     return remove_channels(graph, channels, frozenset(removed))
 
 

@@ -91,8 +91,14 @@ class TorchGraph(nn.Module):
         x = inputs[0]
         match op:
             case Conv2d():
-                weight = self.parameter(op.weight).permute(0, 3, 1, 2)
-                bias = None if op.bias is None else self.parameter(op.bias)
+                weight, bias = self.parameter(op.weight), None if op.bias is None else self.parameter(op.bias)
+                out, *kernel, channels = weight.shape
+                if kernel == [1, 1]:
+                    # In the channels-last layout torch 2.13 writes out of bounds in the gradient of a strided 1x1 convolution, and the
+                    # strides of a permuted 1x1 weight count as that layout.
+                    x, weight = x.contiguous(), weight.reshape(out, channels, 1, 1)
+                else:
+                    weight = weight.permute(0, 3, 1, 2)
                 x, padding = _symmetric(x, op.padding)
                 return _clamp(functional.conv2d(x, weight, bias, op.stride, padding, 1, op.groups), op.activation)
             case Linear():
@@ -135,12 +141,12 @@ class TorchGraph(nn.Module):
 
     @torch.no_grad()
     def project(self) -> None:
-        """Restore what the integer network needs after an optimizer step: codeword bounds, positive batch-norm gains."""
+        """Restore what the integer network needs after an optimizer step: codeword bounds, positive gains of batch norms that fold."""
         for module in self.weights.values():
             if isinstance(module, CodebookWeight):
                 module.project()
         for op in self.graph.ops:
-            if isinstance(op, BatchNorm):
+            if isinstance(op, BatchNorm) and self.graph.folds_into_batch_norm(op.inputs[0]):
                 gain = self.weights[self._keys[op.scale]]
                 assert isinstance(gain, FloatWeight)
                 gain.weight.clamp_min_(1e-5)

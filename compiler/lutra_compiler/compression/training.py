@@ -150,7 +150,7 @@ def fit(
             checkpoints.save(name, epoch + 1, _state(module, optimizer))
         if validation is not None and validation.labels is not None:
             accuracy = measure_accuracy(module, validation)
-            report(Progress(name, epoch + 1, stage.epochs, step, steps, running, accuracy, left))
+        report(Progress(name, epoch + 1, stage.epochs, step, steps, running, accuracy, left))
     module.eval()
 
 

@@ -9,9 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lutra_compiler.ir.encoding import ProductQuantized, ScalarQuantized, WeightEncoding
-
-CODEWORD_LIMIT = 127
-CODEWORD_L1_LIMIT = 255  # 128 * 255 < 2^15: lookup tables of int16 stay exact
+from lutra_compiler.numerics.product_quantization import CODEWORD_L1_LIMIT, CODEWORD_LIMIT
 
 
 def round_straight_through(x: Tensor) -> Tensor:
@@ -100,14 +98,11 @@ class CodebookWeight(nn.Module):
         return decoded + (self.latent - self.latent.detach())
 
     @torch.no_grad()
-    def reassign(self) -> float:
-        """Give every latent subvector its nearest codeword; returns the share of indices that changed."""
-        if self.latent is None:
-            return 0.0
-        nearest = nearest_codewords(subvectors_of(self.latent / self._row_shape(), self.codebook.shape[1]), self._codewords())
-        changed = (nearest != self.indices).float().mean().item()
-        self.indices.copy_(nearest)
-        return changed
+    def reassign(self) -> None:
+        """Give every latent subvector its nearest codeword; frozen indices stay."""
+        if self.latent is not None:
+            subvectors = subvectors_of(self.latent / self._row_shape(), self.codebook.shape[1])
+            self.indices.copy_(nearest_codewords(subvectors, self._codewords()))
 
     @torch.no_grad()
     def project(self) -> None:

@@ -53,17 +53,16 @@ def read_onnx(source: Path | bytes) -> Graph:
     Raises UnsupportedModelError with every unsupported node, ModelError for anything else that is wrong with the file.
     """
     with np.errstate(all="ignore"):  # what overflows here is found by `verify`
-        return _Reader(_parse(_read(source))).graph()
+        name = f"'{source}'" if isinstance(source, Path) else "the model"
+        return _Reader(_parse(_read(source, name), name)).graph()
 
 
-def _read(source: Path | bytes) -> bytes:
-    name = "the model"
+def _read(source: Path | bytes, name: str) -> bytes:
     if isinstance(source, Path):
-        name = f"'{source}'"
         if source.suffix.lower() in _PICKLES:
             raise ModelError(f"{name} is not ONNX but a PyTorch checkpoint, a pickle or an archive. {_PICKLE_REMEDY}")
         if not source.is_file():
-            raise ModelError(f"{name} is not a file; give the path of an .onnx file")
+            raise ModelError(f"{name} is not a file; give the path of an .onnx or .lutra file")
         try:
             size, source = source.stat().st_size, source.read_bytes() if source.stat().st_size <= MAX_FILE_BYTES else b""
         except OSError as error:
@@ -77,13 +76,13 @@ def _read(source: Path | bytes) -> bytes:
     return source
 
 
-def _parse(data: bytes) -> onnx.ModelProto:
+def _parse(data: bytes, name: str) -> onnx.ModelProto:
     try:
         model = onnx.ModelProto.FromString(data)
     except Exception as error:  # the type depends on protobuf's backend
-        raise ModelError("the model is not an ONNX file, or it is truncated; export it again") from error
+        raise ModelError(f"{name} is not an ONNX file, or it is truncated; export it again") from error
     if not model.graph.node or not model.graph.output:
-        raise ModelError("the model has no operators or no outputs: it is not an ONNX file, or it is truncated; export it again")
+        raise ModelError(f"{name} has no operators or no outputs: it is not an ONNX file, or it is truncated; export it again")
     size = sum(1 + len(node.input) for node in model.graph.node)
     if size > MAX_NODES:
         raise ModelError(f"the model has {size} nodes and node inputs; the limit is {MAX_NODES}")

@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lutra.boards.firmware import Firmware
+from lutra.boards.board import Board, board_by_name
+from lutra.boards.firmware import BUILD_TOOLS, Firmware
 from lutra.boards.tools import require_tools
 from lutra.host import BundleError, DataError, ToolError
 
 Int8Array = npt.NDArray[np.int8]
 
+_EMULATOR = "qemu-system-arm"
 _PROFILE = np.dtype(
     [(name, np.int64) for name in (
         "layer", "address", "size", "executions", "taken", "flash_reads", "ram_reads", "stores", "unaligned",
@@ -58,13 +60,20 @@ class BoardRun:
         return int(self.profile["unaligned"].sum())
 
 
+def require_board(name: str) -> Board:
+    """The board called `name`. Raises ConfigurationError if there is none, ToolError if its firmware cannot be built or run here."""
+    board = board_by_name(name)
+    require_tools(*BUILD_TOOLS, _EMULATOR)
+    return board
+
+
 def run_firmware(firmware: Firmware, inputs: Sequence[Int8Array], timeout_s: float = 600) -> BoardRun:
     """Runs all samples, `inputs`: int8 [n, *shape] for each input (NHWC), n >= 1, in one start of the board.
 
     Raises DataError for other shapes or types; ToolError if QEMU is missing, does not end in `timeout_s`, or the firmware faults;
     BundleError if NAME_run returns an error.
     """
-    require_tools("qemu-system-arm")
+    require_tools(_EMULATOR)
     samples = _packed(firmware, inputs)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
@@ -109,7 +118,7 @@ def _emulate(firmware: Firmware, folder: Path, timeout_s: float) -> None:
         f"begin={markers.begin:x}", f"end={markers.end:x}", *(f"layer={i:x}:{address:x}" for i, address in enumerate(markers.layers)),
     ]  # fmt: skip
     command = [
-        "qemu-system-arm", "-M", board.machine, "-display", "none", "-monitor", "none", "-serial", "none",
+        _EMULATOR, "-M", board.machine, "-display", "none", "-monitor", "none", "-serial", "none",
         "-semihosting-config", "enable=on,target=native", "-kernel", str(firmware.elf), "-plugin", ",".join(plugin),
     ]  # fmt: skip
     name = f"{firmware.elf.name} on {board.name}"

@@ -14,6 +14,7 @@ from lutra.boards.tools import require_tools
 from lutra.host import BundleError, ToolError
 from lutra.host.manifest import Manifest, read_manifest
 
+BUILD_TOOLS = ("cmake", "ninja", "arm-none-eabi-gcc", "cc")
 _BEGIN, _END = -1, -2  # markers.h
 
 
@@ -81,7 +82,7 @@ def build_firmware(bundle: Path, board: Board, build_dir: Path) -> Firmware:
 
 def build_firmwares(bundles: Sequence[Path], board: Board, build_dir: Path) -> tuple[Firmware, ...]:
     """One firmware for each of `bundles`, whose prefixes differ, as `build_firmware`; they share the runtime's objects."""
-    require_tools("cmake", "ninja", "arm-none-eabi-gcc", "cc")
+    require_tools(*BUILD_TOOLS)
     manifests = [read_manifest(bundle) for bundle in bundles]
     if len({manifest.prefix for manifest in manifests}) < len(manifests):
         raise BundleError(f"two bundles have one prefix: {', '.join(manifest.prefix for manifest in manifests)}; generate one anew")

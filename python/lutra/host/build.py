@@ -27,7 +27,7 @@ def runtime_directory() -> Path:
 
 
 def cache_directory() -> Path:
-    """Where compiled bundles are kept: `$LUTRA_CACHE`, else `$XDG_CACHE_HOME/lutra`, else `~/.cache/lutra`."""
+    """Where compiled bundles and downloads are kept: `$LUTRA_CACHE`, else `$XDG_CACHE_HOME/lutra`, else `~/.cache/lutra`."""
     if chosen := os.environ.get("LUTRA_CACHE"):
         return Path(chosen)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lutra"

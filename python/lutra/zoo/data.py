@@ -1,13 +1,9 @@
-"""Data sets of the zoo, downloaded once, checked by SHA-256, and cached.
-
-The cache is `$LUTRA_CACHE`, else `$XDG_CACHE_HOME/lutra`, else `~/.cache/lutra`.
-"""
+"""Data sets of the zoo, downloaded once, checked by SHA-256, and cached."""
 
 import gzip
 import hashlib
 import http.client
 import logging
-import os
 import shutil
 import subprocess
 import tarfile
@@ -23,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lutra.dataset import Dataset
+from lutra.host import cache_directory
 from lutra_compiler.errors import DataError, LutraError
 from lutra_compiler.files import write_atomically
 
@@ -58,13 +55,6 @@ _MNIST = {
         "t10k-labels-idx1-ubyte", 10_008, "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2"
     ),
 }
-
-
-def cache_directory() -> Path:
-    """Where downloads are kept."""
-    if chosen := os.environ.get("LUTRA_CACHE"):
-        return Path(chosen)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lutra"
 
 
 def mnist_directory() -> Path:
