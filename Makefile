@@ -55,8 +55,9 @@ types: $(STAMP) ## mypy --strict
 sizes: $(STAMP) toolchain ## regenerate runtime_c/SIZES.md
 	$(BIN)/python benchmarks/sizes.py
 
-bench: $(STAMP) toolchain ## regenerate docs/results.md from the released artefacts
+bench: $(STAMP) toolchain ## regenerate docs/results.md and docs/host-speed.md from the released artefacts
 	$(BIN)/python benchmarks/results.py
+	$(BIN)/python benchmarks/host_speed.py
 
 clean: ## remove what was built (not .venv)
 	rm -rf build dist
