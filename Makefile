@@ -43,7 +43,7 @@ demo: setup ## the main job: LeNet-5 on MNIST from float weights to firmware on 
 	$(BIN)/lutra bench demo-output/lenet5 --board microbit
 
 test: setup lint types ## everything that must hold
-	$(BIN)/pytest -n $(JOBS) --dist loadgroup -q
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS) --dist loadgroup -q
 
 lint: $(STAMP) ## ruff and the rules of who imports whom
 	$(BIN)/ruff check .

@@ -130,9 +130,9 @@ def compress(
         kept = f"the last checkpoint is in {printable(folder)}, go on with --resume" if folder.exists() else "nothing was written"
         print(f"interrupted; {kept}", file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from None
+    analysis = api.analyze(small)  # nothing is written that cannot be lowered
     api.save(small, output)
     api.discard_checkpoint(folder)
-    analysis = api.analyze(small)
     record = {
         **report.analysis_record(model, analysis),
         "output": str(output),

@@ -182,6 +182,15 @@ def test_without_labels_the_teacher_alone_teaches(trained: Graph) -> None:
     assert accuracy(compress(trained, unlabelled, replace(CONFIG, pruning=PruningConfig()))) > 0.85
 
 
+def test_a_final_softmax_is_left_out_of_training_and_put_back(trained: Graph, compressed: Graph) -> None:
+    softmax = Softmax(name="softmax", inputs=("scores",), output="p")
+    small = compress(replace(trained, ops=(*trained.ops, softmax), outputs=("p",)), bars(1500, 1), CONFIG)
+    assert small.ops[-1] == softmax
+    assert small.outputs == ("p",)
+    assert small.quantization["p"] == SOFTMAX_OUTPUT
+    assert equal(replace(small, ops=small.ops[:-1], outputs=("scores",), quantization=compressed.quantization), compressed)
+
+
 def test_int8_without_training_agrees_with_float(trained: Graph) -> None:
     assert abs(accuracy(quantize_to_int8(trained, bars(200, 1).inputs)) - accuracy(trained)) < 0.02
 

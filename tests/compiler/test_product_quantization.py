@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lutra_compiler.ir.encoding import ProductQuantized
-from lutra_compiler.numerics.product_quantization import assign, integer_codebook, k_means, quantize_rows, subvectors_of
+from lutra_compiler.numerics.product_quantization import assign, integer_codebook, k_means, quantize_rows, row_sizes, subvectors_of
 
 
 @pytest.fixture
@@ -79,6 +79,13 @@ def test_row_scales_are_least_squares_fits_to_the_entries_that_are_used(rng: np.
     codebook, indices, scale = quantize_rows(weight, 16, 4, rng)
     decoded = ProductQuantized(codebook, indices, scale, weight.shape, 4).dense()
     np.testing.assert_allclose((decoded * (weight - decoded)).reshape(16, -1).sum(1), 0, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "expected"), [([4.0, 1e-30, 0.0], [4.0, 4 / 4096, 4 / 4096]), ([0.0, 0.0], [1.0, 1.0]), ([3.0, 2.0], [3.0, 2.0])]
+)
+def test_rows_that_are_as_good_as_dead_keep_a_usable_scale(sizes: list[float], expected: list[float]) -> None:
+    np.testing.assert_allclose(row_sizes(np.array(sizes, np.float32)), expected)
 
 
 def test_a_row_of_zeros_is_quantized_to_finite_values(rng: np.random.Generator) -> None:

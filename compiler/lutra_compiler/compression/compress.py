@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from lutra_compiler.compression.calibrate import calibrate
+from lutra_compiler.compression.calibrate import SOFTMAX_OUTPUT, calibrate
 from lutra_compiler.compression.product_quantize import layer_settings, product_quantize, scalar_quantize
 from lutra_compiler.compression.prune import magnitude_scores, prune, round_widths, target_widths, taylor_scores, weighted_layers
 from lutra_compiler.compression.torch_graph import TorchGraph
@@ -15,6 +15,7 @@ from lutra_compiler.config import CompressionConfig, StageConfig
 from lutra_compiler.errors import CompressionError
 from lutra_compiler.ir.encoding import ProductQuantized
 from lutra_compiler.ir.graph import Graph
+from lutra_compiler.ir.ops import Softmax
 
 _SCORE_SAMPLES = 2048
 _BATCH = 256
@@ -44,7 +45,8 @@ def compress(
 ) -> Graph:
     """A float Graph -> the same network, smaller: encoded weights, calibrated int8 activations.
 
-    Every stage is distilled from `graph` as it is given. Without labels the distillation is all there is. Raises CompressionError.
+    Every stage is distilled from `graph` as it is given, before its softmax if it ends in one. Without labels the distillation is all
+    there is. Raises CompressionError.
     """
     if graph.encodings:
         raise CompressionError("the model is compressed already; start from its float network")
@@ -56,11 +58,18 @@ def compress(
             f"augmentation = \"{config.training.augmentation}\" turns images in NCHW; the input '{graph.inputs[0].name}' is "
             f"{graph.inputs[0].layout}: set augmentation = \"none\""
         )
+    softmax = graph.producer(graph.outputs[0])
+    if isinstance(softmax, Softmax):
+        graph = replace(graph, ops=tuple(op for op in graph.ops if op is not softmax), outputs=softmax.inputs)
     run = _Run(TorchGraph(graph).eval(), samples, config, validation, report, checkpoints, stages)
     layer_settings(graph, config)  # settings that cannot be met are refused before hours of training
     graph = run.pruning(graph)
     graph = run.stage("assignment", graph, run.assignment)
-    return run.stage("codewords", graph, run.codewords)
+    graph = run.stage("codewords", graph, run.codewords)
+    if isinstance(softmax, Softmax):
+        quantization = {**graph.quantization, softmax.output: SOFTMAX_OUTPUT}
+        graph = replace(graph, ops=(*graph.ops, softmax), outputs=(softmax.output,), quantization=quantization)
+    return graph
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from lutra_compiler.errors import CompressionError
 from lutra_compiler.ir.encoding import ProductQuantized, ScalarQuantized
 from lutra_compiler.ir.graph import Graph
 from lutra_compiler.ir.ops import Conv2d, Linear
-from lutra_compiler.numerics.product_quantization import quantize_rows
+from lutra_compiler.numerics.product_quantization import quantize_rows, row_sizes
 
 _SMALL_LAYER = 1024  # weights; below, a codebook costs more than it saves
 
@@ -55,6 +55,5 @@ def product_quantize(graph: Graph, config: CompressionConfig) -> Graph:
 
 def scalar_quantize(weight: np.ndarray) -> ScalarQuantized:
     """int8 -127..127 with scale max |row| / 127."""
-    peak = np.abs(weight).reshape(len(weight), -1).max(1)
-    scale = (np.where(peak > 0, peak, 1.0) / 127).astype(np.float32)
+    scale = row_sizes(np.abs(weight).reshape(len(weight), -1).max(1)) / np.float32(127)
     return ScalarQuantized(np.rint(weight / scale.reshape(-1, *([1] * (weight.ndim - 1)))).astype(np.int8), scale)

@@ -111,8 +111,9 @@ def fit(
 ) -> None:
     """Train `module` in place for `stage.epochs` epochs with AdamW and a cosine learning rate.
 
-    With a teacher the loss is `distillation` x KL at `temperature` + the rest x cross entropy; without labels KL alone, without a teacher
-    cross entropy alone. `before_step(step, steps)` and `after_step()` run around every optimizer step.
+    With a teacher the loss is `distillation` x KL at `temperature` + the rest x cross entropy; without labels the mean squared difference
+    of the outputs relative to their variance; without a teacher cross entropy alone. `before_step(step, steps)` and `after_step()` run
+    around every optimizer step.
     """
     if teacher is None and samples.labels is None:
         raise DataError(f"stage '{name}' needs labels or a teacher network to learn from; give at least one")
@@ -163,10 +164,11 @@ def _loss(
         return functional.cross_entropy(scores, labels)
     with torch.no_grad():
         target = teacher(inputs)
+    if labels is None:
+        # Nothing says that the outputs are scores of classes: match the values themselves, relative to their spread.
+        return functional.mse_loss(scores, target) / target.var().clamp_min(1e-12)
     student, wanted = (functional.log_softmax(x / training.temperature, 1) for x in (scores, target))
     distillation: Tensor = functional.kl_div(student, wanted, reduction="batchmean", log_target=True) * training.temperature**2
-    if labels is None:
-        return distillation
     return training.distillation * distillation + (1 - training.distillation) * functional.cross_entropy(scores, labels)
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lutra_compiler.ir.encoding import ProductQuantized, ScalarQuantized, WeightEncoding
-from lutra_compiler.numerics.product_quantization import CODEWORD_L1_LIMIT, CODEWORD_LIMIT
+from lutra_compiler.numerics.product_quantization import CODEWORD_L1_LIMIT, CODEWORD_LIMIT, row_sizes
 
 
 def round_straight_through(x: Tensor) -> Tensor:
@@ -34,7 +34,7 @@ class FloatWeight(nn.Module):
 
 
 class ScalarWeight(nn.Module):
-    """A weight rounded to int8 -127..127, scale max |row| / 127."""
+    """A weight rounded to int8 -127..127, scale max |row| / 127; `row_sizes` bounds the ratio of the scales."""
 
     def __init__(self, weight: Tensor) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class ScalarWeight(nn.Module):
 
     def _scale(self) -> Tensor:
         peak = self.weight.detach().abs().flatten(1).amax(1)
-        return torch.where(peak > 0, peak, torch.ones_like(peak)) / CODEWORD_LIMIT
+        return torch.from_numpy(row_sizes(peak.numpy(force=True))).to(peak.device) / CODEWORD_LIMIT
 
     def forward(self) -> Tensor:
         """The rounded weight."""

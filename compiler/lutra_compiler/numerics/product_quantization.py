@@ -29,6 +29,15 @@ def subvectors_of(weight: FloatArray, subvector: int) -> FloatArray:
     return padded.reshape(out, taps.shape[1], -1, subvector)
 
 
+def row_sizes(sizes: FloatArray) -> FloatArray:
+    """Sizes [out] of a weight's rows as scales may have them: at least 2^-12 of the largest.
+
+    A row that is as good as dead would otherwise get a scale so small that its bias leaves int32 in units of it.
+    """
+    largest = float(sizes.max(initial=0.0))
+    return np.maximum(sizes, largest * 2.0**-12 if largest > 0 else 1.0).astype(np.float32)
+
+
 def assign(points: FloatArray, codebook: FloatArray) -> IndexArray:
     """Index of the nearest codeword of each of [n, d] points; ties go to the lower index."""
     half_norm = 0.5 * np.square(codebook).sum(1)
@@ -110,8 +119,7 @@ def quantize_rows(
     Rows are divided by their RMS first (gain-shape quantization): the row scale costs nothing, since each output channel has its own
     requantization multiplier. The scale is then refitted to the codewords by least squares.
     """
-    rms = np.sqrt(np.square(weight.reshape(len(weight), -1)).mean(1))
-    row_scale = np.where(rms > 0, rms, 1.0).astype(np.float32)
+    row_scale = row_sizes(np.sqrt(np.square(weight.reshape(len(weight), -1)).mean(1)))
     normalised = weight / row_scale.reshape(-1, *([1] * (weight.ndim - 1)))
     subvectors = subvectors_of(normalised, subvector)
     points = np.ascontiguousarray(subvectors.reshape(-1, subvector))
