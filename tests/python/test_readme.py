@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from torch import nn
 
 import lutra
 from cli_models import FEATURES, clusters, compressed_graph
+from lutra_compiler.config import parse_config
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -49,3 +51,12 @@ def test_python_runs_in_the_order_in_which_it_is_shown(tmp_path: Path, monkeypat
 @pytest.mark.parametrize("verb", ["analyze", "compress", "generate", "validate"])
 def test_every_verb_is_shown(verb: str) -> None:
     assert re.search(rf"^    lutra {verb} ", README, re.MULTILINE)
+
+
+def test_the_configuration_document_shows_the_defaults() -> None:
+    (shown,) = re.findall(r"```toml\n(.*?)```", (ROOT / "docs/configuration.md").read_text(), re.DOTALL)
+    config = parse_config(shown)
+    assert config.training == lutra.TrainingConfig()
+    assert config == replace(lutra.CompressionConfig(), layers=config.layers, pruning=config.pruning)
+    assert replace(config.pruning, widths={}) == lutra.PruningConfig()
+    assert config.layers[1] == lutra.LayerConfig("*")
