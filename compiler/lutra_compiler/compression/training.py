@@ -166,7 +166,8 @@ def _loss(
         target = teacher(inputs)
     if labels is None:
         # Nothing says that the outputs are scores of classes: match the values themselves, relative to their spread.
-        return functional.mse_loss(scores, target) / target.var().clamp_min(1e-12)
+        difference: Tensor = functional.mse_loss(scores, target) / target.var().clamp_min(1e-12)
+        return difference
     student, wanted = (functional.log_softmax(x / training.temperature, 1) for x in (scores, target))
     distillation: Tensor = functional.kl_div(student, wanted, reduction="batchmean", log_target=True) * training.temperature**2
     return training.distillation * distillation + (1 - training.distillation) * functional.cross_entropy(scores, labels)
