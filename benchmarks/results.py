@@ -130,8 +130,9 @@ near 99 % on 10,000 images is 0.09 pp.
 {accuracy_table(rows)}
 
 How each was made is in its file: `python/lutra/zoo/recipes/` holds the settings with their seeds, and
-`lutra compress zoo:NETWORK/float --data mnist --config zoo:NETWORK -o out.lutra` makes it again, to the same bytes with the
-same versions and number of threads, else to float noise; `lutra zoo train NETWORK` trains the float network.
+`lutra compress zoo:NETWORK/float --data mnist --config zoo:NETWORK -o out.lutra` makes its like again: with the same
+versions and number of threads a recipe gives the same bytes, otherwise float rounding differs. `lutra zoo train NETWORK` trains the
+float network.
 
 ## As firmware on a Cortex-M0 (emulated microbit, arm-none-eabi-gcc -Os)
 "kernels + schedule" counts compiler support routines, libc and padding. Instructions are executed ones of one inference, counted by QEMU.

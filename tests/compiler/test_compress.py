@@ -177,6 +177,12 @@ def test_an_interrupted_run_resumes_to_the_same_bytes(trained: Graph, compressed
     assert seen[0].stage == stop_at[0]  # what was finished is not done again
 
 
+def test_a_damaged_checkpoint_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "recovery.safetensors").write_bytes(b"\x08\0\0\0\0\0\0\0{broken}")
+    with pytest.raises(CompressionError, match=r"recovery\.safetensors is damaged"):
+        Checkpoints(tmp_path).load("recovery")
+
+
 def test_without_labels_the_teacher_alone_teaches(trained: Graph) -> None:
     unlabelled = Samples(bars(1500, 1).inputs)
     assert accuracy(compress(trained, unlabelled, replace(CONFIG, pruning=PruningConfig()))) > 0.85

@@ -54,10 +54,6 @@ class TorchGraph(nn.Module):
             else:
                 self.weights[key] = FloatWeight(torch.tensor(graph.parameters[name]))
 
-    def weight_modules(self) -> dict[str, WeightModule]:
-        """The modules that hold the trainable parameters, by the Graph's names."""
-        return {name: self.weights[key] for name, key in self._keys.items() if key in self.weights}  # type: ignore[misc]
-
     def parameter(self, name: str) -> Tensor:
         """A parameter of the Graph as a tensor, decoded."""
         key = self._keys[name]

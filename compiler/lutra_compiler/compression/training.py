@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lutra_compiler.config import StageConfig, TrainingConfig
-from lutra_compiler.errors import DataError
+from lutra_compiler.errors import CompressionError, DataError
 
 
 @dataclass(frozen=True)
@@ -86,8 +86,11 @@ class Checkpoints:
         """Whole epochs done and the state after them; (0, {}) if the stage has not been checkpointed."""
         if not self._path(stage).exists():
             return 0, {}
-        with safetensors.safe_open(self._path(stage), "pt") as file:
-            return json.loads(file.metadata()["state"])["epoch"], {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        try:
+            with safetensors.safe_open(self._path(stage), "pt") as file:
+                return json.loads(file.metadata()["state"])["epoch"], {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except (safetensors.SafetensorError, TypeError, KeyError, ValueError) as error:
+            raise CompressionError(f"the checkpoint {self._path(stage)} is damaged ({error}); remove it to repeat its stage") from error
 
     def discard(self, stage: str) -> None:
         """Forget the stage."""

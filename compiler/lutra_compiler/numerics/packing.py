@@ -1,6 +1,4 @@
-"""How indices and tables lie in flash: SPEC.md, sections 3 and 5."""
-
-import zlib
+"""How indices lie in flash: SPEC.md, section 3."""
 
 import numpy as np
 import numpy.typing as npt
@@ -38,11 +36,6 @@ def unpack_indices(packed: Bytes, out: int, taps: int, subvectors: int, bits: in
 def index_bytes(out: int, taps: int, subvectors: int, bits: int) -> int:
     """Bytes of packed indices."""
     return taps * out * sum(_row_bytes(min(GROUP, subvectors - m), bits) for m in range(0, subvectors, GROUP))
-
-
-def crc32(values: npt.NDArray[np.int8] | npt.NDArray[np.uint8] | npt.NDArray[np.uint16]) -> int:
-    """CRC-32 of a table, its values low byte first."""
-    return zlib.crc32(values.astype(values.dtype.newbyteorder("<")).tobytes())
 
 
 def _row_bytes(length: int, bits: int) -> int:

@@ -3,8 +3,7 @@
 import numpy as np
 
 from lutra_compiler.ir.encoding import ProductQuantized
-
-L1_LIMIT = 255  # of a codeword: 128 * 255 fits the int16 entries of lookup tables
+from lutra_compiler.numerics.product_quantization import CODEWORD_L1_LIMIT
 
 # Relative costs of the inner loops, in cycles of a core with single-cycle multiplication and two-cycle loads.
 BUILD_COST = 4  # a multiply-add while a table is built
@@ -25,4 +24,4 @@ def choose_kernel(encoding: ProductQuantized, input_pixels: int, output_pixels: 
 
 def fits_lookup_tables(encoding: ProductQuantized) -> bool:
     """Whether every entry of a lookup table is an int16, whatever the input is."""
-    return bool((np.abs(encoding.codebook.astype(np.int64)).sum(axis=1) <= L1_LIMIT).all())
+    return bool((np.abs(encoding.codebook.astype(np.int64)).sum(axis=1) <= CODEWORD_L1_LIMIT).all())

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from lutra.zoo.data import load_mnist
+from lutra.zoo.data import Split, load_mnist
 from lutra.zoo.networks import NETWORKS
 from lutra_compiler.compression.training import Checkpoints, Report, Samples, fit, silent
 from lutra_compiler.config import StageConfig, TrainingConfig
@@ -29,9 +29,9 @@ FLOAT_RECIPES: Mapping[str, FloatRecipe] = {
 }
 
 
-def samples_of(split: str) -> Samples:
+def samples_of(split: Split) -> Samples:
     """A split of MNIST as tensors."""
-    data = load_mnist(split)  # type: ignore[arg-type]
+    data = load_mnist(split)
     return Samples(torch.from_numpy(data.images), torch.from_numpy(data.labels))
 
 

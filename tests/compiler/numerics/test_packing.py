@@ -1,9 +1,8 @@
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lutra_compiler.numerics.packing import crc32, index_bytes, pack_indices, unpack_indices
+from lutra_compiler.numerics.packing import index_bytes, pack_indices, unpack_indices
 
 
 def numbered(out: int, taps: int, subvectors: int) -> np.ndarray:
@@ -29,14 +28,3 @@ def test_unpacking_inverts_packing(out: int, taps: int, subvectors: int, bits: i
     packed = pack_indices(indices, bits)
     assert packed.shape == (index_bytes(out, taps, subvectors, bits),)
     np.testing.assert_array_equal(unpack_indices(packed, out, taps, subvectors, bits), indices)
-
-
-@pytest.mark.parametrize("dtype", [np.uint8, np.int8])
-def test_crc_of_bytes_is_the_usual_one(dtype: type):
-    assert crc32(np.frombuffer(b"123456789", dtype)) == 0xCBF43926
-
-
-@pytest.mark.parametrize("order", ["<", ">"])
-def test_crc_of_halfwords_takes_the_low_byte_first_on_any_machine(order: str):
-    values = np.array([0x3231, 0x3433], np.uint16).astype(f"{order}u2")
-    assert crc32(values) == crc32(np.frombuffer(b"1234", np.uint8))
