@@ -59,7 +59,13 @@ bench: $(STAMP) toolchain ## regenerate docs/results.md and docs/host-speed.md f
 	$(BIN)/python benchmarks/results.py
 	$(BIN)/python benchmarks/host_speed.py
 
+bench-kernels: $(STAMP) toolchain ## regenerate docs/benchmarks/kernels.md and .json: every kernel on single layers of every target
+	$(BIN)/python benchmarks/kernels.py
+
+bench-models: $(STAMP) toolchain ## regenerate docs/benchmarks/models.md and .json: whole networks on every target
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/models.py
+
 clean: ## remove what was built (not .venv)
 	rm -rf build dist
 
-.PHONY: help setup toolchain demo test lint types sizes bench clean
+.PHONY: help setup toolchain demo test lint types sizes bench bench-kernels bench-models clean

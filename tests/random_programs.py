@@ -1,5 +1,6 @@
 """Random small networks with random encodings, lowered: food for the parity tests. The same seed gives the same Program."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 
@@ -25,6 +26,7 @@ from lutra_compiler.ir.ops import (
     Slice,
     Softmax,
 )
+from lutra_compiler.program.choose_kernel import Candidate, Choose
 from lutra_compiler.program.lower import SOFTMAX_OUTPUT, lower
 from lutra_compiler.program.program import Program
 from lutra_compiler.target import target_by_name
@@ -50,12 +52,25 @@ def random_network(seed: int) -> tuple[Graph, Program]:
         if not builder.is_lively(graph.outputs[0]):
             continue
         try:
-            program = lower(graph, target_by_name("generic"))
+            program = lower(graph, target_by_name("generic"), choose=any_kernel(np.random.default_rng([seed, attempt, 1])))
         except LoweringError:  # integers too coarse for the layer, as random codebooks happen to be now and then
             continue
         if program.arena_bytes < ARENA_LIMIT and program.model_bytes < TABLES_LIMIT:
             return graph, program
     raise AssertionError(f"seed {seed} gives no network within the limits")
+
+
+def any_kernel(rng: np.random.Generator) -> Choose:
+    """Chooses at random: first a kernel, the rarest twice as often, and then one of its candidates."""
+
+    def choose(candidates: Sequence[Candidate]) -> Candidate:
+        kernels = [candidate.kernel for candidate in candidates if "flash" not in candidate.objection or rng.random() < 0.1]
+        names = sorted(set(kernels)) + ["lutra_linear_pairs"] * kernels.count("lutra_linear_pairs")
+        kernel = rng.choice(names)
+        of_kernel = [candidate for candidate in candidates if candidate.kernel == kernel]
+        return of_kernel[rng.integers(len(of_kernel))]
+
+    return choose
 
 
 def random_inputs(program: Program, samples: int, seed: int) -> list[npt.NDArray[np.int8]]:
@@ -81,7 +96,7 @@ class _Builder:
             current = self.vector_layers(self.input((self.pick(1, 2, 3, 7, 16, 40, 100),)), self.integer(1, 4))
         else:
             size = self.integer(4, 13)
-            current = self.input((size, max(1, size + self.integer(-2, 3)), self.pick(1, 2, 3, 4, 5, 8, 12)))
+            current = self.input((size, max(1, size + self.integer(-2, 3)), self.pick(1, 2, 3, 4, 5, 8, 12, 20, 20)))
             for _ in range(self.integer(1, 5)):
                 current = self.image_layer(current)
             if self.chance(0.5):
@@ -214,7 +229,7 @@ class _Builder:
             stride, padding = (1, 1), (top, left, kernel[0] - 1 - top, kernel[1] - 1 - left)
         elif height + padding[0] + padding[2] < kernel[0] or width + padding[1] + padding[3] < kernel[1]:
             kernel, stride, padding = (1, 1), (1, 1), (1, 0, 0, 1)  # some windows see nothing but padding
-        out = channels if same_shape or groups == channels > 1 else groups * self.pick(1, 2, 3, 5, 8)
+        out = channels if same_shape or groups == channels > 1 else groups * self.pick(1, 2, 3, 5, 8, 18)
         names = self.names("conv", x)
         self.weight(str(names["name"]), (out, *kernel, channels // groups), coded)
         op = Conv2d(
@@ -245,11 +260,11 @@ class _Builder:
         scale = rng.uniform(0.2, 1.0, out).astype(np.float32) / 127 / np.float32(np.sqrt(np.prod(shape[1:])))
         if not coded:
             return ScalarQuantized(rng.integers(-127, 128, shape, np.int8), scale)
-        subvector = self.pick(1, 2, 3, 4, 5, 8, 16)
-        codewords = self.pick(2, 4, 8, 16, 16, 32, 64, 128, 256)
+        subvector = self.pick(1, 1, 2, 2, 3, 4, 5, 8, 16)
+        codewords = self.pick(2, 4, 8, 16, 16, 16, 16, 16, 32, 64, 128, 256)
         codebook = rng.normal(0, 40, (codewords, subvector))
-        if self.chance(0.7):  # else a codeword may be too large for lookup tables
-            codebook *= np.minimum(1, 254 / (np.abs(codebook).sum(axis=1, keepdims=True) + subvector))
+        limit = self.pick(63, 127, 127, 255, 1 << 15)  # of packed sums, of tables of pairs, of lookup tables, of none
+        codebook *= np.minimum(1, (limit - subvector / 2) / np.abs(codebook).sum(axis=1, keepdims=True))
         return ProductQuantized(
             codebook=np.clip(np.rint(codebook), -128, 127).astype(np.int8),
             indices=rng.integers(0, codewords, (out, int(np.prod(shape[1:-1])), -(-channels // subvector)), np.uint8, endpoint=False),

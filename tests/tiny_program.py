@@ -11,10 +11,10 @@ from lutra_compiler.program.kernels import KERNELS
 from lutra_compiler.program.program import Buffer, Call, LayerRecord, Port, Program, Role, Storage, Table
 
 _CONV = {
-    "in_h": 4, "in_w": 4, "in_c": 2, "out_h": 4, "out_w": 4, "out_c": 3, "groups": 1, "kernel_h": 3, "kernel_w": 3,
+    "in_h": 4, "in_w": 4, "in_c": 2, "out_h": 4, "out_w": 4, "out_c": 3, "groups": 1, "block": 1, "kernel_h": 3, "kernel_w": 3,
     "stride_h": 1, "stride_w": 1, "pad_top": 1, "pad_left": 1, "pool_h": 2, "pool_w": 2, "input_zero_point": -3,
     "output_zero_point": -20, "output_min": -20, "output_max": 127, "bias_shift": 2, "acc_shift": 1, "output_shift": 12,
-    "log2_codewords": 4, "subvector": 2, "index_bits": 4,
+    "log2_codewords": 4, "subvector": 2, "index_bits": 4, "padded": 1, "keep_offsets": 1, "packed_sums": 0, "reserved": 0,
 }
 _LINEAR = {
     "in_c": 12, "out_c": 5, "output_zero_point": 4, "output_min": -128, "output_max": 127, "bias_shift": 1, "acc_shift": 0,
@@ -41,7 +41,7 @@ def tiny_program(names: Sequence[str] = ("image", "features", "conv", "fc", "sof
     buffers = (
         Buffer(0, Storage.INPUT, 32, 0, 0, 0),
         Buffer(1, Storage.ACTIVATION, 12, 32, 0, 1),
-        Buffer(2, Storage.SCRATCH, 272, 44, 0, 0),
+        Buffer(2, Storage.SCRATCH, 384, 44, 0, 0),
         Buffer(3, Storage.ACTIVATION, 5, 0, 1, 2),
         Buffer(4, Storage.OUTPUT, 5, 8, 2, 2),
     )
@@ -53,7 +53,7 @@ def tiny_program(names: Sequence[str] = ("image", "features", "conv", "fc", "sof
     )
     inputs = (Port(image, (4, 4, 2), "NCHW", Quantization(0.1, -3), 0),)
     outputs = (Port(probabilities, (5,), "NF", Quantization(1 / 256, -128), 4),)
-    return Program("cortex-m0", inputs, outputs, calls, tables, buffers, 316)
+    return Program("cortex-m0", inputs, outputs, calls, tables, buffers, 428)
 
 
 def descriptor_table(index: int, kernel: str, fields: dict[str, int], calls: tuple[int, ...]) -> Table:

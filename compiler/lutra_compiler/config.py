@@ -14,6 +14,7 @@ from lutra_compiler.records import RecordError, from_plain, to_plain
 
 CODEWORDS = (16, 32, 64, 128, 256)
 SUBVECTORS = (1, 2, 4, 8, 16)
+CODEWORD_NORMS = (63, 127, 255)  # so that the sum of four, two or one entries of a lookup table is an int16
 
 
 def _one_of(record: object, name: str, allowed: tuple[object, ...]) -> None:
@@ -34,7 +35,8 @@ class LayerConfig:
     """How the weights of some layers are stored.
 
     `layer`: an op's name, a glob of names, or its number among the layers with weights, from 0. `kind`: "pq" or "int8".
-    Of "pq" only: `codewords` K, `subvector` d; `zero_codeword` pins codeword 0 at zero. Indices take 4 bits at K = 16, else 8.
+    Of "pq" only: `codewords` K, `subvector` d; `zero_codeword` pins codeword 0 at zero; `codeword_norm` bounds the
+    L1 norm of an int8 codeword: the smaller, the faster are lookups and the coarser are codewords. Indices take 4 bits at K = 16, else 8.
     """
 
     layer: int | str = "*"
@@ -42,11 +44,13 @@ class LayerConfig:
     codewords: int = 16
     subvector: int = 4
     zero_codeword: bool = False
+    codeword_norm: int = 255
 
     def __post_init__(self) -> None:
         _one_of(self, "kind", ("int8", "pq"))
         _one_of(self, "codewords", CODEWORDS)
         _one_of(self, "subvector", SUBVECTORS)
+        _one_of(self, "codeword_norm", CODEWORD_NORMS)
 
     @property
     def index_bits(self) -> int:

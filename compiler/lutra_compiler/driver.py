@@ -17,8 +17,9 @@ from lutra_compiler.ir.graph import Graph, Shape
 from lutra_compiler.ir.ops import BatchNorm, Softmax
 from lutra_compiler.model_file import load_model
 from lutra_compiler.passes import canonicalise, prepare_for_lowering
+from lutra_compiler.program.choose_kernel import Choose, Limits, fastest
 from lutra_compiler.program.lower import lower
-from lutra_compiler.program.program import Call, Program, Role
+from lutra_compiler.program.program import Call, Considered, Program, Role
 from lutra_compiler.program.verify import verify
 from lutra_compiler.target import Target
 
@@ -64,18 +65,18 @@ def is_calibrated(graph: Graph) -> bool:
     return bool(graph.encodings) and all(value in graph.quantization for value in graph.materialised_values())
 
 
-def build_program(graph: Graph, target: Target) -> Program:
-    """Lower an encoded and calibrated graph. Raises LoweringError."""
+def build_program(graph: Graph, target: Target, limits: Limits | None = None, choose: Choose = fastest) -> Program:
+    """Lower an encoded and calibrated graph; `choose` picks the kernel of each layer. Raises LoweringError."""
     if not is_calibrated(graph):
         raise LoweringError("the model has float weights, which firmware cannot run; compress it first (lutra compress)")
-    program = lower(prepare_for_lowering(graph), target)
+    program = lower(prepare_for_lowering(graph), target, limits, choose)
     verify(program)
     return program
 
 
-def generate_bundle(model: Model, directory: Path, prefix: str, target: Target) -> Program:
+def generate_bundle(model: Model, directory: Path, prefix: str, target: Target, limits: Limits | None = None) -> Program:
     """Write the four-file bundle of an encoded and calibrated model to `directory`, all or nothing."""
-    program = build_program(model.graph, target)
+    program = build_program(model.graph, target, limits)
     write_bundle(emit(program, prefix, model.metadata), directory)
     return program
 
@@ -98,6 +99,8 @@ class LayerAnalysis:
     channel_bytes: int
     other_bytes: int  # descriptor, small tables, CRCs
     scratch_bytes: int
+    cycles: float  # estimated
+    candidates: tuple[Considered, ...]  # what the kernel was chosen from
 
     @property
     def model_bytes(self) -> int:
@@ -121,6 +124,7 @@ class Analysis:
     int8_model_bytes: int | None
     model_bytes: int
     arena_bytes: int
+    cycles: float  # estimated, of one inference
     layers: tuple[LayerAnalysis, ...]
 
     @property
@@ -134,10 +138,10 @@ class Analysis:
         return None if self.int8_model_bytes is None else self.int8_model_bytes / self.model_bytes
 
 
-def analyze(model: Model, target: Target) -> Analysis:
+def analyze(model: Model, target: Target, limits: Limits | None = None) -> Analysis:
     """Sizes, operations and kernels of a float or compressed model. Raises LutraError if it cannot be compiled for the target."""
     compressed = bool(model.graph.encodings)
-    program = build_program(model.graph if compressed else _int8_stand_in(model.graph), target)
+    program = build_program(model.graph if compressed else _int8_stand_in(model.graph), target, limits)
     layers = tuple(_analyze_call(program, index, call) for index, call in enumerate(program.calls))
     return Analysis(
         target=target.name,
@@ -148,6 +152,7 @@ def analyze(model: Model, target: Target) -> Analysis:
         int8_model_bytes=model.metadata.get("int8_model_bytes") if compressed else program.model_bytes,
         model_bytes=program.model_bytes,
         arena_bytes=program.arena_bytes,
+        cycles=sum(layer.cycles for layer in layers),
         layers=layers,
     )
 
@@ -194,4 +199,6 @@ def _analyze_call(program: Program, index: int, call: Call) -> LayerAnalysis:
         channel_bytes=sizes[Role.CHANNELS],
         other_bytes=sizes[Role.DESCRIPTOR] + sizes[Role.MULTIPLIERS] + sizes[Role.EXPONENTIALS],
         scratch_bytes=0 if call.scratch is None else program.buffers[call.scratch].size_bytes,
+        cycles=next((c.cycles for c in call.layer.candidates if c.cycles is not None and not c.why_not), 0.0),
+        candidates=call.layer.candidates,
     )

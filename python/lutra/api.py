@@ -27,6 +27,7 @@ from lutra_compiler.files import write_atomically
 from lutra_compiler.ir.graph import Graph
 from lutra_compiler.model_file import load_model, save_model
 from lutra_compiler.passes import canonicalise
+from lutra_compiler.program.choose_kernel import Limits
 from lutra_compiler.records import nearest
 from lutra_compiler.target import DEFAULT_TARGET, target_by_name
 
@@ -84,14 +85,22 @@ def train(network: str, *, report: "Callable[[Progress], None] | None" = None) -
     return train_float(network, report=report or silent)
 
 
-def analyze(source: Source, target: str = DEFAULT_TARGET) -> Analysis:
-    """Sizes, operations and kernels of a model, a float one as plain int8 makes it. Raises LutraError if it cannot be compiled."""
-    return driver.analyze(_model(source), target_by_name(target))
+def analyze(source: Source, target: str = DEFAULT_TARGET, *, ram: int | None = None) -> Analysis:
+    """Sizes, operations and kernels of a model, a float one as plain int8 makes it. Raises LutraError if it cannot be compiled.
+
+    `ram`: bytes that the arena may have; kernels are the fastest that fit.
+    """
+    return driver.analyze(_model(source), target_by_name(target), Limits(ram=ram))
 
 
-def generate(source: Source, directory: str | Path, *, prefix: str = "model", target: str = DEFAULT_TARGET) -> Path:
-    """Write the C bundle PREFIX.h, PREFIX.c, PREFIX_data.h and PREFIX.json of a compressed model; all of it or nothing."""
-    driver.generate_bundle(_model(source), Path(directory), prefix, target_by_name(target))
+def generate(
+    source: Source, directory: str | Path, *, prefix: str = "model", target: str = DEFAULT_TARGET, ram: int | None = None
+) -> Path:
+    """Write the C bundle PREFIX.h, PREFIX.c, PREFIX_data.h and PREFIX.json of a compressed model; all of it or nothing.
+
+    `ram` as for `analyze`.
+    """
+    driver.generate_bundle(_model(source), Path(directory), prefix, target_by_name(target), Limits(ram=ram))
     return Path(directory)
 
 

@@ -43,6 +43,7 @@ Model = Annotated[str, typer.Argument(metavar="MODEL", help="An .onnx or .lutra 
 Bundle = Annotated[str, typer.Argument(metavar="MODEL", help="A folder that `generate` wrote, a .lutra file, or zoo:NETWORK[/POINT].")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else.")]
 Target = Annotated[str, typer.Option(help="The processor.")]
+Ram = Annotated[int | None, typer.Option(min=1, help="The most bytes that the arena may have.", metavar="BYTES")]
 Board = Annotated[str | None, typer.Option(help="Also run it as firmware on this board in QEMU, such as microbit.")]
 
 
@@ -71,18 +72,19 @@ def _root(version: Annotated[bool, typer.Option("--version", callback=_version, 
 
 
 @app.command()
-def analyze(model: Model, target: Target = DEFAULT_TARGET, as_json: Json = False) -> None:
-    """What is in a model, whether it can be compiled, and what each layer costs.
+def analyze(model: Model, target: Target = DEFAULT_TARGET, ram: Ram = None, as_json: Json = False) -> None:
+    """What is in a model, whether it can be compiled, what each layer costs, and what its kernel was chosen from.
 
-    A float model is shown as plain int8 makes it. Exit code 1 if it cannot be compiled.
+    A float model is shown as plain int8 makes it. Cycles are estimates. Exit code 1 if it cannot be compiled.
 
     \b
     Examples:
       lutra analyze network.onnx
+      lutra analyze zoo:lenet5 --target cortex-m4 --ram 6144
       lutra analyze zoo:lenet5 --json
     """
     try:
-        analysis = api.analyze(model, target)
+        analysis = api.analyze(model, target, ram=ram)
     except (UnsupportedModelError, LoweringError) as error:
         problems = [vars(problem) for problem in error.problems] if isinstance(error, UnsupportedModelError) else []
         if as_json:
@@ -90,7 +92,7 @@ def analyze(model: Model, target: Target = DEFAULT_TARGET, as_json: Json = False
         else:
             print(f"error: {printable(error)}", file=sys.stderr)
         raise typer.Exit(NO) from error
-    _print(as_json, report.analysis_record(model, analysis), report.analysis_tables(model, analysis))
+    _print(as_json, report.analysis_record(model, analysis), report.analysis_tables(model, analysis, candidates=True))
 
 
 @app.command()
@@ -150,6 +152,7 @@ def generate(
     output: Annotated[Path, typer.Option("--output", "-o", help="The folder to write: new, empty, or of an earlier bundle.")],
     prefix: Annotated[str, typer.Option(help="The beginning of all file and C names.")] = "model",
     target: Target = DEFAULT_TARGET,
+    ram: Ram = None,
     as_json: Json = False,
 ) -> None:
     """Write the C bundle of a compressed model: PREFIX.h, PREFIX.c, PREFIX_data.h, PREFIX.json.
@@ -157,11 +160,11 @@ def generate(
     \b
     Examples:
       lutra generate zoo:lenet5 -o lenet5 --prefix lenet5
-      lutra generate network.lutra -o bundle --prefix network --target cortex-m4
+      lutra generate network.lutra -o bundle --prefix network --target cortex-m4 --ram 16384
     """
     source = api.load(model)
-    api.generate(source, output, prefix=prefix, target=target)
-    analysis = api.analyze(source, target)
+    api.generate(source, output, prefix=prefix, target=target, ram=ram)
+    analysis = api.analyze(source, target, ram=ram)
     sizes = {path.name: path.stat().st_size for path in sorted(output.iterdir())}
     record = {
         "model": model,

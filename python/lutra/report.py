@@ -11,6 +11,7 @@ from rich.text import Text
 from lutra.benchmark import Benchmark
 from lutra.validation import Validation
 from lutra_compiler.driver import Analysis
+from lutra_compiler.program.program import Considered
 from lutra_compiler.records import to_plain
 
 Record = dict[str, Any]
@@ -52,8 +53,8 @@ def bench_record(benchmark: Benchmark) -> Record:
     return {**to_plain(benchmark), "host_microseconds": round(benchmark.host_microseconds, 3)}
 
 
-def analysis_tables(model: str, analysis: Analysis) -> RenderableType:
-    """A row a layer, and the totals."""
+def analysis_tables(model: str, analysis: Analysis, candidates: bool = False) -> RenderableType:
+    """A row a layer, and the totals; with `candidates` also what kernels were chosen from."""
     columns = ("layer", "output", "MACs", "kernel", "K x d", "index", "codebook", "weights", "other", "scratch")
     rows = [
         (
@@ -76,6 +77,7 @@ def analysis_tables(model: str, analysis: Analysis) -> RenderableType:
     return Group(
         Text(f"{printable(model)} ({kind}), for {analysis.target}; bytes"),
         table,
+        *([_candidates(analysis)] if candidates and any(len(layer.candidates) > 1 for layer in analysis.layers) else []),
         _facts({
             "parameters": f"{analysis.parameters:,}",
             "multiply-adds": f"{analysis.macs:,}",
@@ -83,8 +85,28 @@ def analysis_tables(model: str, analysis: Analysis) -> RenderableType:
             "plain int8 model": _size(analysis.int8_model_bytes),
             "model": _size(analysis.model_bytes) + _ratios(analysis.ratio, analysis.int8_ratio if analysis.compressed else None),
             "arena": f"{_size(analysis.arena_bytes)}, inputs and outputs included",
+            "cycles": f"{_short(round(analysis.cycles))}, estimated",
         }),
     )
+
+
+def _candidates(analysis: Analysis) -> RenderableType:
+    """For every layer that there are several kernels for: the best way to use each, the chosen one first."""
+    table = _table(("layer", "kernel", "cycles", "flash", "scratch", "why not"), numbers=("cycles", "flash", "scratch"))
+    for layer in analysis.layers:
+        best: dict[str, Considered] = {}
+        for candidate in sorted(layer.candidates, key=lambda c: bool(c.why_not)):  # else fastest first
+            best.setdefault(candidate.kernel, candidate)
+        for candidate in best.values() if len(layer.candidates) > 1 else ():
+            table.add_row(
+                _text("" if candidate.why_not else layer.names[0] if layer.names else layer.kind),
+                _text(_kernel(candidate.kernel)),
+                "" if candidate.cycles is None else _short(round(candidate.cycles)),
+                "" if candidate.flash_bytes is None else str(candidate.flash_bytes),
+                _bytes(candidate.scratch_bytes or 0),
+                _text(candidate.why_not),
+            )
+    return table
 
 
 def validation_table(validation: Validation) -> RenderableType:

@@ -12,6 +12,7 @@ from lutra_compiler.ir.encoding import ScalarQuantized
 from lutra_compiler.ir.graph import Graph, Input
 from lutra_compiler.ir.ops import BatchNorm, Clamp, Conv2d, Flatten, Linear, MaxPool, Softmax
 from lutra_compiler.model_file import save_model
+from lutra_compiler.program.choose_kernel import Limits
 from lutra_compiler.target import target_by_name
 from quantized_graphs import coded, dense, graph
 
@@ -57,6 +58,23 @@ def test_the_rows_add_up_to_the_model() -> None:
         analysis = analyze(model, M0)
         assert sum(layer.model_bytes for layer in analysis.layers) == analysis.model_bytes
         assert sum(layer.macs for layer in analysis.layers) == analysis.macs
+
+
+def test_cycles_are_those_of_the_chosen_kernels() -> None:
+    analysis = analyze(Model(compressed()), M0)
+    for layer in analysis.layers:
+        (chosen,) = (candidate for candidate in layer.candidates if not candidate.why_not)
+        assert (chosen.kernel, chosen.cycles, chosen.scratch_bytes) == (layer.kernel, layer.cycles, layer.scratch_bytes)
+    assert analysis.cycles == sum(layer.cycles for layer in analysis.layers) > 0
+
+
+def test_a_limit_of_ram_holds_for_the_analysis_and_the_bundle(tmp_path: Path) -> None:
+    model = Model(graph(layers(), {"x": (6, 6, 3)}, {"conv.w": coded((32, 3, 3, 3)), "fc.w": coded((10, 128))}))
+    limits = Limits(ram=analyze(model, M0).arena_bytes - 4)
+    assert analyze(model, M0, limits).arena_bytes <= limits.ram
+    assert generate_bundle(model, tmp_path / "out", "net", M0, limits).arena_bytes <= limits.ram
+    with pytest.raises(LoweringError, match="bytes of RAM"):
+        analyze(model, M0, Limits(ram=100))
 
 
 def test_a_compressed_model_is_measured_against_the_float_network_it_came_from() -> None:

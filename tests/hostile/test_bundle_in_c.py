@@ -3,7 +3,7 @@
 import json
 import re
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +11,13 @@ import pytest
 
 from lutra_compiler.codegen.bundle import write_bundle
 from lutra_compiler.codegen.emit import emit
+from lutra_compiler.ir.ops import Conv2d, Flatten, Linear, Op
+from lutra_compiler.program.choose_kernel import Candidate
 from lutra_compiler.program.interpreter import interpret
+from lutra_compiler.program.lower import lower
 from lutra_compiler.program.program import Port, Program
+from lutra_compiler.target import target_by_name
+from quantized_graphs import coded, graph
 from random_programs import random_inputs, random_program
 from tiny_program import tiny_program
 
@@ -26,7 +31,8 @@ SANITIZED = [*COMPILER, "-fsanitize=address,undefined", "-fno-sanitize-recover=a
 def kernels(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """The runtime's objects, sanitized."""
     folder = tmp_path_factory.mktemp("kernels")
-    subprocess.run([*SANITIZED, "-c", *RUNTIME.glob("src/*.c"), *RUNTIME.glob("src/reference/*.c")], cwd=folder, check=True)
+    sources = [path for part in ("", "kernels/", "reference/") for path in RUNTIME.glob(f"src/{part}*.c")]
+    subprocess.run([*SANITIZED, "-c", *sources], cwd=folder, check=True)
     return list(folder.glob("*.o"))
 
 
@@ -35,8 +41,32 @@ def build(driver: str, directory: Path, kernels: Sequence[Path]) -> Path:
     return directory / "driver"
 
 
-def test_a_flipped_bit_never_leads_astray(tmp_path: Path, kernels: list[Path]):
-    write_bundle(emit(tiny_program(), "tiny", {}), tmp_path / "tiny")
+def every_kernel_with_codebooks() -> Program:
+    """A small network that calls each of them once."""
+    shapes = {"lut8": (3, 2, 2, 2), "conv2d_lut": (3, 2, 2, 3), "conv2d_decode": (2, 2, 2, 3), "pairs": (4, 18), "linear_lut": (5, 4)}
+    weights = {form: coded(shape, subvector=2, largest=20) for form, shape in shapes.items()}
+    values = ["x", *shapes]
+    ops: list[Op] = [
+        Conv2d(name=form, inputs=(source,), output=form, weight=form, padding=(1, 1, 0, 0))
+        for source, form in zip(values, list(shapes)[:3], strict=False)
+    ]
+    ops.append(Flatten(name="flat", inputs=("conv2d_decode",), output="flat"))
+    ops += [
+        Linear(name=form, inputs=(source,), output=form, weight=form) for source, form in (("flat", "pairs"), ("pairs", "linear_lut"))
+    ]
+    forms = iter(shapes)
+
+    def choose(candidates: Sequence[Candidate]) -> Candidate:
+        form = next(forms)
+        return [candidate for candidate in candidates if candidate.kernel.endswith(form)][-1]
+
+    return lower(graph(ops, {"x": (3, 3, 2)}, weights), target_by_name("generic"), choose=choose)
+
+
+@pytest.mark.parametrize("make", [tiny_program, every_kernel_with_codebooks])
+def test_a_flipped_bit_never_leads_astray(tmp_path: Path, kernels: list[Path], make: Callable[[], Program]):
+    program = make()
+    write_bundle(emit(program, "tiny", {}), tmp_path / "tiny")
     data = tmp_path / "tiny/tiny_data.h"
     data.write_text(data.read_text().replace("static const ", "static "))
     tables = json.loads((tmp_path / "tiny/tiny.json").read_text())["tables"]
@@ -46,7 +76,7 @@ def test_a_flipped_bit_never_leads_astray(tmp_path: Path, kernels: list[Path]):
     done = subprocess.run([build("flip_bits.c", tmp_path / "tiny", kernels)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     descriptor_bits = 8 * sum(table["bytes"] + 4 for table in tables if table["role"] == "descriptor")
-    assert done.stdout == f"{descriptor_bits} refused, {8 * tiny_program().model_bytes - descriptor_bits} finished\n"
+    assert done.stdout == f"{descriptor_bits} refused, {8 * program.model_bytes - descriptor_bits} finished\n"
 
 
 def test_bad_arguments_are_refused_and_leave_the_outputs(tmp_path: Path, kernels: list[Path]):

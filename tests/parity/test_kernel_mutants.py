@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from candidate_programs import CONVOLUTIONS, VECTORS, convolution, extreme_inputs, fully_connected
 from lutra.host import Bundle, open_bundle, runtime_directory
 from lutra_compiler.codegen.bundle import write_bundle
 from lutra_compiler.codegen.emit import emit
@@ -24,85 +25,140 @@ SEEDS = range(80)
 SAMPLES = 8
 
 MUTANTS = [
-    ("requantize.h", "(1u << (shift - 1u))", "(1u << shift)"),
-    ("requantize.h", "value < minimum ? minimum : ", ""),
-    ("requantize.h", "value > maximum ? maximum : value", "value"),
-    ("requantize.c", "& 0x0FFFu", "& 0x07FFu"),
-    ("requantize.c", ">> 12)", ">> 13)"),
-    ("requantize.c", "accumulator >> acc_shift", "accumulator >> (acc_shift & 1u)"),
-    ("requantize.c", "channel.bias << bias_shift", "channel.bias << 0"),
-    ("requantize.c", "value > *output ? value : *output", "value"),
-    ("window.h", "(j) * (layer)->stride_w", "(j) * (layer)->stride_h"),
-    ("window.h", "- (layer)->pad_top", "- (layer)->pad_left"),
-    ("coding.h", "left < 4u ? left : 4u", "left < 3u ? left : 3u"),
-    ("coding.h", "(subvectors + coding->packed) >>", "subvectors >>"),
-    ("coding.h", "((i & coding->packed) << 2)", "((~i & coding->packed) << 2)"),
-    ("coding.h", " & (coding->codewords - 1u)", " & 0xFFu >> 4 * coding->packed"),
+    ("scale.h", "(1u << (shift - 1u))", "(1u << shift)"),
+    ("scale.h", "value < minimum ? minimum : ", ""),
+    ("scale.h", "value > maximum ? maximum : value", "value"),
     ("dot.h", "i < count", "i + 1u < count"),
-    ("decode.c", "x += length * step", "x += length"),
-    ("decode.c", "left < d ? left : d", "d"),
-    ("lookup.c", "left < d ? left : d", "d"),
-    ("lookup.c", "x += group * d * step", "x += 0u"),
-    ("lookup.c", "table3[(uint32_t)indices[1] >> 4 & mask]", "table3[indices[1] & mask]"),
-    ("lookup.c", "table2[indices[2] & mask]", "table2[indices[1] & mask]"),
-    ("linear_lut.c", "group += 4u", "group += 8u"),
-    ("conv2d_lut.c", "x >= 0 &&", "x > 0 &&"),
-    ("conv2d_lut.c", "ky >= 0 &&", "ky > 0 &&"),
-    ("conv2d_lut.c", "row == conv->ring_end ? conv->ring : row", "row"),
-    ("conv2d_lut.c", "memset(row, 0, conv.row_size", "memset(row, 0, 0u * conv.row_size"),
-    ("conv2d_lut.c", "memset(conv.padding, layer->input_zero_point,", "memset(conv.padding, 0,"),
-    ("conv2d_lut.c", "left = j * layer->stride_w", "left = j * layer->stride_h"),
-    ("conv2d_decode.c", "indices += tap_bytes", "indices += 1u"),
-    ("conv2d_decode.c", "memset(padding, layer->input_zero_point,", "memset(padding, 0,"),
-    ("conv2d_dense.c", "weights[c] * layer->input_zero_point", "weights[c]"),
-    ("conv2d_dense.c", "group += in_group", "group += 1u"),
-    ("conv2d_dense.c", "in_kernel < in_image ? in_kernel : in_image", "in_kernel"),
-    ("conv2d_dense.c", "i += layer->pool_h", "i += layer->pool_w"),
-    ("conv2d_depthwise.c", "weights += layer->out_c", "weights += 1u"),
-    ("linear_dense.c", "weights += layer->in_c", "weights += layer->in_c - 1u"),
-    ("max_pool.c", "ky < layer->kernel_h", "ky + 1u < layer->kernel_h"),
-    ("average_pool.c", "count - 1u", "0u"),
-    ("average_pool.c", "pixel[c] - layer->input_zero_point", "pixel[c]"),
-    ("add.c", "b[i] - layer->zero_point_b", "b[i] - layer->zero_point_a"),
-    ("rescale.c", "output += layer->output_stride", "output += layer->channels"),
-    ("rescale.c", "output += layer->output_offset", "output += 0"),
-    ("slice_pad.c", "x * layer->step_w", "x * layer->step_h"),
-    ("slice_pad.c", "z < layer->count_c", "z <= layer->count_c"),
-    ("softmax.c", "sum / 2u", "0u"),
-    ("softmax.c", "share < INT8_MAX ? share : INT8_MAX", "share"),
+    ("reference/requantize.c", "& 0x0FFFu", "& 0x07FFu"),
+    ("reference/requantize.c", ">> 12", ">> 13"),
+    ("reference/requantize.c", "accumulator >> how->acc_shift", "accumulator >> (how->acc_shift & 1u)"),
+    ("reference/requantize.c", "channel.bias << how->bias_shift", "channel.bias << 0"),
+    ("reference/requantize.c", "value > output[n] ? value : output[n]", "value"),
+    ("reference/tables.c", "codeword += d", "codeword += d - (k & 1u)"),
+    ("reference/tables.c", "x += d", "x += 0u"),
+    ("reference/tables.c", "tables[16u + high]", "tables[high]"),
+    ("reference/tables.c", "tables += 32", "tables += 16"),
+    ("reference/lookups.c", "table6[indices[6] & mask]", "table6[indices[5] & mask]"),
+    ("reference/lookups.c", "index >>= 8u - index_bits", "index >>= 0u"),
+    ("reference/lookups.c", "sum += table[index & mask]", "sum += table[index]"),
+    ("reference/lookups.c", 'indices += index_bits == 4u ? count & 1u : 0u', "indices += 0u"),
+    ("reference/lookups.c", "pairs[512u + indices[2]]", "pairs[512u + indices[1]]"),
+    ("reference/pixel_tables.c", "(uint32_t)b[j] << 16", "(uint32_t)a[j] << 16"),
+    ("reference/pixel_tables.c", "sum + 0x8000u", "sum"),
+    ("reference/pixel_tables.c", "b += d", "b += d - (count & 1u)"),
+    ("reference/pixel_tables.c", "- (high << 16)", ""),
+    ("reference/patches.c", "pixel * length + at, value, count", "pixel * length + at, 0, count"),
+    ("reference/patches.c", "patch += length", "patch += length - 1u"),
+    ("reference/depthwise.c", "weights += weights_stride", "weights += 1u"),
+    ("reference/depthwise.c", "input += input_stride", "input += input_stride - 1u"),
+    ("reference/dot_rows.c", "weights += length", "weights += length - 1u"),
+    ("kernels/window.h", "(j) * (layer)->stride_w", "(j) * (layer)->stride_h"),
+    ("kernels/window.h", "- (layer)->pad_top", "- (layer)->pad_left"),
+    ("kernels/window.h", "start < padding ? padding - start : 0u", "0u"),
+    ("kernels/window.h", "taps.begin < taps.end ? taps.begin : taps.end", "taps.begin"),
+    ("kernels/coding.h", "(count + 1u) >> 1", "count >> 1"),
+    ("kernels/coding.h", "((i & 1u) << 2)", "((~i & 1u) << 2)"),
+    ("kernels/coding.h", "index & (coding->codewords - 1u)", "index"),
+    ("kernels/coding.h", "coding->channels - m * coding->subvector, coding->subvector", "coding->subvector, coding->subvector"),
+    ("kernels/decode.c", "weights += length", "weights += coding->subvector"),
+    ("kernels/linear_decode.c", "x += length", "x += coding->subvector - 1u"),
+    ("kernels/linear_lut.c", "tables + size * coding->codewords", "tables"),
+    ("kernels/linear_lut.c", "input += group * d", "input += 0u"),
+    ("kernels/linear_lut.c", "if (size == LUTRA_GROUP)", "if (1)"),
+    ("kernels/linear_dense.c", "weights += rows * layer->in_c", "weights += 0u"),
+    ("kernels/conv2d_decode.c", "channels + n", "channels"),
+    ("kernels/conv2d_decode.c", "&coding, taps, n, rows", "&coding, taps, 0u, rows"),
+    ("kernels/conv2d_dense.c", "input += in_group", "input += 1u"),
+    ("kernels/conv2d_dense.c", "in_group * out_group;", "in_group;"),
+    ("kernels/convolve_patches.c", "in_kernel < in_image ? in_kernel : in_image", "in_kernel"),
+    ("kernels/convolve_patches.c", "layer->input_zero_point", "0"),
+    ("kernels/convolve_patches.c", "i += layer->pool_h", "i += layer->pool_w"),
+    ("kernels/convolve_patches.c", "++pool_x == layer->pool_w", "++pool_x == layer->pool_h"),
+    ("kernels/conv2d_depthwise.c", "layer->padded == 0u ||", "layer->padded != 9u ||"),
+    ("kernels/conv2d_depthwise.c", "layer->input_zero_point * weights[c]", "weights[c]"),
+    ("kernels/conv2d_depthwise.c", "rows.begin * kernel_bytes +", "0u * kernel_bytes +"),
+    ("kernels/conv2d_lut.c", "phase += layer->stride_w;", "phase += 1u;"),
+    ("kernels/conv2d_lut.c", "row == conv->ring_end ? conv->ring : row", "row"),
+    ("kernels/conv2d_lut.c", "offsets += (part.first * conv->taps", "offsets += (0u * conv->taps"),
+    ("kernels/conv2d_lut.c", "kx -= layer->stride_w;", "kx -= 1u;"),
+    ("kernels/conv2d_lut.c", "a += part.first * d", "a += 0u"),
+    ("kernels/conv2d_lut.c", "memset(pixel, layer->input_zero_point,", "memset(pixel, 0,"),
+    ("kernels/conv2d_lut.c", "y.end < layer->kernel_h || ", ""),
+    ("kernels/conv2d_lut.c", "add_padding(conv, sums, y.begin, x.end, 1u)", "(void)y.begin"),
+    ("kernels/conv2d_lut.c", "add_padding(conv, sums, y.begin, x.begin, 0u - 1u)", "(void)x.begin"),
+    ("kernels/conv2d_lut.c", "first < -1 ? -1 : first", "first < 0 ? 0 : first"),
+    ("kernels/conv2d_lut.c", "second != 0u && column + 1 < out_w", "column + 1 < out_w"),
+    ("kernels/conv2d_lut.c", "x += 2u * stride", "x += 2u"),
+    ("kernels/conv2d_lut.c", "position += (uint32_t)taps", "position += 1u"),
+    ("kernels/conv2d_lut.c", "memset(sums, 0, conv->row_size", "memset(sums, 0, 0u * conv->row_size"),
+    ("kernels/conv2d_lut8.c", "row == conv->ring_end ? conv->ring : row", "row"),
+    ("kernels/conv2d_lut8.c", "(count + 3u) & ~3u", "count"),
+    ("kernels/conv2d_lut8.c", "memset(tables, 0, LUTRA_PIXELS8", "memset(tables, 1, LUTRA_PIXELS8"),
+    ("kernels/conv2d_lut8.c", "column > -(int32_t)LUTRA_PIXELS8", "column >= 0"),
+    ("kernels/conv2d_lut8.c", "memset(pixel, conv->layer->input_zero_point,", "memset(pixel, 0,"),
+    ("kernels/conv2d_lut8.c", "before > after ? before : after", "after"),
+    ("kernels/conv2d_lut8.c", "(pixels + LUTRA_PIXELS8 - 1u) / LUTRA_PIXELS8", "pixels / LUTRA_PIXELS8"),
+    ("kernels/max_pool.c", "ky < layer->kernel_h", "ky + 1u < layer->kernel_h"),
+    ("kernels/average_pool.c", "count - 1u", "0u"),
+    ("kernels/average_pool.c", "pixel[c] - layer->input_zero_point", "pixel[c]"),
+    ("kernels/add.c", "- how.zero_point_b * how.multiplier_b", ""),
+    ("kernels/rescale.c", "output += how.output_stride", "output += how.channels"),
+    ("kernels/rescale.c", "output += how.output_offset", "output += 0"),
+    ("kernels/slice_pad.c", "x * layer->step_w", "x * layer->step_h"),
+    ("kernels/slice_pad.c", "z < layer->count_c", "z <= layer->count_c"),
+    ("kernels/softmax.c", "sum / 2u", "0u"),
+    ("kernels/softmax.c", "share < INT8_MAX ? share : INT8_MAX", "share"),
 ]
 
-
-@cache
-def program_of(seed: int) -> Program:
-    """A random program; every other one with any bytes for indices."""
-    return with_random_indices(random_program(seed)) if seed % 2 else random_program(seed)
-
-
-@cache
-def bundle_of(seed: int, folder: Path) -> Path:
-    write_bundle(emit(program_of(seed), "net", {}), folder / str(seed))
-    return folder / str(seed)
+# Of files that several kernels share, the ends of the names of these kernels; others are named after their kernel.
+USERS = {
+    "tables": ("lut", "pairs", "lut8"), "lookups": ("linear_lut", "pairs", "lut8"), "pixel_tables": ("conv2d_lut",),
+    "patches": ("conv2d_dense", "conv2d_decode"), "convolve_patches": ("conv2d_dense", "conv2d_decode"), "dot_rows": ("dense", "decode"),
+    "decode": ("conv2d_decode",), "coding": ("lut", "pairs", "decode", "lut8"), "linear_lut": ("linear_lut", "linear_pairs"),
+    "depthwise": ("depthwise",), "requantize": ("",), "window": ("pool", "depthwise", "conv2d_lut"), "dot": ("",), "scale": ("",),
+}
 
 
 @cache
-def expected(seed: int) -> tuple[np.ndarray, ...]:
-    program = program_of(seed)
-    return interpret(program, random_inputs(program, SAMPLES, seed)).outputs
+def program_of(name: str) -> Program:
+    """A layer in every way there is, or a random program; of those every other one with any bytes for indices."""
+    if name in CONVOLUTIONS:
+        return convolution(name, (1, 1) if name.startswith("pixel") else (2, 1))[0]
+    if name in VECTORS:
+        return fully_connected(name)[0]
+    program = random_program(int(name))
+    return with_random_indices(program) if int(name) % 2 else program
 
 
-def compare(bundle: Bundle, seed: int) -> None:
+PROGRAMS = [*CONVOLUTIONS, *VECTORS, *map(str, SEEDS)]
+
+
+def inputs_of(name: str) -> list[np.ndarray]:
+    return random_inputs(program_of(name), SAMPLES, int(name)) if name.isdigit() else [extreme_inputs(program_of(name))]
+
+
+@cache
+def bundle_of(name: str, folder: Path) -> Path:
+    directory = folder / f"program{PROGRAMS.index(name)}"
+    write_bundle(emit(program_of(name), "net", {}), directory)
+    return directory
+
+
+@cache
+def expected(name: str) -> tuple[np.ndarray, ...]:
+    return interpret(program_of(name), inputs_of(name)).outputs
+
+
+def compare(bundle: Bundle, name: str) -> None:
     faulthandler.disable()
-    outputs = bundle.run_int8(random_inputs(program_of(seed), SAMPLES, seed))
-    os._exit(any((output != wanted).any() for output, wanted in zip(outputs, expected(seed), strict=True)))
+    outputs = bundle.run_int8(inputs_of(name))
+    os._exit(any((output != wanted).any() for output, wanted in zip(outputs, expected(name), strict=True)))
 
 
-def calls_kernel_of(seed: int, file: str) -> bool:
-    """Whether a program calls the kernel that `file` is named after; any program will do for what all kernels share."""
-    kernels = [call.kernel.removeprefix("lutra_") for call in program_of(seed).calls]
-    users = {"coding": ("lut", "decode"), "lookup": ("lut",), "decode": ("decode",), "requantize": ("",), "window": ("",), "dot": ("",)}
-    stem = file.partition(".")[0]
-    return any(kernel.endswith(users[stem]) if stem in users else kernel.startswith(stem) for kernel in kernels)
+def calls_kernel_of(name: str, file: str) -> bool:
+    """Whether a program calls a kernel that `file` is part of."""
+    stem = Path(file).stem
+    return any(call.kernel.removesuffix("_int8").endswith(USERS.get(stem, (stem,))) for call in program_of(name).calls)
 
 
 @pytest.mark.parametrize(("file", "sound", "faulty"), MUTANTS, ids=range(len(MUTANTS)))
@@ -110,14 +166,14 @@ def test_a_fault_of_a_kernel_changes_an_output(
     tmp_path_factory: pytest.TempPathFactory, tmp_path: Path, file: str, sound: str, faulty: str
 ):
     runtime = Path(shutil.copytree(runtime_directory(), tmp_path / "runtime"))
-    path = runtime / "src/reference" / file
+    path = runtime / "src" / file
     source = path.read_text()
     assert source.count(sound) == 1, f"{file} has {source.count(sound)} times {sound!r}"
     path.write_text(source.replace(sound, faulty))
-    for seed in filter(lambda seed: calls_kernel_of(seed, file), SEEDS):
-        expected(seed)
-        bundle = open_bundle(bundle_of(seed, tmp_path_factory.getbasetemp()), runtime=runtime, compiler="cc -O0")
-        child = multiprocessing.get_context("fork").Process(target=compare, args=(bundle, seed))  # it may crash
+    for name in filter(lambda name: calls_kernel_of(name, file), PROGRAMS):
+        expected(name)
+        bundle = open_bundle(bundle_of(name, tmp_path_factory.getbasetemp()), runtime=runtime, compiler="cc -O0")
+        child = multiprocessing.get_context("fork").Process(target=compare, args=(bundle, name))  # it may crash
         child.start()
         child.join()
         if child.exitcode:

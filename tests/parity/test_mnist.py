@@ -21,6 +21,7 @@ from lutra_compiler.codegen.emit import emit
 from lutra_compiler.driver import build_program
 from lutra_compiler.errors import DataError
 from lutra_compiler.passes import prepare_for_lowering
+from lutra_compiler.program.choose_kernel import Limits
 from lutra_compiler.program.interpreter import Run, interpret
 from lutra_compiler.program.program import Program
 from lutra_compiler.target import DEFAULT_TARGET, target_by_name
@@ -30,7 +31,7 @@ pytestmark = pytest.mark.usefixtures("host_cache")
 ARTEFACTS = tuple(name for name in zoo.names() if not name.endswith("/float"))
 IMAGES = 100
 BOUNDED_IMAGES = 20
-LENET5_KERNELS_BYTES = LENET5_ARENA_BYTES = 6 * 1024
+LENET5_KERNELS_BYTES = ARENA_BYTES = 6 * 1024
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def released(images: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Ma
 
 
 def release(name: str, images: np.ndarray, folder: Path) -> Released:
-    program = build_program(zoo.load(name).graph, target_by_name(DEFAULT_TARGET))
+    program = build_program(zoo.load(name).graph, target_by_name(DEFAULT_TARGET), Limits(ram=ARENA_BYTES))
     write_bundle(emit(program, f"net{ARTEFACTS.index(name)}", {}), folder / "bundle")
     inputs = quantize(images, open_bundle(folder / "bundle").inputs[0])
     return Released(program, folder / "bundle", inputs, interpret(program, [inputs], trace=True))
@@ -98,7 +99,7 @@ def test_a_board_gives_the_same_bytes(released: Mapping[str, Released], board: s
             assert run.unaligned == 0, name
         if (board, name) == ("microbit", "lenet5"):
             assert firmware.flash.kernels <= LENET5_KERNELS_BYTES
-            assert firmware.ram.arena <= LENET5_ARENA_BYTES
+            assert firmware.ram.arena <= ARENA_BYTES
 
 
 @pytest.mark.parametrize("name", ARTEFACTS)

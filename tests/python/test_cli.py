@@ -117,6 +117,25 @@ def test_analyze_gives_a_row_a_layer_and_totals(lutra: Callable[..., Result], mo
     assert record["ratio"] == round(METADATA["float_parameter_bytes"] / record["model_bytes"], 2)
 
 
+def test_analyze_tells_what_a_kernel_was_chosen_from(lutra: Callable[..., Result], model: Path) -> None:
+    layer = lutra("analyze", model, "--target", "cortex-m4", "--json").json()["layers"][0]
+    (chosen,) = (candidate for candidate in layer["candidates"] if not candidate["why_not"])
+    assert (chosen["kernel"], chosen["cycles"], chosen["scratch_bytes"]) == (layer["kernel"], layer["cycles"], layer["scratch_bytes"])
+    expanded = next(candidate for candidate in layer["candidates"] if candidate["kernel"] == "lutra_linear_dense")
+    out = lutra("analyze", model, "--target", "cortex-m4").out
+    assert expanded["why_not"] in out
+    assert "linear decode" in out
+
+
+def test_a_limit_of_ram_chooses_smaller_kernels_or_says_what_is_too_large(lutra: Callable[..., Result], model: Path) -> None:
+    free = lutra("analyze", model, "--json").json()
+    limit = free["arena_bytes"] - 4
+    tight = lutra("generate", model, "-o", "tight", "--ram", limit, "--json").json()
+    assert tight["arena_bytes"] <= limit
+    assert tight["model_bytes"] == free["model_bytes"]
+    refused(lutra("generate", model, "-o", "none", "--ram", 30), "bytes of RAM", "limit is 30")
+
+
 def test_analyze_shows_a_float_model_as_plain_int8(lutra: Callable[..., Result], float_model: Path) -> None:
     record = lutra("analyze", float_model, "--json").json()
     assert (record["compressed"], record["int8_ratio"]) == (False, 1.0)

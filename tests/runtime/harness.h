@@ -1,40 +1,33 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Checks, random numbers and guarded buffers for the runtime's tests. */
+/* Checks for the tests of kernels: on the host, or on a board with the loops of its CPU. */
 #ifndef LUTRA_TESTS_HARNESS_H
 #define LUTRA_TESTS_HARNESS_H
 
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
+#include "buffers.h"
+#include "random.h"
 
-#define CHECK(condition)                                              \
-  do {                                                                \
-    if (!(condition)) {                                               \
-      fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition); \
-      exit(1);                                                        \
-    }                                                                 \
-  } while (0)
+#ifndef TEST_SHARE
+#define TEST_SHARE 1 /* emulated boards are slow: of so many runs one */
+#endif
+
+#define CHECK(condition) ((condition) ? (void)0 : fail(__FILE__, __LINE__, #condition))
 
 /* Runs a case with the same random numbers every time, `times` times, each with new buffers. */
-#define RUN(times, function)                       \
-  do {                                             \
-    seed_random();                                 \
-    for (int run_ = 0; run_ < (times); run_++) {   \
-      function();                                  \
-      check_and_free_buffers();                    \
-    }                                              \
-    printf("%s\n", #function);                     \
+#define RUN(times, function)                                                    \
+  do {                                                                          \
+    seed_random(0x2545F491u);                                                   \
+    for (int run_ = 0; run_ < ((times) + TEST_SHARE - 1) / TEST_SHARE; run_++) { \
+      function();                                                               \
+      check_and_free_buffers();                                                 \
+    }                                                                           \
+    print_line(#function);                                                      \
   } while (0)
 
-void seed_random(void);
-int32_t between(int32_t low, int32_t high); /* both included */
+/* Of the platform: harness.c or board_harness.c. */
+void print_line(const char *text);
+__attribute__((noreturn)) void fail(const char *file, int line, const char *condition);
 
-/* Noise between guards, aligned to 4. AddressSanitizer traps accesses outside it; without that, writes are found at the end. */
-void *buffer(size_t bytes);
-void check_and_free_buffers(void);
-
-/* Random values, of any alignment. */
-int8_t *random_bytes(size_t count);
+/* Frees all buffers; fails if something was written outside one. */
+static inline void check_and_free_buffers(void) { CHECK(free_buffers()); }
 
 #endif

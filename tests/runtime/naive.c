@@ -76,10 +76,10 @@ uint8_t *packed_indices(const uint8_t *indices, int out_c, int taps, int subvect
   uint8_t *const packed = buffer((size_t)(taps * out_c * row_bytes));
   uint8_t *byte = packed;
   for (int tap = 0; tap < taps; tap++) {
-    for (int group = 0; group < subvectors; group += 4) {
+    for (int group = 0; group < subvectors; group += 8) {
       for (int n = 0; n < out_c; n++) {
         const uint8_t *const row = indices + (n * taps + tap) * subvectors;
-        const int end = group + 4 < subvectors ? group + 4 : subvectors;
+        const int end = group + 8 < subvectors ? group + 8 : subvectors;
         for (int m = group; m < end; m++) {
           if (index_bits == 8) {
             *byte++ = row[m];

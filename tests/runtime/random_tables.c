@@ -27,18 +27,42 @@ lutra_channel *random_channels(int out_c, int64_t bound, shifts *chosen) {
   return channels;
 }
 
-int8_t *random_codebook(int codewords, int subvector) {
+int8_t *random_codebook(int codewords, int subvector, int limit) {
   int8_t *const codebook = random_bytes((size_t)(codewords * subvector));
   for (int k = 0; k < codewords; k++) {
-    int left = 255;
+    int left = limit;
     for (int c = 0; c < subvector; c++) {
-      const int limit = left < 127 ? left : 127;
-      const int value = between(-limit, limit) / (c + 1 < subvector && subvector > 2 ? 4 : 1);
+      const int most = left < 127 ? left : 127;
+      const int value = between(-most, most) / (c + 1 < subvector && subvector > 2 ? 4 : 1);
       codebook[k * subvector + c] = (int8_t)value;
       left -= value < 0 ? -value : value;
     }
   }
   return codebook;
+}
+
+int8_t *extreme_codebook(int codewords, int subvector, int limit) {
+  int8_t *const codebook = random_bytes((size_t)(codewords * subvector));
+  for (int k = 0; k < codewords; k++) {
+    const int signs = between(0, 2), first = between(0, subvector - 1);
+    int left = limit;
+    for (int c = 0; c < subvector; c++) {
+      const int negative = signs == 2 ? between(0, 1) : signs;
+      const int most = left < 127 + negative ? left : 127 + negative;
+      codebook[k * subvector + (first + c) % subvector] = (int8_t)(negative ? -most : most);
+      left -= most;
+    }
+  }
+  return codebook;
+}
+
+int8_t *extreme_input(int count) {
+  int8_t *const input = random_bytes((size_t)count);
+  const int kind = between(0, 2);
+  for (int i = 0; i < count; i++) {
+    input[i] = (kind == 2 ? between(0, 1) : kind) ? 127 : -128;
+  }
+  return input;
 }
 
 uint8_t *random_indices(int count, int codewords) {

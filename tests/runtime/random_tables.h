@@ -12,8 +12,17 @@ typedef struct {
 /* Channels and shifts that keep the promises of SPEC.md, section 2, for sums of at most `bound` and spread them over int8. */
 lutra_channel *random_channels(int out_c, int64_t bound, shifts *chosen);
 
-/* Codewords of any sign that lookup tables allow: the magnitudes of each add up to 255 at most. */
-int8_t *random_codebook(int codewords, int subvector);
+/* What the magnitudes of a codeword may add up to: for lookup tables of int16, where two entries are added, and where four are. */
+enum { L1 = 255, L1_PAIRS = 127, L1_PACKED = 63 };
+
+/* Codewords of any sign, whose magnitudes add up to `limit` at most. */
+int8_t *random_codebook(int codewords, int subvector, int limit);
+
+/* Codewords whose magnitudes add up to `limit`, or are as large as can be: all of one sign, or of any. */
+int8_t *extreme_codebook(int codewords, int subvector, int limit);
+
+/* Values that make the tables of such codewords extreme. */
+int8_t *extreme_input(int count);
 
 uint8_t *random_indices(int count, int codewords);
 

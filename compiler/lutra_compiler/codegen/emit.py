@@ -56,11 +56,12 @@ def emit(program: Program, prefix: str, metadata: Mapping[str, Any]) -> dict[str
 
 @dataclass(frozen=True)
 class _TableView:
-    """A table as C sees it; lutra_crc32 takes its `halfwords` and then its `octets`."""
+    """A table as C sees it; lutra_crc32 takes its `halfwords` and then its `octets`. Kernels read aligned ones as words."""
 
     name: str
     index: int
     is_descriptor: bool
+    is_aligned: bool
     c_type: str
     count: int
     halfwords: int
@@ -82,6 +83,7 @@ class _TableView:
             name=f"{prefix}_t{table.index}_{kernel.name.removeprefix('lutra_')}_{table.role.value}",
             index=table.index,
             is_descriptor=table.role is Role.DESCRIPTOR,
+            is_aligned=table.role in (Role.CODEBOOK, Role.INDICES, Role.WEIGHTS),
             c_type=c_type(table, descriptor),
             count=element_count(table),
             halfwords=halfwords,
@@ -130,5 +132,4 @@ def _scratch_size(program: Program, call: Call) -> tuple[str, tuple[int, ...], i
     rule = KERNELS[call.kernel].scratch
     assert rule is not None
     assert call.scratch is not None
-    known = {**call.fields, "codewords": 1 << call.fields.get("log2_codewords", 0)}
-    return rule.macro, tuple(known[argument] for argument in rule.arguments), program.buffers[call.scratch].size_bytes
+    return rule.macro, rule.values(call.fields), program.buffers[call.scratch].size_bytes

@@ -146,7 +146,8 @@ class _Run:
         for parameter, encoding in encoded.encodings.items():
             latent = torch.tensor(graph.parameters[parameter])
             if isinstance(encoding, ProductQuantized):
-                weights[parameter] = CodebookWeight(encoding, latent, pin_zero=settings[parameter].zero_codeword)
+                chosen = settings[parameter]
+                weights[parameter] = CodebookWeight(encoding, latent, pin_zero=chosen.zero_codeword, norm=chosen.codeword_norm)
             else:
                 weights[parameter] = ScalarWeight(latent)
         module = TorchGraph(graph, weights)

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lutra_compiler.compression.weights import CodebookWeight, FloatWeight, ScalarWeight, WeightModule
+from lutra_compiler.config import CODEWORD_NORMS
 from lutra_compiler.errors import GraphError
 from lutra_compiler.ir.encoding import ProductQuantized, Quantization, WeightEncoding
 from lutra_compiler.ir.graph import Graph
@@ -160,9 +161,10 @@ class TorchGraph(nn.Module):
 
 
 def weight_module(encoding: WeightEncoding) -> WeightModule:
-    """A trainable module for an encoded weight; indices are frozen."""
+    """A trainable module for an encoded weight; indices are frozen, and codewords keep the bound of their L1 norm."""
     if isinstance(encoding, ProductQuantized):
-        return CodebookWeight(encoding, pin_zero=not encoding.codebook[0].any())
+        norm = min((limit for limit in CODEWORD_NORMS if limit >= encoding.largest_norm), default=CODEWORD_NORMS[-1])
+        return CodebookWeight(encoding, pin_zero=not encoding.codebook[0].any(), norm=norm)
     return ScalarWeight(torch.from_numpy(encoding.dense()))
 
 

@@ -60,12 +60,14 @@ class CodebookWeight(nn.Module):
     """A product-quantized weight with trainable codewords and row scales.
 
     With a latent float weight the subvectors are reassigned to their nearest codewords (`reassign`), and the latent weight learns through
-    the quantization; without one the indices are frozen. Codewords are kept in units of int8 / `units`.
+    the quantization; without one the indices are frozen. Codewords are kept in units of int8 / `units`; their L1 norm is at most `norm`.
     """
 
-    def __init__(self, encoding: ProductQuantized, latent: Tensor | None = None, *, pin_zero: bool = True) -> None:
+    def __init__(
+        self, encoding: ProductQuantized, latent: Tensor | None = None, *, pin_zero: bool = True, norm: int = CODEWORD_L1_LIMIT
+    ) -> None:
         super().__init__()
-        self.shape, self.index_bits, self.pin_zero = encoding.shape, encoding.index_bits, pin_zero
+        self.shape, self.index_bits, self.pin_zero, self.norm = encoding.shape, encoding.index_bits, pin_zero, norm
         # Working in units of the codebook's RMS gives codewords and row scales gradients of ordinary size.
         self.units = float(np.sqrt(np.mean(np.square(encoding.codebook.astype(np.float64))))) or 1.0
         self.codebook = nn.Parameter(torch.from_numpy(encoding.codebook.astype(np.float32) / self.units))
@@ -110,7 +112,7 @@ class CodebookWeight(nn.Module):
         subvector = self.codebook.shape[1]
         self.codebook.clamp_(-CODEWORD_LIMIT / self.units, CODEWORD_LIMIT / self.units)
         # Rounding adds at most 1/2 an entry.
-        limit = (CODEWORD_L1_LIMIT - subvector / 2) / self.units
+        limit = (self.norm - subvector / 2) / self.units
         self.codebook.mul_((limit / self.codebook.abs().sum(1, keepdim=True).clamp_min(1e-12)).clamp_max(1.0))
         if self.pin_zero:
             self.codebook[0].zero_()

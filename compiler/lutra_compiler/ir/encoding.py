@@ -57,6 +57,11 @@ class ProductQuantized:
         """d, the length of a subvector."""
         return int(self.codebook.shape[1])
 
+    @property
+    def largest_norm(self) -> int:
+        """The largest L1 norm of a codeword."""
+        return int(np.abs(self.codebook.astype(np.int64)).sum(axis=1).max())
+
     def integers(self) -> npt.NDArray[np.int8]:
         """The weight in units of its row scales, int8, the weight's shape."""
         out, taps, _ = self.indices.shape

@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-GROUP = 4  # subvectors of which a kernel keeps the lookup tables at once
+GROUP = 8  # subvectors whose indices are adjacent in a row
 
 Bytes = npt.NDArray[np.uint8]
 

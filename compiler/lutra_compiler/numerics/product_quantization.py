@@ -93,14 +93,14 @@ def _lloyd(points: FloatArray, codebook: FloatArray, iterations: int, pin_zero: 
     return KMeans(codebook, indices, float(np.square(points - codebook[indices]).sum(1).mean()))
 
 
-def integer_codebook(codebook: FloatArray) -> tuple[npt.NDArray[np.int8], float]:
+def integer_codebook(codebook: FloatArray, norm: int = CODEWORD_L1_LIMIT) -> tuple[npt.NDArray[np.int8], float]:
     """int8 codewords and the scale that restores [K, d]: codebook ~ scale * integers.
 
-    The scale is the smallest for which every entry is within -127..127 and every codeword's L1 norm is at most 255.
+    The scale is the smallest for which every entry is within -127..127 and every codeword's L1 norm is at most `norm`.
     """
     subvector = codebook.shape[1]
     # Rounding adds at most 1/2 an entry to the L1 norm.
-    scale = max(np.abs(codebook).max() / CODEWORD_LIMIT, np.abs(codebook).sum(1).max() / (CODEWORD_L1_LIMIT - subvector / 2), 1e-12)
+    scale = max(np.abs(codebook).max() / CODEWORD_LIMIT, np.abs(codebook).sum(1).max() / (norm - subvector / 2), 1e-12)
     return np.rint(codebook / scale).astype(np.int8), float(scale)
 
 
@@ -113,8 +113,10 @@ def quantize_rows(
     iterations: int = 25,
     starts: int = 3,
     pin_zero: bool = True,
+    norm: int = CODEWORD_L1_LIMIT,
 ) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.uint8], FloatArray]:
     """Learn one codebook for a weight [out, ..., channels]: codebook int8 [K, d], indices uint8 [out, taps, subvectors], scale [out].
+    `norm` bounds the L1 norm of a codeword.
 
     Rows are divided by their RMS first (gain-shape quantization): the row scale costs nothing, since each output channel has its own
     requantization multiplier. The scale is then refitted to the codewords by least squares.
@@ -124,7 +126,7 @@ def quantize_rows(
     subvectors = subvectors_of(normalised, subvector)
     points = np.ascontiguousarray(subvectors.reshape(-1, subvector))
     found = k_means(points, codewords, rng, iterations=iterations, starts=starts, pin_zero=pin_zero)
-    integers, scale = integer_codebook(found.codebook)
+    integers, scale = integer_codebook(found.codebook, norm)
     indices = assign(points, integers.astype(np.float32) * np.float32(scale)).reshape(subvectors.shape[:3])
     padded = integers.astype(np.float32)[indices].reshape(*subvectors.shape[:2], -1)
     decoded = padded[:, :, : weight.shape[-1]].reshape(len(weight), -1)

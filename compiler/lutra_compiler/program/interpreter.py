@@ -199,10 +199,12 @@ def _softmax(program: Program, call: Call, inputs: Sequence[Int8], output: Int8)
 
 _KERNELS: Mapping[str, Callable[[Program, Call, Sequence[Int8], Int8], None]] = {
     "lutra_conv2d_lut": _convolution,
+    "lutra_conv2d_lut8": _convolution,
     "lutra_conv2d_decode": _convolution,
     "lutra_conv2d_dense": _convolution,
     "lutra_conv2d_depthwise": _convolution,
     "lutra_linear_lut": _linear,
+    "lutra_linear_pairs": _linear,
     "lutra_linear_decode": _linear,
     "lutra_linear_dense": _linear,
     "lutra_max_pool": _max_pool,

@@ -1,8 +1,9 @@
-"""The kernels of the C runtime as the compiler sees them: descriptors, tables, scratch.
+"""The kernels of the C runtime as the compiler sees them: descriptors, tables, scratch, and memory that output and input may share.
 
 One entry a kernel of runtime_c/include/lutra/lutra_kernels.h; a test compares the two field by field.
 """
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -40,11 +41,12 @@ _SIGNED = frozenset({
 
 CONV2D = Descriptor(
     "lutra_conv2d",
-    ("in_h", "in_w", "in_c", "out_h", "out_w", "out_c", "groups"),
+    ("in_h", "in_w", "in_c", "out_h", "out_w", "out_c", "groups", "block"),
     (
         "kernel_h", "kernel_w", "stride_h", "stride_w", "pad_top", "pad_left", "pool_h", "pool_w",
         "input_zero_point", "output_zero_point", "output_min", "output_max",
         "bias_shift", "acc_shift", "output_shift", "log2_codewords", "subvector", "index_bits",
+        "padded", "keep_offsets", "packed_sums", "reserved",
     ),
     _SIGNED,
 )
@@ -90,26 +92,144 @@ SLICE_PAD = Descriptor(
 SOFTMAX = Descriptor("lutra_softmax", ("pixels", "channels"), ())
 
 
-def ring_rows(fields: Fields) -> int:
-    """Rows of accumulators that one input row of a convolution meets: LUTRA_CONV2D_RING_ROWS."""
-    return min(-(-fields["kernel_h"] // fields["stride_h"]), fields["out_h"])
+# What scratch rules ask for beyond the descriptors' members.
+_DERIVED: Mapping[str, Callable[[Fields], int]] = {
+    "codewords": lambda f: 1 << f["log2_codewords"],
+    "subvectors": lambda f: subvectors(f),
+    "length": lambda f: f["kernel_h"] * f["kernel_w"] * f["in_c"] // f["groups"],
+    "out_group": lambda f: f["out_c"] // f["groups"],
+    "d": lambda f: f["subvector"],
+    "flat": lambda f: int(is_flat(f)),
+}
 
 
-def _conv2d_lut_scratch(fields: Fields) -> int:
-    return 8 * (1 << fields["log2_codewords"]) + 4 * ring_rows(fields) * fields["out_w"] * fields["out_c"]
+def subvectors(fields: Fields) -> int:
+    """Subvectors of the input at one tap of a product-quantized layer."""
+    return -(-fields["in_c"] // fields["subvector"])
 
 
-def _linear_lut_scratch(fields: Fields) -> int:
-    return 8 * (1 << fields["log2_codewords"]) + 4 * fields["out_c"]
+def is_flat(fields: Fields) -> bool:
+    """Whether a convolution works pixel by pixel, so that rows do not matter: LUTRA_CONV2D_LUT8_FLAT."""
+    ones = ("kernel_h", "kernel_w", "stride_h", "stride_w", "pool_h", "pool_w")
+    return all(fields[name] == 1 for name in ones) and (fields["in_h"], fields["in_w"]) == (fields["out_h"], fields["out_w"])
+
+
+def leaves_image(fields: Fields) -> bool:
+    """Whether some window of a convolution reaches beyond the image."""
+    return any(
+        fields[f"pad_{side}"] > 0
+        or (fields[f"out_{axis}"] - 1) * fields[f"stride_{axis}"] + fields[f"kernel_{axis}"] - fields[f"pad_{side}"] > fields[f"in_{axis}"]
+        for axis, side in (("h", "top"), ("w", "left"))
+    )
 
 
 @dataclass(frozen=True)
 class ScratchRule:
-    """Scratch memory of a kernel: in Python, and the C macro that must give the same number from the named fields."""
+    """Scratch memory of a kernel: a C macro, and the same formula in Python, whose parameters have the names of the macro's."""
 
-    size_bytes: Callable[[Fields], int]
     macro: str
-    arguments: tuple[str, ...]  # descriptor fields; "codewords" stands for 1 << log2_codewords
+    formula: Callable[..., int]
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        """What the macro takes: members of the descriptor, or what follows from them."""
+        return tuple(inspect.signature(self.formula).parameters)
+
+    def values(self, fields: Fields) -> tuple[int, ...]:
+        """The arguments for a descriptor."""
+        return tuple(fields[name] if name in fields else _DERIVED[name](fields) for name in self.arguments)
+
+    def size_bytes(self, fields: Fields) -> int:
+        """Scratch memory for a descriptor."""
+        return self.formula(*self.values(fields))
+
+
+def _linear_lut(out_c: int, codewords: int, index_bits: int) -> int:
+    return 14 * codewords + 2 * max(codewords, 1 << index_bits) + 4 * out_c
+
+
+def _linear_pairs(out_c: int) -> int:
+    return 8 * 16 * 2 + 4 * 256 * 2 + 4 * out_c
+
+
+def _conv2d_lut(
+    kernel_h: int, kernel_w: int, stride_h: int, out_h: int, out_w: int, out_c: int, codewords: int, subvectors: int, block: int,
+    keep_offsets: int, padded: int,
+) -> int:
+    ring_rows = min(-(-kernel_h // stride_h), out_h)
+    offsets = kernel_h * kernel_w * out_c * subvectors if keep_offsets else out_c * block
+    padding = kernel_h * kernel_w * out_c if padded else 0
+    return 4 * block * codewords + 4 * out_c * (ring_rows * out_w + 1) + _aligned(2 * offsets, 4) + 4 * padding
+
+
+def _conv2d_lut8(
+    flat: int, kernel_h: int, kernel_w: int, stride_h: int, stride_w: int, pad_left: int, in_w: int, out_h: int, out_w: int, out_c: int,
+    codewords: int, subvectors: int, d: int, block: int, keep_offsets: int, padded: int,
+) -> int:
+    if flat:
+        in_w = out_w = 8
+    before = min(max(0, kernel_w - 1 - pad_left) // stride_w, 7)
+    reach = _aligned(-(-in_w // stride_w), 8) + -(-pad_left // stride_w)
+    after = min(max(0, reach - out_w), 7)
+    ring_rows = min(-(-kernel_h // stride_h), out_h)
+    taps = kernel_h * kernel_w
+    sums = before + after + ring_rows * out_c * (out_w + max(before, after)) + (taps * out_c if padded else 0)
+    offsets = out_c * (taps * _aligned(subvectors, 4) if keep_offsets else _aligned(block, 4))
+    tables = max(16 * (block * codewords + 1), 14 * codewords + 512 if padded else 0)
+    return 4 * sums + 16 * 4 * d + 2 * offsets + tables
+
+
+def _aligned(size: int, unit: int) -> int:
+    return -(-size // unit) * unit
+
+
+def _conv2d_dense(length: int, out_group: int) -> int:
+    return 8 * _aligned(length, 4) + 16 * out_group
+
+
+def _conv2d_decode(length: int, block: int) -> int:
+    return _conv2d_dense(length, block) + _aligned(length * block, 4)
+
+
+def _conv2d_depthwise(out_c: int) -> int:
+    return 4 * out_c
+
+
+# How many bytes before its input a kernel's output must begin, at least, to overwrite only what has been read; None: they must not
+# overlap.
+
+
+def _apart(fields: Fields) -> int | None:
+    return None
+
+
+def _same_place(fields: Fields) -> int | None:
+    return 0
+
+
+def _same_place_if_whole(fields: Fields) -> int | None:
+    return 0 if fields["output_stride"] == fields["channels"] else None
+
+
+def _behind_the_window(fields: Fields) -> int | None:
+    """An output row is written once its window's last input row has been read; of a pooled row, once the first of its rows is."""
+    in_row = fields["in_w"] * fields["in_c"]
+    out_row = fields["out_w"] // fields["pool_w"] * fields["out_c"]
+    step = fields["pool_h"] * fields["stride_h"]
+    lead = 0
+    for i in range(fields["out_h"] // fields["pool_h"]):
+        unread = max(0, i * step + fields["kernel_h"] - fields["pad_top"])
+        if unread < fields["in_h"]:
+            lead = max(lead, (i + 1) * out_row - unread * in_row)
+    return lead
+
+
+def _behind_the_window8(fields: Fields) -> int | None:
+    """The same; where rows do not matter, eight pixels are written as soon as they have been read."""
+    if not is_flat(fields):
+        return _behind_the_window(fields)
+    pixels_before_the_last = (fields["in_h"] * fields["in_w"] - 1) // 8 * 8
+    return max(0, pixels_before_the_last * (fields["out_c"] - fields["in_c"]))
 
 
 @dataclass(frozen=True)
@@ -121,33 +241,37 @@ class Kernel:
     tables: tuple[str, ...]
     inputs: int = 1
     scratch: ScratchRule | None = None
-    in_place: bool = False  # the output may share the memory of an input of the same size
+    lead: Callable[[Fields], int | None] = _apart  # bytes that the output begins before an input that it shares memory with
 
+
+_CODED = ("codebook", "indices", "channels")
+_DENSE = ("weights", "channels")
 
 KERNELS: Mapping[str, Kernel] = {
     kernel.name: kernel
     for kernel in (
         Kernel(
-            "lutra_conv2d_lut", CONV2D, ("codebook", "indices", "channels"),
-            scratch=ScratchRule(
-                _conv2d_lut_scratch, "LUTRA_CONV2D_LUT_SCRATCH_BYTES",
-                ("kernel_h", "stride_h", "out_h", "out_w", "out_c", "codewords"),
-            ),
+            "lutra_conv2d_lut", CONV2D, _CODED,
+            scratch=ScratchRule("LUTRA_CONV2D_LUT_SCRATCH_BYTES", _conv2d_lut), lead=_behind_the_window,
         ),
-        Kernel("lutra_conv2d_decode", CONV2D, ("codebook", "indices", "channels")),
-        Kernel("lutra_conv2d_dense", CONV2D, ("weights", "channels")),
-        Kernel("lutra_conv2d_depthwise", CONV2D, ("weights", "channels")),
         Kernel(
-            "lutra_linear_lut", LINEAR, ("codebook", "indices", "channels"),
-            scratch=ScratchRule(_linear_lut_scratch, "LUTRA_LINEAR_LUT_SCRATCH_BYTES", ("out_c", "codewords")),
+            "lutra_conv2d_lut8", CONV2D, _CODED,
+            scratch=ScratchRule("LUTRA_CONV2D_LUT8_SCRATCH_BYTES", _conv2d_lut8), lead=_behind_the_window8,
         ),
-        Kernel("lutra_linear_decode", LINEAR, ("codebook", "indices", "channels")),
-        Kernel("lutra_linear_dense", LINEAR, ("weights", "channels")),
+        Kernel("lutra_conv2d_decode", CONV2D, _CODED, scratch=ScratchRule("LUTRA_CONV2D_DECODE_SCRATCH_BYTES", _conv2d_decode)),
+        Kernel("lutra_conv2d_dense", CONV2D, _DENSE, scratch=ScratchRule("LUTRA_CONV2D_DENSE_SCRATCH_BYTES", _conv2d_dense)),
+        Kernel(
+            "lutra_conv2d_depthwise", CONV2D, _DENSE, scratch=ScratchRule("LUTRA_CONV2D_DEPTHWISE_SCRATCH_BYTES", _conv2d_depthwise)
+        ),
+        Kernel("lutra_linear_lut", LINEAR, _CODED, scratch=ScratchRule("LUTRA_LINEAR_LUT_SCRATCH_BYTES", _linear_lut)),
+        Kernel("lutra_linear_pairs", LINEAR, _CODED, scratch=ScratchRule("LUTRA_LINEAR_PAIRS_SCRATCH_BYTES", _linear_pairs)),
+        Kernel("lutra_linear_decode", LINEAR, _CODED),
+        Kernel("lutra_linear_dense", LINEAR, _DENSE),
         Kernel("lutra_max_pool", POOL, ()),
         Kernel("lutra_average_pool", POOL, ("multipliers",)),
-        Kernel("lutra_add_int8", ADD, (), inputs=2, in_place=True),
-        Kernel("lutra_rescale_int8", RESCALE, (), in_place=True),
+        Kernel("lutra_add_int8", ADD, (), inputs=2, lead=_same_place),
+        Kernel("lutra_rescale_int8", RESCALE, (), lead=_same_place_if_whole),
         Kernel("lutra_slice_pad_int8", SLICE_PAD, ()),
-        Kernel("lutra_softmax_int8", SOFTMAX, ("exponentials",), in_place=True),
+        Kernel("lutra_softmax_int8", SOFTMAX, ("exponentials",), lead=_same_place),
     )
 }

@@ -1,13 +1,13 @@
 """Graph -> Program: kernels chosen, arithmetic in integers, tables laid out, memory planned."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from math import prod
 
 import numpy as np
 
 from lutra_compiler.errors import LoweringError
-from lutra_compiler.ir.encoding import ProductQuantized, Quantization, ScalarQuantized, WeightEncoding
+from lutra_compiler.ir.encoding import ProductQuantized, Quantization, WeightEncoding
 from lutra_compiler.ir.graph import Graph, Shape
 from lutra_compiler.ir.ops import (
     Activation,
@@ -26,9 +26,10 @@ from lutra_compiler.ir.ops import (
 )
 from lutra_compiler.ir.shapes import infer_shapes
 from lutra_compiler.numerics.fixed_point import OutputRange, Requantization, requantize, rescale_multipliers
-from lutra_compiler.numerics.packing import pack_indices
-from lutra_compiler.program.choose_kernel import choose_kernel
-from lutra_compiler.program.kernels import KERNELS
+from lutra_compiler.program.candidates import candidates_of
+from lutra_compiler.program.choose_kernel import Candidate, Choose, Impossible, Limits, considered, fastest, with_less_ram
+from lutra_compiler.program.cost_model import cycles
+from lutra_compiler.program.kernels import KERNELS, leaves_image
 from lutra_compiler.program.plan_memory import Request, plan_memory
 from lutra_compiler.program.program import Call, LayerRecord, Port, Program, Role, Storage
 from lutra_compiler.program.tables import TableData, TableSet, channel_records, descriptor_bytes, exponentials
@@ -42,27 +43,38 @@ Fields = dict[str, int]
 RoledData = Sequence[tuple[Role, TableData]]
 
 
-def lower(graph: Graph, target: Target) -> Program:
+def lower(graph: Graph, target: Target, limits: Limits | None = None, choose: Choose = fastest) -> Program:
     """Turn a prepared, encoded and calibrated graph into a Program.
 
-    Raises LoweringError with the op and the value if something is missing, beyond a limit of the kernels, or too coarse in integers.
+    `choose` picks one of the candidates for each layer; where that exceeds `limits.ram`, ones of less scratch memory follow.
+    Raises LoweringError with the op and the value if something is missing, beyond a limit, or too coarse in integers.
     """
-    lowering = _Lowering(_with_outputs_apart(graph))
+    lowering = _Lowering(_with_outputs_apart(graph), target, limits or Limits())
     for op in lowering.graph.ops:
         lowering.lower_op(op)
-    program = lowering.program(target, graph.outputs)
+    program = lowering.program(graph.outputs, choose)
     verify(program)
     return program
+
+
+@dataclass(frozen=True)
+class _Step:
+    """A call whose kernel is not chosen yet. `inputs`, `output`: buffer indices."""
+
+    inputs: tuple[int, ...]
+    output: int
+    layer: LayerRecord
+    candidates: Sequence[Candidate]
+    impossible: Sequence[Impossible]
 
 
 class _Lowering:
     """What has been lowered so far. A buffer's index is its place in `requests`."""
 
-    def __init__(self, graph: Graph) -> None:
-        self.graph = graph
+    def __init__(self, graph: Graph, target: Target, limits: Limits) -> None:
+        self.graph, self.target, self.limits = graph, target, limits
         self.shapes = infer_shapes(graph)
-        self.calls: list[Call] = []
-        self.tables = TableSet()
+        self.steps: list[_Step] = []
         self.requests: list[Request] = []
         self.buffer_of: dict[str, int] = {}
         self.flattened = _flattened(graph)
@@ -102,28 +114,46 @@ class _Lowering:
 
     # Calls
 
-    def call(
-        self, kernel_name: str, ops: Sequence[Op], fields: Fields, tables: RoledData = (), macs: int = 0, parameters: int = 0
+    def call(self, kernel_name: str, op: Op, fields: Fields, tables: RoledData = ()) -> None:
+        """Append the call that computes `op`, by the one kernel there is for it."""
+        fields = self.whole(kernel_name, op, fields)
+        flash = KERNELS[kernel_name].descriptor.size_bytes + 4 + sum(data.nbytes + 4 for _, data in tables)
+        estimate = cycles(kernel_name, fields, self.target.name)
+        self.step([op], [Candidate(kernel_name, fields, tuple(tables), estimate, flash, scratch_bytes=0)])
+
+    def weighted_call(
+        self, kernel_name: str, ops: Sequence[Op], fields: Fields, encoding: WeightEncoding, arithmetic: Requantization, macs: int
     ) -> None:
-        """Append the call that computes `ops`, a chain of one or two."""
-        kernel, op, output = KERNELS[kernel_name], ops[0], ops[-1].output
-        fields = {name: fields.get(name, 0) for name in kernel.descriptor.fields}
+        """Append the call that computes `ops`, a layer with weights and perhaps the pooling after it. `kernel_name`: any that could."""
+        fields = self.whole(kernel_name, ops[0], fields)
+        channels = channel_records(arithmetic.bias, arithmetic.multiplier)
+        ways = list(candidates_of(fields, encoding, channels, self.target.name, self.limits.expand_weights))
+        parameters = sum(prod(self.graph.weight_shape(name)) for name in ops[0].parameter_names)
+        self.step(
+            ops,
+            [way for way in ways if isinstance(way, Candidate)],
+            [way for way in ways if isinstance(way, Impossible)],
+            macs,
+            parameters,
+        )
+
+    def step(
+        self, ops: Sequence[Op], candidates: Sequence[Candidate], impossible: Sequence[Impossible] = (), macs: int = 0, parameters: int = 0
+    ) -> None:
+        op, output = ops[0], ops[-1].output
+        layer = LayerRecord(op.kind, tuple(o.name for o in ops), output, self.shapes[output], macs, parameters)
+        inputs = tuple(self.buffer(value) for value in op.inputs)
+        self.steps.append(_Step(inputs, self.output_buffer(output), layer, candidates, impossible))
+
+    def whole(self, kernel_name: str, op: Op, fields: Fields) -> Fields:
+        """`fields` in the order of the descriptor, with 0 for the others. Raises LoweringError if one is out of range."""
+        descriptor = KERNELS[kernel_name].descriptor
+        fields = {name: fields.get(name, 0) for name in descriptor.fields}
         for name, value in fields.items():
-            low, high = kernel.descriptor.range_of(name)
+            low, high = descriptor.range_of(name)
             if not low <= value <= high:
                 raise LoweringError(f"{op.kind} '{op.name}': {name} is {value}, the kernel's limit is {low}..{high}")
-        index = len(self.calls)
-        descriptor = self.tables.add(Role.DESCRIPTOR, descriptor_bytes(kernel.descriptor, fields), index, kernel.descriptor.c_type)
-        self.calls.append(Call(
-            kernel=kernel_name,
-            fields=fields,
-            descriptor=descriptor,
-            tables=tuple(self.tables.add(role, data, index) for role, data in tables),
-            inputs=tuple(self.buffer(value) for value in op.inputs),
-            output=self.output_buffer(output),
-            scratch=self.request(Storage.SCRATCH, kernel.scratch.size_bytes(fields)) if kernel.scratch else None,
-            layer=LayerRecord(op.kind, tuple(o.name for o in ops), output, self.shapes[output], macs, parameters),
-        ))
+        return fields
 
     def lower_op(self, op: Op) -> None:
         match op:
@@ -134,7 +164,7 @@ class _Lowering:
             case MaxPool():
                 self.same_quantization(op)
                 if op.inputs[0] not in self.pools:
-                    self.call("lutra_max_pool", [op], self.pool_fields(op))
+                    self.call("lutra_max_pool", op, self.pool_fields(op))
             case AveragePool():
                 self.average_pool(op)
             case Activation():
@@ -174,37 +204,19 @@ class _Lowering:
             "pad_top": op.padding[0], "pad_left": op.padding[1], "pool_h": pool_h, "pool_w": pool_w,
             "input_zero_point": self.quantization(op.inputs[0]).zero_point,
         }
+        fields["padded"] = int(leaves_image(fields) and fields["input_zero_point"] != 0)
         if isinstance(encoding, ProductQuantized) and op.groups > 1:
             raise LoweringError(
                 f"convolution '{op.name}' has {op.groups} groups and a product-quantized weight; store grouped convolutions as int8"
             )
-        if isinstance(encoding, ScalarQuantized) and op.groups == in_c == out_c > 1:
-            name, weights = "lutra_conv2d_depthwise", encoding.values.reshape(out_c, -1).T.ravel()
-            tables: RoledData = [(Role.WEIGHTS, weights)]
-        else:
-            form, coding, tables = _coded(encoding, in_h * in_w, out_h * out_w)
-            name, fields = f"lutra_conv2d_{form}", fields | coding
-        self.call(
-            name,
-            [op, pool] if pool else [op],
-            fields,
-            [*tables, (Role.CHANNELS, channel_records(arithmetic.bias, arithmetic.multiplier))],
-            macs=out_h * out_w * prod(encoding.shape),
-            parameters=self.parameters(op),
-        )
+        macs = out_h * out_w * prod(encoding.shape)
+        self.weighted_call("lutra_conv2d_dense", [op, pool] if pool else [op], fields, encoding, arithmetic, macs)
 
     def linear(self, op: Linear) -> None:
         encoding, output, arithmetic = self.weighted(op)
         out_c, in_c = encoding.shape
-        form, coding, tables = _coded(encoding, 1, 1)
-        self.call(
-            f"lutra_linear_{form}",
-            [op],
-            _requantization_fields(arithmetic, output) | coding | {"in_c": in_c, "out_c": out_c},
-            [*tables, (Role.CHANNELS, channel_records(arithmetic.bias, arithmetic.multiplier))],
-            macs=in_c * out_c,
-            parameters=self.parameters(op),
-        )
+        fields = _requantization_fields(arithmetic, output) | {"in_c": in_c, "out_c": out_c}
+        self.weighted_call("lutra_linear_dense", [op], fields, encoding, arithmetic, macs=in_c * out_c)
 
     def weighted(self, op: Conv2d | Linear) -> tuple[WeightEncoding, OutputRange, Requantization]:
         encoding = self.graph.encodings.get(op.weight)
@@ -217,9 +229,6 @@ class _Lowering:
         return encoding, output, requantize(
             op.name, encoding.integers(), multipliers, bias / result.scale, source.zero_point, output
         )
-
-    def parameters(self, op: Conv2d | Linear) -> int:
-        return sum(prod(self.graph.weight_shape(name)) for name in op.parameter_names)
 
     # Layers without weights
 
@@ -255,7 +264,7 @@ class _Lowering:
         multipliers, shift = rescale_multipliers(op.name, ratios, [255 * count for count in counts])
         self.call(
             "lutra_average_pool",
-            [op],
+            op,
             self.pool_fields(op) | {
                 "input_zero_point": source.zero_point, "output_zero_point": result.zero_point,
                 "shift": shift, "count_include_pad": int(whole),
@@ -268,7 +277,7 @@ class _Lowering:
         scale = self.quantization(op.output).scale
         (multiplier_a, multiplier_b), shift = rescale_multipliers(op.name, [a.scale / scale, b.scale / scale], [510, 510])
         size = prod(self.shapes[op.output])
-        self.call("lutra_add_int8", [op], _range_fields(self.output_range(op.output, op.activation)) | {
+        self.call("lutra_add_int8", op, _range_fields(self.output_range(op.output, op.activation)) | {
             "size_low": size % 65536, "size_high": size // 65536, "multiplier_a": multiplier_a, "multiplier_b": multiplier_b,
             "zero_point_a": a.zero_point, "zero_point_b": b.zero_point, "shift": shift,
         })
@@ -279,7 +288,7 @@ class _Lowering:
         ratio = source.scale / self.quantization(op.output).scale
         (multiplier,), shift = rescale_multipliers(op.name, [ratio], [255])
         pixels = prod(shape[:-1])
-        self.call("lutra_rescale_int8", [op], _range_fields(output) | {
+        self.call("lutra_rescale_int8", op, _range_fields(output) | {
             "pixels_low": pixels % 65536, "pixels_high": pixels // 65536, "channels": shape[-1],
             "output_stride": self.shapes[op.output][-1], "output_offset": offset, "multiplier": multiplier,
             "input_zero_point": source.zero_point, "shift": shift,
@@ -300,7 +309,7 @@ class _Lowering:
             "in": self.shapes[op.inputs[0]], "out": self.shapes[op.output], "start": start, "step": step, "pad": pad, "count": count,
         }
         fields = {f"{name}_{axis}": size for name, triple in triples.items() for axis, size in zip("hwc", triple, strict=True)}
-        self.call("lutra_slice_pad_int8", [op], fields | {"zero_point": self.same_quantization(op).zero_point})
+        self.call("lutra_slice_pad_int8", op, fields | {"zero_point": self.same_quantization(op).zero_point})
 
     def softmax(self, op: Softmax) -> None:
         shape, result = self.shapes[op.output], self.quantization(op.output)
@@ -311,23 +320,52 @@ class _Lowering:
         scale = self.quantization(op.inputs[0]).scale
         self.call(
             "lutra_softmax_int8",
-            [op],
+            op,
             {"pixels": prod(shape[:-1]), "channels": shape[-1]},
             [(Role.EXPONENTIALS, exponentials(scale))],
         )
 
     # The whole
 
-    def program(self, target: Target, output_names: Sequence[str]) -> Program:
+    def program(self, output_names: Sequence[str], choose: Choose) -> Program:
         """Call after every op has been lowered."""
+        chosen = [choose(step.candidates) for step in self.steps]
+        while True:
+            requests, calls, tables = self.assembled(chosen)
+            buffers, arena_bytes = plan_memory(requests, calls)
+            if self.limits.ram is None or arena_bytes <= self.limits.ram:
+                break
+            names = [step.layer.source_names[0] for step in self.steps]
+            chosen = with_less_ram(names, [step.candidates for step in self.steps], chosen, buffers, self.limits.ram)
         layout = next((i.layout for i in self.graph.inputs if len(i.shape) == 3), "NHWC")
         outputs = tuple(
             Port(name, shape := self.shapes[value], layout if len(shape) == 3 else "NF", self.quantization(value), self.buffer(value))
             for name, value in zip(output_names, self.graph.outputs, strict=True)
         )
         inputs = tuple(Port(i.name, i.shape, i.layout, self.quantization(i.name), self.buffer(i.name)) for i in self.graph.inputs)
-        buffers, arena_bytes = plan_memory(self.requests, self.calls)
-        return Program(target.name, inputs, outputs, tuple(self.calls), self.tables.tables(), buffers, arena_bytes)
+        return Program(self.target.name, inputs, outputs, tuple(calls), tables.tables(), buffers, arena_bytes)
+
+    def assembled(self, chosen: Sequence[Candidate]) -> tuple[list[Request], list[Call], TableSet]:
+        """Memory, calls and tables of the program that takes `chosen`, one a step."""
+        requests, calls, tables = list(self.requests), [], TableSet()
+        for index, (step, candidate) in enumerate(zip(self.steps, chosen, strict=True)):
+            kernel = KERNELS[candidate.kernel]
+            descriptor = descriptor_bytes(kernel.descriptor, candidate.fields)
+            scratch = None
+            if kernel.scratch:
+                scratch = len(requests)
+                requests.append(Request(Storage.SCRATCH, candidate.scratch_bytes))
+            calls.append(Call(
+                kernel=candidate.kernel,
+                fields=candidate.fields,
+                descriptor=tables.add(Role.DESCRIPTOR, descriptor, index, kernel.descriptor.c_type),
+                tables=tuple(tables.add(role, data, index) for role, data in candidate.tables),
+                inputs=step.inputs,
+                output=step.output,
+                scratch=scratch,
+                layer=replace(step.layer, candidates=considered(step.candidates, step.impossible, candidate)),
+            ))
+        return requests, calls, tables
 
 
 def _root(flattened: Mapping[str, str], value: str) -> str:
@@ -363,18 +401,6 @@ def _pool_after(graph: Graph, op: Op) -> MaxPool | None:
     pool = consumers[0]
     fits = isinstance(pool, MaxPool) and pool.kernel == pool.stride != (1, 1) and not any(pool.padding)
     return pool if fits and isinstance(pool, MaxPool) else None
-
-
-def _coded(encoding: WeightEncoding, input_pixels: int, output_pixels: int) -> tuple[str, Fields, RoledData]:
-    """The form of kernel for a weight, the descriptor fields that tell how it is stored, and its tables."""
-    if isinstance(encoding, ScalarQuantized):
-        return "dense", {}, [(Role.WEIGHTS, encoding.values.ravel())]
-    fields = {
-        "log2_codewords": encoding.codewords.bit_length() - 1, "subvector": encoding.subvector, "index_bits": encoding.index_bits,
-    }
-    indices = pack_indices(encoding.indices, encoding.index_bits)
-    form = choose_kernel(encoding, input_pixels, output_pixels)
-    return form, fields, [(Role.CODEBOOK, encoding.codebook.ravel()), (Role.INDICES, indices)]
 
 
 def _requantization_fields(arithmetic: Requantization, output: OutputRange) -> Fields:

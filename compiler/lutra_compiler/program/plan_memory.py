@@ -1,7 +1,7 @@
 """Offline placement of every buffer in one arena."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lutra_compiler.program.kernels import KERNELS
 from lutra_compiler.program.program import ARENA_ALIGN, Buffer, Call, Storage
@@ -16,16 +16,43 @@ class Request:
 
 
 @dataclass(frozen=True)
-class _Slot:
-    """Buffers that share one place because a kernel works in place, and the calls from `first` to `last` that need it."""
+class _Part:
+    """A buffer in a slot: `start` bytes after the slot's beginning, needed by the calls `first` to `last`."""
 
-    buffers: tuple[int, ...]
+    buffer: int
+    start: int
     size: int
     first: int
     last: int
 
-    def meets(self, other: "_Slot") -> bool:
+    def meets(self, other: "_Part") -> bool:
         return self.first <= other.last and other.first <= self.last
+
+
+@dataclass(frozen=True)
+class _Slot:
+    """Buffers whose places are tied to each other because kernels work in place, by when they are needed; mostly only one."""
+
+    parts: tuple[_Part, ...]
+
+    @property
+    def size(self) -> int:
+        return max(part.start + part.size for part in self.parts)
+
+    @property
+    def first(self) -> int:
+        return self.parts[0].first
+
+    @property
+    def last(self) -> int:
+        return self.parts[-1].last
+
+    def then(self, part: _Part, lead: int) -> "_Slot":
+        """With `part` at the end, which begins `lead` bytes before the one that was last."""
+        start = self.parts[-1].start - lead
+        down = max(0, -start)
+        moved = [replace(old, start=old.start + down) for old in self.parts]
+        return _Slot((*moved, replace(part, start=start + down)))
 
 
 _ORDERS: tuple[Callable[[_Slot], tuple[int, ...]], ...] = (
@@ -40,25 +67,19 @@ _ORDERS: tuple[Callable[[_Slot], tuple[int, ...]], ...] = (
 def plan_memory(requests: Sequence[Request], calls: Sequence[Call]) -> tuple[tuple[Buffer, ...], int]:
     """Place every request; returns the buffers, in order, and the size of the arena.
 
-    Greedy best fit in several orders, with and without sharing memory where a kernel may work in place; the smallest arena wins.
+    Greedy best fit in several orders, with and without sharing memory where a kernel may write over its input; the smallest arena wins.
     """
     lives = [_life(index, request, calls) for index, request in enumerate(requests)]
-    alone = [_Slot((i,), _aligned(r.size_bytes), *life) for i, (r, life) in enumerate(zip(requests, lives, strict=True))]
+    alone = [_Slot((_Part(i, 0, _aligned(r.size_bytes), *life),)) for i, (r, life) in enumerate(zip(requests, lives, strict=True))]
     places = min(
-        (_place(sorted(slots, key=order)) for slots in (_share_in_place(alone, requests, calls), alone) for order in _ORDERS),
+        (_place(sorted(slots, key=order)) for slots in (_share(alone, requests, calls), alone) for order in _ORDERS),
         key=lambda places: _end(places),
     )
-    offsets = {index: offset for slot, offset in places.items() for index in slot.buffers}
+    offsets = {part.buffer: offset + part.start for slot, offset in places.items() for part in slot.parts}
     buffers = tuple(
         Buffer(index, request.storage, request.size_bytes, offsets[index], *lives[index]) for index, request in enumerate(requests)
     )
     return buffers, _end(places)
-
-
-def may_run_in_place(call: Call) -> bool:
-    """Whether the call's output may lie exactly where an input of the same size does."""
-    channels = call.fields.get("channels")
-    return KERNELS[call.kernel].in_place and call.fields.get("output_stride", channels) == channels
 
 
 def _life(index: int, request: Request, calls: Sequence[Call]) -> tuple[int, int]:
@@ -68,18 +89,21 @@ def _life(index: int, request: Request, calls: Sequence[Call]) -> tuple[int, int
     return first, last
 
 
-def _share_in_place(alone: Sequence[_Slot], requests: Sequence[Request], calls: Sequence[Call]) -> list[_Slot]:
+def _share(alone: Sequence[_Slot], requests: Sequence[Request], calls: Sequence[Call]) -> list[_Slot]:
+    """Slots in which each call's output is tied to an input that dies with it, where that saves memory."""
     slot_of = dict(enumerate(alone))
     for i, call in enumerate(calls):
-        if not may_run_in_place(call) or slot_of[call.output].first != i:
+        lead = KERNELS[call.kernel].lead(call.fields)
+        output = slot_of[call.output].parts[0]
+        if lead is None or output.first != i:
             continue
-        output = slot_of[call.output]
+        lead = _aligned(lead)
         for source in call.inputs:
             slot = slot_of[source]
-            dies = slot.last == i and requests[slot.buffers[-1]].storage is not Storage.OUTPUT
-            if dies and requests[source].size_bytes == requests[call.output].size_bytes:
-                merged = _Slot((*slot.buffers, *output.buffers), slot.size, slot.first, output.last)
-                slot_of.update(dict.fromkeys(merged.buffers, merged))
+            ends = slot.parts[-1].buffer == source and slot.last == i and requests[source].storage is not Storage.OUTPUT
+            if ends and lead < output.size:
+                joined = slot.then(output, lead)
+                slot_of.update({part.buffer: joined for part in joined.parts})
                 break
     return list(dict.fromkeys(slot_of.values()))
 
@@ -87,10 +111,17 @@ def _share_in_place(alone: Sequence[_Slot], requests: Sequence[Request], calls: 
 def _place(slots: Sequence[_Slot]) -> dict[_Slot, int]:
     places: dict[_Slot, int] = {}
     for slot in slots:
-        taken = sorted((offset, offset + other.size) for other, offset in places.items() if other.meets(slot))
+        # Where the slot must not begin, between two offsets each, so that no two parts that meet overlap.
+        forbidden = sorted(
+            (offset + other.start - part.start - part.size, offset + other.start + other.size - part.start)
+            for placed, offset in places.items()
+            for other in placed.parts
+            for part in slot.parts
+            if other.meets(part)
+        )
         gaps, free = [], 0
-        for start, end in taken:
-            if start - free >= slot.size:
+        for start, end in forbidden:
+            if start >= free:
                 gaps.append((start - free, free))
             free = max(free, end)
         places[slot] = min(gaps)[1] if gaps else free

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from lutra_compiler.ir.encoding import Quantization
 from lutra_compiler.ir.graph import Shape
 
-ABI_VERSION = 1  # LUTRA_ABI_VERSION of the runtime this compiler writes for
+ABI_VERSION = 2  # LUTRA_ABI_VERSION of the runtime this compiler writes for
 ARENA_ALIGN = 4  # LUTRA_ARENA_ALIGN
 
 
@@ -89,6 +89,19 @@ class LayerRecord:
     output_shape: Shape
     macs: int
     parameters: int  # scalars of the weight and bias that the call stands for
+    candidates: tuple["Considered", ...] = ()  # what the kernel was chosen from, the chosen one included
+
+
+@dataclass(frozen=True)
+class Considered:
+    """A way to compute a layer that was weighed against the others. Numbers are estimates for the target, None if it is impossible."""
+
+    kernel: str
+    settings: Mapping[str, int]  # descriptor fields in which candidates of one kernel differ
+    cycles: float | None
+    flash_bytes: int | None  # tables, descriptor and their CRC-32s
+    scratch_bytes: int | None
+    why_not: str  # empty for the one that was chosen
 
 
 @dataclass(frozen=True)

@@ -18,18 +18,19 @@ TableData = npt.NDArray[np.int8] | npt.NDArray[np.uint8] | npt.NDArray[np.uint16
 class TableSet:
     """Collects tables; those of one role with the same bytes are stored once."""
 
-    _tables: dict[tuple[Role, str, bytes], tuple[TableData, list[int]]] = field(default_factory=dict)
+    _tables: dict[tuple[Role, str, bytes], tuple[int, TableData, list[int]]] = field(default_factory=dict)
 
     def add(self, role: Role, data: TableData, call: int, c_type: str = "") -> int:
         """The index of a table that holds `data` and is read by the call `call`."""
         key = (role, c_type, data.tobytes())
-        self._tables.setdefault(key, (data, []))[1].append(call)
-        return list(self._tables).index(key)
+        index, _, calls = self._tables.setdefault(key, (len(self._tables), data, []))
+        calls.append(call)
+        return index
 
     def tables(self) -> tuple[Table, ...]:
         """All tables, by index."""
         return tuple(
-            Table(index, role, data, tuple(calls)) for index, ((role, *_), (data, calls)) in enumerate(self._tables.items())
+            Table(index, role, data, tuple(calls)) for (role, *_), (index, data, calls) in self._tables.items()
         )
 
 

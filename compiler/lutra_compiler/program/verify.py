@@ -16,8 +16,8 @@ from lutra_compiler.numerics.fixed_point import (
     Requantization,
     bounds_of,
 )
-from lutra_compiler.numerics.packing import index_bytes
-from lutra_compiler.program.kernels import KERNELS
+from lutra_compiler.numerics.packing import GROUP, index_bytes
+from lutra_compiler.program.kernels import KERNELS, is_flat, leaves_image
 from lutra_compiler.program.program import ARENA_ALIGN, Buffer, Call, Program, Role, Storage, Table
 from lutra_compiler.program.tables import layer_weights
 
@@ -25,6 +25,7 @@ Fields = Mapping[str, int]
 Ranges = Mapping[str, tuple[int, int]]
 
 L1_LIMIT = 255
+PAIRS_L1_LIMIT = 127
 SOFTMAX_CHANNELS = 512
 
 _POSITIVE = (1, 65535)
@@ -155,6 +156,11 @@ class _Check:
         self.size("output", self.call.output, f["out_h"] // f["pool_h"] * (f["out_w"] // f["pool_w"]) * f["out_c"])
         depthwise = self.call.kernel == "lutra_conv2d_depthwise"
         self.require(not depthwise or f["groups"] == f["in_c"] == f["out_c"], "not depthwise")
+        padded = int(leaves_image(f) and f["input_zero_point"] != 0)
+        self.require(f["padded"] == padded, f"padded is {f['padded']}, its windows and zero point make it {padded}")
+        if self.call.kernel not in ("lutra_conv2d_lut", "lutra_conv2d_lut8"):
+            blocks = (1, f["out_c"]) if self.call.kernel == "lutra_conv2d_decode" else (0, 0)
+            self.ranges({"block": blocks, "keep_offsets": (0, 0), "packed_sums": (0, 0)})
         self.weighted(taps=f["kernel_h"] * f["kernel_w"], channels=f["in_c"] // f["groups"])
 
     def linear(self) -> None:
@@ -175,9 +181,8 @@ class _Check:
             codebook = self.table(Role.CODEBOOK, self.call.tables[0], f["subvector"] << f["log2_codewords"]).data
             subvectors = -(-channels // f["subvector"])
             self.table(Role.INDICES, self.call.tables[1], index_bytes(f["out_c"], taps, subvectors, f["index_bits"]))
-            if self.call.scratch is not None:
-                norms = np.abs(codebook.astype(np.int64)).reshape(-1, f["subvector"]).sum(axis=1)
-                self.require(norms.max() <= L1_LIMIT, f"a codeword has an L1 norm of {norms.max()}, lookup tables take {L1_LIMIT}")
+            if not self.call.kernel.endswith("_decode"):
+                self.lookup_tables(subvectors, int(np.abs(codebook.astype(np.int64)).reshape(-1, f["subvector"]).sum(axis=1).max()))
         else:
             self.ranges(dict.fromkeys(("log2_codewords", "subvector", "index_bits"), (0, 0)))
             self.table(Role.WEIGHTS, self.call.tables[0], f["out_c"] * taps * channels)
@@ -187,6 +192,20 @@ class _Check:
         )
         fits = arithmetic.stays_in_int32(bounds_of(layer_weights(self.call, self.program.tables)))
         self.require(fits, "its sums or products can leave int32")
+
+    def lookup_tables(self, subvectors: int, norm: int) -> None:
+        """`norm`: the largest L1 norm of a codeword; 128 times that is the largest entry of a table."""
+        f, kernel = self.f, self.call.kernel
+        limit = PAIRS_L1_LIMIT if kernel == "lutra_linear_pairs" else L1_LIMIT
+        self.require(norm <= limit, f"a codeword has an L1 norm of {norm}, {kernel} takes {limit}")
+        if kernel == "lutra_linear_pairs":
+            self.ranges({"log2_codewords": (4, 4), "index_bits": (4, 4)})
+        elif kernel in ("lutra_conv2d_lut", "lutra_conv2d_lut8"):
+            self.ranges({"block": (1, subvectors), "keep_offsets": (0, 1), "packed_sums": (0, 1)})
+            self.require(f["block"] % GROUP == 0 or f["block"] == subvectors, f"block is {f['block']}, no whole groups of {GROUP}")
+            reach = 4 * f["block"] << f["log2_codewords"] if kernel == "lutra_conv2d_lut" else 0
+            self.require(reach <= 1 << 16, "its tables reach beyond 16-bit offsets")
+            self.require(not f["packed_sums"] or 4 * 128 * norm < 1 << 15, "four entries of its tables leave int16, but packed_sums is 1")
 
     # Layers without weights
 
@@ -283,7 +302,7 @@ def _check_memory(program: Program) -> None:
         alive_together = a.first <= b.last and b.first <= a.last
         share_bytes = a.offset < b.offset + b.size_bytes and b.offset < a.offset + a.size_bytes
         if alive_together and share_bytes:
-            legal = _in_place(program, a, b) or _in_place(program, b, a)
+            legal = _shared(program, a, b) or _shared(program, b, a)
             _require(legal, f"buffers {a.index} and {b.index} overlap while both are alive")
 
 
@@ -303,19 +322,38 @@ def _check_parts(program: Program, buffer: Buffer, writers: list[int]) -> None:
     _require(not reads or writers[-1] < reads[0], f"{name} is read before it is complete")
 
 
-def _in_place(program: Program, source: Buffer, result: Buffer) -> bool:
-    """Whether the call that ends `source` and begins `result` may put one where the other was."""
+def _shared(program: Program, source: Buffer, result: Buffer) -> bool:
+    """Whether the call that ends `source` and begins `result` may write over what it reads."""
     call = program.calls[result.first]
-    whole = call.kernel != "lutra_rescale_int8" or call.fields["output_stride"] == call.fields["channels"]
-    return (
+    handed_over = (
         source.last == result.first
         and source.storage is not Storage.OUTPUT
         and source.index in call.inputs
         and result.index == call.output
-        and KERNELS[call.kernel].in_place
-        and whole
-        and (source.offset, source.size_bytes) == (result.offset, result.size_bytes)
     )
+    if not handed_over or KERNELS[call.kernel].lead(call.fields) is None:
+        return False
+    if "kernel_h" in call.fields:
+        flat = call.kernel == "lutra_conv2d_lut8" and is_flat(call.fields)
+        return (_pixels_stay_behind if flat else _stays_behind)(call.fields, source.offset - result.offset)
+    return (source.offset, source.size_bytes) == (result.offset, result.size_bytes)
+
+
+def _stays_behind(f: Fields, lead: int) -> bool:
+    """Whether no output row of a convolution that begins `lead` bytes before its input reaches input rows that are still to be read."""
+    in_row, out_row = f["in_w"] * f["in_c"], f["out_w"] // f["pool_w"] * f["out_c"]
+    stored = range(0, f["out_h"] - f["pool_h"] + 1, f["pool_h"])
+    return lead >= 0 and all(
+        row * f["stride_h"] + f["kernel_h"] - f["pad_top"] >= f["in_h"]
+        or count * out_row <= lead + max(0, row * f["stride_h"] + f["kernel_h"] - f["pad_top"]) * in_row
+        for count, row in enumerate(stored, 1)
+    )
+
+
+def _pixels_stay_behind(f: Fields, lead: int) -> bool:
+    """The same of a convolution that reads and writes eight pixels after the other."""
+    read = range(8, f["in_h"] * f["in_w"], 8)
+    return lead >= 0 and all(pixels * f["out_c"] <= lead + pixels * f["in_c"] for pixels in read)
 
 
 def _name(buffer: Buffer) -> str:

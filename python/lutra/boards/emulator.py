@@ -2,7 +2,7 @@
 
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lutra.boards.board import Board, board_by_name
+from lutra.boards.cycles import Instruction, disassemble, estimate_cycles
 from lutra.boards.firmware import BUILD_TOOLS, Firmware
 from lutra.boards.tools import require_tools
 from lutra.host import BundleError, DataError, ToolError
@@ -34,6 +35,7 @@ class BoardRun:
     `profile`: what each instruction did for the FIRST sample, a row an address and layer, with the fields layer, address, size (bytes),
     executions, taken (branches), flash_reads, ram_reads, stores and unaligned (accesses). Layers are numbered as in the manifest; the
     number after the last stands for what NAME_run does besides: the check of its descriptors.
+    `cpu`: what the firmware was compiled for; `code`: the instructions that the profile counts, by address.
     """
 
     outputs: tuple[Int8Array, ...]
@@ -41,6 +43,8 @@ class BoardRun:
     stack_bytes: int
     profile: npt.NDArray[Any]
     layers: int
+    cpu: str
+    code: Mapping[int, Instruction]
 
     @property
     def layer_instructions(self) -> tuple[int, ...]:
@@ -53,6 +57,17 @@ class BoardRun:
     def instructions(self) -> int:
         """Instructions executed by NAME_run, for the first sample."""
         return int(self.profile["executions"].sum())
+
+    def layer_cycles(self, cpu: str | None = None) -> tuple[float, ...]:
+        """Estimated cycles of each layer (see cycles.py), for the first sample, of `cpu`: the firmware's, or another that runs its code."""
+        return tuple(self._cycles(cpu, self.profile[self.profile["layer"] == layer]) for layer in range(self.layers))
+
+    def cycles(self, cpu: str | None = None) -> float:
+        """Estimated cycles of NAME_run, for the first sample."""
+        return sum(self.layer_cycles(cpu)) + self._cycles(cpu, self.profile[self.profile["layer"] == self.layers])
+
+    def _cycles(self, cpu: str | None, profile: npt.NDArray[Any]) -> float:
+        return estimate_cycles(cpu or self.cpu, self.code, profile)
 
     @property
     def unaligned(self) -> int:
@@ -85,12 +100,16 @@ def run_firmware(firmware: Firmware, inputs: Sequence[Int8Array], timeout_s: flo
             raise ToolError(f"{name} filled its stack of {stack_bytes} bytes: raise STACK_BYTES in sections.ld")
         if status:
             raise BundleError(f"{name}: NAME_run returned {status}, NAME_check {self_test}: generate the bundle again")
+        profile = _profile(firmware, folder / "profile.txt")
+        addresses = profile["address"]
         return BoardRun(
             outputs=_unpacked(firmware, np.fromfile(folder / "output.bin", np.int8).reshape(len(samples), -1)),
             self_test=self_test,
             stack_bytes=stack_bytes,
-            profile=_profile(firmware, folder / "profile.txt"),
+            profile=profile,
             layers=len(firmware.markers.layers),
+            cpu=firmware.cpu,
+            code=disassemble(firmware.elf, firmware.cpu, int(addresses.min()), int(addresses.max()) + 4),
         )
 
 

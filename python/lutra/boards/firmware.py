@@ -13,8 +13,10 @@ from lutra.boards.board import Board, source_root
 from lutra.boards.tools import require_tools
 from lutra.host import BundleError, ToolError
 from lutra.host.manifest import Manifest, read_manifest
+from lutra_compiler.errors import ConfigurationError
 
 BUILD_TOOLS = ("cmake", "ninja", "arm-none-eabi-gcc", "cc")
+_ARMV6M = ("cortex-m0", "cortex-m0plus")
 _BEGIN, _END = -1, -2  # markers.h
 
 
@@ -61,9 +63,10 @@ class Markers:
 
 @dataclass(frozen=True)
 class Firmware:
-    """A built firmware: `elf` for `board`, and the QEMU plugin that counts its instructions."""
+    """A built firmware: `elf` for `board`, compiled for `cpu`, and the QEMU plugin that counts its instructions."""
 
     board: Board
+    cpu: str
     manifest: Manifest
     elf: Path
     plugin: Path
@@ -72,28 +75,33 @@ class Firmware:
     markers: Markers
 
 
-def build_firmware(bundle: Path, board: Board, build_dir: Path) -> Firmware:
+def build_firmware(bundle: Path, board: Board, build_dir: Path, cpu: str | None = None) -> Firmware:
     """Firmware that runs the bundle in the folder `bundle` on samples; built in `build_dir`/BOARD, where a second build is quick.
 
-    Raises BundleError for a damaged bundle; ToolError if a tool is missing or fails, or the firmware does not fit the board.
+    `cpu`, if not the board's own: "cortex-m0" or "cortex-m0plus", whose code every larger core runs, to count it with more memory.
+    Raises BundleError for a damaged bundle; ConfigurationError if the board cannot run the code of `cpu`; ToolError if a tool is missing
+    or fails, or the firmware does not fit the board.
     """
-    return build_firmwares([bundle], board, build_dir)[0]
+    return build_firmwares([bundle], board, build_dir, cpu)[0]
 
 
-def build_firmwares(bundles: Sequence[Path], board: Board, build_dir: Path) -> tuple[Firmware, ...]:
+def build_firmwares(bundles: Sequence[Path], board: Board, build_dir: Path, cpu: str | None = None) -> tuple[Firmware, ...]:
     """One firmware for each of `bundles`, whose prefixes differ, as `build_firmware`; they share the runtime's objects."""
     require_tools(*BUILD_TOOLS)
+    if cpu not in (None, board.cpu, *_ARMV6M):
+        raise ConfigurationError(f"{board.name} is a {board.cpu}; it runs its own code and that of {' or '.join(_ARMV6M)}, not of {cpu}")
     manifests = [read_manifest(bundle) for bundle in bundles]
     if len({manifest.prefix for manifest in manifests}) < len(manifests):
         raise BundleError(f"two bundles have one prefix: {', '.join(manifest.prefix for manifest in manifests)}; generate one anew")
-    root, folder = source_root(), build_dir.resolve() / board.name
+    root, folder = source_root(), build_dir.resolve() / (board.name if cpu is None else f"{board.name}-{cpu}")
     _cmake(
         board,
         "-S", str(root), "-B", str(folder), "-G", "Ninja", f"-DCMAKE_TOOLCHAIN_FILE={root}/boards/toolchains/arm-none-eabi.cmake",
-        f"-DLUTRA_BOARD={board.name}", f"-DLUTRA_BUNDLE={';'.join(str(bundle.resolve()) for bundle in bundles)}",
+        f"-DLUTRA_BOARD={board.name}", f"-DTARGET_CPU={cpu or board.cpu}",
+        f"-DLUTRA_BUNDLE={';'.join(str(bundle.resolve()) for bundle in bundles)}",
     )  # fmt: skip
     _cmake(board, "--build", str(folder))
-    return tuple(_firmware(board, manifest, folder / "boards") for manifest in manifests)
+    return tuple(_firmware(board, cpu or board.cpu, manifest, folder / "boards") for manifest in manifests)
 
 
 def _cmake(board: Board, *arguments: str) -> None:
@@ -112,7 +120,7 @@ def _cmake(board: Board, *arguments: str) -> None:
     )
 
 
-def _firmware(board: Board, manifest: Manifest, folder: Path) -> Firmware:
+def _firmware(board: Board, cpu: str, manifest: Manifest, folder: Path) -> Firmware:
     elf = folder / f"{manifest.prefix}.elf"
     with elf.open("rb") as file:
         image = ELFFile(file)
@@ -135,6 +143,7 @@ def _firmware(board: Board, manifest: Manifest, folder: Path) -> Firmware:
     place = {int(number): int(address) & 0xFFFFFFFF for address, number in pairs if address}  # 0: in a function that was dropped
     return Firmware(
         board=board,
+        cpu=cpu,
         manifest=manifest,
         elf=elf,
         plugin=folder / "count.so",

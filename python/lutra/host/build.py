@@ -51,7 +51,8 @@ class Builder:
         self._include = runtime.resolve() / "include"
         self._identity = _identity(self._command)
         self._headers = sorted(self._include.rglob("*.h"))
-        self._kernels = sorted((*runtime.resolve().glob("src/*.[ch]"), *runtime.resolve().glob("src/reference/*.[ch]")))
+        # Native loops are for Arm; their headers are there for loops.h alone.
+        self._kernels = sorted(path for folder in ("", "kernels/", "reference/") for path in runtime.resolve().glob(f"src/{folder}*.[ch]"))
 
     def library(self, main: Path, files: dict[str, bytes], defines: Sequence[str]) -> Path:
         """A shared library of `main`, which includes some of `files`, and the runtime. Raises ToolError."""

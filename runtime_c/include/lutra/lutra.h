@@ -9,7 +9,7 @@
 #include "lutra/lutra_config.h"
 
 /* Generated code refuses to compile against a runtime of another number. */
-#define LUTRA_ABI_VERSION 1
+#define LUTRA_ABI_VERSION 2
 
 #define LUTRA_OK 0
 #define LUTRA_ERROR_NULL (-1)      /* a pointer that must not be NULL is NULL */
@@ -19,5 +19,12 @@
 
 /* Alignment of an arena and of every buffer in it, in bytes. */
 #define LUTRA_ARENA_ALIGN 4
+
+/* Of generated tables of bytes that kernels may read as words. Without it they are right, but perhaps slower. */
+#if defined(__GNUC__)
+#define LUTRA_ALIGNED __attribute__((aligned(4)))
+#else
+#define LUTRA_ALIGNED
+#endif
 
 #endif

@@ -25,6 +25,7 @@ typedef struct {
   uint16_t in_h, in_w, in_c;
   uint16_t out_h, out_w, out_c; /* before the fused pooling */
   uint16_t groups;
+  uint16_t block; /* lut: subvectors whose tables exist at once; decode: filters that are decoded at once; else 0 */
   uint8_t kernel_h, kernel_w;
   uint8_t stride_h, stride_w;
   uint8_t pad_top, pad_left;
@@ -35,6 +36,10 @@ typedef struct {
   uint8_t log2_codewords; /* 0 in dense layers */
   uint8_t subvector;      /* d; 0 in dense layers */
   uint8_t index_bits;     /* 4 or 8; 0 in dense layers */
+  uint8_t padded;         /* 1: a window reaches beyond the image and the zero point is not 0 */
+  uint8_t keep_offsets;   /* lut: 1: the indices of all taps are expanded in scratch, 0: of one tap, again and again */
+  uint8_t packed_sums;    /* lut: 1: four table entries may be added as int16 */
+  uint8_t reserved;       /* 0 */
 } lutra_conv2d;
 
 typedef struct {
@@ -97,26 +102,80 @@ typedef struct {
 
 /* Scratch sizes in bytes. The compiler computes them as well; generated code asserts that both agree. */
 
-/* Four lookup tables of K int16, and one int32 an output. */
-#define LUTRA_LINEAR_LUT_SCRATCH_BYTES(out_c, codewords) (8u * (codewords) + 4u * (out_c))
+/* Eight lookup tables of K int16 and what an index beyond K may read after them, and one int32 an output. */
+#define LUTRA_LINEAR_LUT_SCRATCH_BYTES(out_c, codewords, index_bits)                                        \
+  (14u * (codewords) + 2u * ((codewords) > (1u << (index_bits)) ? (codewords) : (1u << (index_bits))) + 4u * (out_c))
+/* Eight tables of 16 int16, four of 256, and one int32 an output. */
+#define LUTRA_LINEAR_PAIRS_SCRATCH_BYTES(out_c) (8u * 16u * 2u + 4u * 256u * 2u + 4u * (out_c))
 
-/* Four lookup tables of K int16, and a ring of accumulator rows: an input row meets ceil(kernel_h / stride_h) output rows. */
+/* Two-pixel tables of `block` subvectors; a ring of accumulator rows and one spare pixel: an input row meets
+ * ceil(kernel_h / stride_h) output rows; a 16-bit offset an index, of all taps or of one; a sum a tap and output channel
+ * if padded. */
 #define LUTRA_CONV2D_RING_ROWS(kernel_h, stride_h, out_h) \
   (((kernel_h) + (stride_h) - 1u) / (stride_h) < (out_h) ? ((kernel_h) + (stride_h) - 1u) / (stride_h) : (out_h))
-#define LUTRA_CONV2D_LUT_SCRATCH_BYTES(kernel_h, stride_h, out_h, out_w, out_c, codewords) \
-  (8u * (codewords) + 4u * LUTRA_CONV2D_RING_ROWS(kernel_h, stride_h, out_h) * (out_w) * (out_c))
+#define LUTRA_CONV2D_LUT_SCRATCH_BYTES(kernel_h, kernel_w, stride_h, out_h, out_w, out_c, codewords, subvectors, block, \
+                                       keep_offsets, padded)                                                          \
+  (4u * (block) * (codewords) + 4u * (out_c) * (LUTRA_CONV2D_RING_ROWS(kernel_h, stride_h, out_h) * (out_w) + 1u) +     \
+   LUTRA_ALIGNED_HALFWORDS((keep_offsets) ? (kernel_h) * (kernel_w) * (out_c) * (subvectors) : (out_c) * (block)) +     \
+   4u * ((padded) ? (kernel_h) * (kernel_w) * (out_c) : 0u))
+#define LUTRA_ALIGNED_HALFWORDS(count) (((count) + 1u) / 2u * 4u)
 
+/* Eight-pixel tables of `block` subvectors; a ring of accumulator rows with gaps between channels for the lanes that have no output;
+ * a sum a tap and output channel if padded; four subvectors of eight pixels; offsets of four or eight indices a group, of all taps
+ * or of one. `flat`: LUTRA_CONV2D_LUT8_FLAT, where the image counts as one row, eight pixels at a time. */
+#define LUTRA_CONV2D_LUT8_FLAT(kernel_h, kernel_w, stride_h, stride_w, pool_h, pool_w, in_h, in_w, out_h, out_w)                \
+  ((kernel_h) == 1u && (kernel_w) == 1u && (stride_h) == 1u && (stride_w) == 1u && (pool_h) == 1u && (pool_w) == 1u &&          \
+   (in_h) == (out_h) && (in_w) == (out_w))
+#define LUTRA_CONV2D_LUT8_COLUMNS 4u
+#define LUTRA_CONV2D_LUT8_BEFORE(kernel_w, stride_w, pad_left) \
+  LUTRA_LEAST((kernel_w) > (pad_left) + 1u ? ((kernel_w) - 1u - (pad_left)) / (stride_w) : 0u, 7u)
+#define LUTRA_CONV2D_LUT8_REACH(in_w, stride_w, pad_left) \
+  ((((in_w) + (stride_w) - 1u) / (stride_w) + 7u) / 8u * 8u + ((pad_left) + (stride_w) - 1u) / (stride_w))
+#define LUTRA_CONV2D_LUT8_AFTER(in_w, out_w, stride_w, pad_left)                                                             \
+  (LUTRA_CONV2D_LUT8_REACH(in_w, stride_w, pad_left) > (out_w)                                                               \
+       ? LUTRA_LEAST(LUTRA_CONV2D_LUT8_REACH(in_w, stride_w, pad_left) - (out_w), 7u)                                        \
+       : 0u)
+#define LUTRA_CONV2D_LUT8_SCRATCH_BYTES(flat, kernel_h, kernel_w, stride_h, stride_w, pad_left, in_w, out_h, out_w, out_c,    \
+                                        codewords, subvectors, d, block, keep_offsets, padded)                               \
+  LUTRA_CONV2D_LUT8_BYTES_(kernel_h, kernel_w, LUTRA_CONV2D_RING_ROWS(kernel_h, stride_h, out_h),                             \
+                           LUTRA_CONV2D_LUT8_BEFORE(kernel_w, stride_w, pad_left),                                           \
+                           LUTRA_CONV2D_LUT8_AFTER((flat) ? 8u : (in_w), (flat) ? 8u : (out_w), stride_w, pad_left),         \
+                           (flat) ? 8u : (out_w), out_c, codewords, subvectors, d, block, keep_offsets, padded)
+#define LUTRA_CONV2D_LUT8_BYTES_(kernel_h, kernel_w, ring_rows, before, after, out_w, out_c, codewords, subvectors, d, block, \
+                                 keep_offsets, padded)                                                                       \
+  (4u * ((before) + (after) + (ring_rows) * (out_c) * ((out_w) + ((before) > (after) ? (before) : (after)))) +                \
+   4u * ((padded) ? (kernel_h) * (kernel_w) * (out_c) : 0u) + 16u * LUTRA_CONV2D_LUT8_COLUMNS * (d) +                        \
+   2u * (out_c) * ((keep_offsets) ? (kernel_h) * (kernel_w) * (((subvectors) + 3u) & ~3u) : ((block) + 3u) & ~3u) +           \
+   LUTRA_MOST(16u * ((block) * (codewords) + 1u), (padded) ? 14u * (codewords) + 512u : 0u))
+#define LUTRA_LEAST(a, b) ((a) < (b) ? (a) : (b))
+#define LUTRA_MOST(a, b) ((a) > (b) ? (a) : (b))
+
+/* Inputs of four output pixels, and their sums. `length`: values that a filter meets, kernel_h * kernel_w * in_c / groups. */
+#define LUTRA_PATCH_BYTES(length) (8u * (((length) + 3u) / 4u * 4u))
+#define LUTRA_CONV2D_DENSE_SCRATCH_BYTES(length, out_group) (LUTRA_PATCH_BYTES(length) + 16u * (out_group))
+/* The same for `block` output channels, and their weights. */
+#define LUTRA_CONV2D_DECODE_SCRATCH_BYTES(length, block) \
+  (LUTRA_CONV2D_DENSE_SCRATCH_BYTES(length, block) + ((length) * (block) + 3u) / 4u * 4u)
+#define LUTRA_CONV2D_DEPTHWISE_SCRATCH_BYTES(out_c) (4u * (out_c))
+
+/* `output` may be where `input` is, or before, if no output row is longer than the input rows that are dead by then. */
 void lutra_conv2d_lut(const lutra_conv2d *layer, const int8_t *codebook, const uint8_t *indices, const lutra_channel *channels,
                       const int8_t *input, int8_t *output, void *scratch);
+/* The same function, for CPUs that add eight int16 at once. */
+void lutra_conv2d_lut8(const lutra_conv2d *layer, const int8_t *codebook, const uint8_t *indices, const lutra_channel *channels,
+                       const int8_t *input, int8_t *output, void *scratch);
 void lutra_conv2d_decode(const lutra_conv2d *layer, const int8_t *codebook, const uint8_t *indices, const lutra_channel *channels,
-                         const int8_t *input, int8_t *output);
+                         const int8_t *input, int8_t *output, void *scratch);
 void lutra_conv2d_dense(const lutra_conv2d *layer, const int8_t *weights, const lutra_channel *channels, const int8_t *input,
-                        int8_t *output);
+                        int8_t *output, void *scratch);
 void lutra_conv2d_depthwise(const lutra_conv2d *layer, const int8_t *weights, const lutra_channel *channels, const int8_t *input,
-                            int8_t *output);
+                            int8_t *output, void *scratch);
 
 void lutra_linear_lut(const lutra_linear *layer, const int8_t *codebook, const uint8_t *indices, const lutra_channel *channels,
                       const int8_t *input, int8_t *output, void *scratch);
+/* For 16 codewords of 4-bit indices whose table entries add as int16 in pairs. */
+void lutra_linear_pairs(const lutra_linear *layer, const int8_t *codebook, const uint8_t *indices, const lutra_channel *channels,
+                        const int8_t *input, int8_t *output, void *scratch);
 void lutra_linear_decode(const lutra_linear *layer, const int8_t *codebook, const uint8_t *indices, const lutra_channel *channels,
                          const int8_t *input, int8_t *output);
 void lutra_linear_dense(const lutra_linear *layer, const int8_t *weights, const lutra_channel *channels, const int8_t *input,

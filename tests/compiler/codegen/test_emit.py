@@ -121,13 +121,13 @@ def change(header: Path, pattern: str, replacement: str) -> None:
 
 def test_a_runtime_of_another_abi_does_not_compile(tmp_path: Path, include: Path):
     write_bundle(emit(tiny_program(), "tiny", {}), tmp_path / "tiny")
-    change(include / "lutra/lutra.h", "#define LUTRA_ABI_VERSION 1", "#define LUTRA_ABI_VERSION 2")
-    assert "needs a Lutra runtime of ABI 1" in compile_error(tmp_path / "tiny", include)
+    change(include / "lutra/lutra.h", "#define LUTRA_ABI_VERSION 2", "#define LUTRA_ABI_VERSION 3")
+    assert "needs a Lutra runtime of ABI 2" in compile_error(tmp_path / "tiny", include)
 
 
 def test_a_runtime_with_other_scratch_sizes_does_not_compile(tmp_path: Path, include: Path):
     write_bundle(emit(tiny_program(), "tiny", {}), tmp_path / "tiny")
-    change(include / "lutra/lutra_kernels.h", "(8u * (codewords) + 4u * LUTRA_CONV2D", "(9u * (codewords) + 4u * LUTRA_CONV2D")
+    change(include / "lutra/lutra_kernels.h", "(4u * (block) * (codewords) + 4u", "(5u * (block) * (codewords) + 4u")
     assert "tiny_assert_scratch_0" in compile_error(tmp_path / "tiny", include)
 
 
@@ -153,6 +153,19 @@ def test_model_bytes_are_the_constants_of_the_object(tmp_path: Path, seed: int, 
         sizes = {symbol.name: symbol["st_size"] for symbol in symbols if symbol["st_info"]["type"] == "STT_OBJECT"}
     assert sum(sizes.values()) == program.model_bytes
     assert len(sizes) == len(program.tables) + 1
+
+
+@pytest.mark.board
+@pytest.mark.parametrize("seed", range(3))
+def test_tables_that_kernels_read_as_words_are_aligned(tmp_path: Path, seed: int):
+    write_bundle(emit(random_program(seed), "net", {}), tmp_path / "net")
+    command = ["arm-none-eabi-gcc", "-mcpu=cortex-m0", "-Os", f"-I{RUNTIME / 'include'}", "-c", "net.c"]
+    subprocess.run(command, cwd=tmp_path / "net", check=True)
+    with (tmp_path / "net/net.o").open("rb") as file:
+        symbols = list(ELFFile(file).get_section_by_name(".symtab").iter_symbols())
+    places = {symbol.name: symbol["st_value"] for symbol in symbols if re.search("_(codebook|indices|weights)$", symbol.name)}
+    assert places
+    assert all(place % 4 == 0 for place in places.values())
 
 
 # The manifest
@@ -190,15 +203,15 @@ def test_the_manifest_describes_ports_layers_and_memory():
     ]
     layer = manifest["layers"][0]
     assert (layer["kernel"], layer["source_names"], layer["output_shape"], layer["macs"]) == ("lutra_conv2d_lut", ["conv"], [2, 2, 3], 864)
-    assert layer["bytes"] == {"descriptor": 32, "codebook": 32, "indices": 27, "channels": 12, "crc": 16}
-    assert manifest["buffers"][2] == {"index": 2, "storage": "scratch", "offset": 44, "bytes": 272, "first": 0, "last": 0}
-    assert max(buffer["offset"] + buffer["bytes"] for buffer in manifest["buffers"]) == manifest["arena_bytes"] == 316
+    assert layer["bytes"] == {"descriptor": 38, "codebook": 32, "indices": 27, "channels": 12, "crc": 16}
+    assert manifest["buffers"][2] == {"index": 2, "storage": "scratch", "offset": 44, "bytes": 384, "first": 0, "last": 0}
+    assert max(buffer["offset"] + buffer["bytes"] for buffer in manifest["buffers"]) == manifest["arena_bytes"] == 428
 
 
 def test_the_header_gives_sizes_and_quantization():
     header = emit(tiny_program(), "tiny", {})["tiny.h"]
     defined = dict(re.findall(r"^#define TINY_(\w+) (.+)$", header, re.MULTILINE))
-    assert (defined["ARENA_BYTES"], defined["MODEL_BYTES"], defined["LAYERS"]) == ("316u", f"{tiny_program().model_bytes}u", "3u")
+    assert (defined["ARENA_BYTES"], defined["MODEL_BYTES"], defined["LAYERS"]) == ("428u", f"{tiny_program().model_bytes}u", "3u")
     assert (defined["INPUT_0_SIZE"], defined["INPUT_0_HEIGHT"], defined["INPUT_0_CHANNELS"]) == ("32u", "4u", "2u")
     assert (np.float32(defined["INPUT_0_SCALE"][:-1]), defined["INPUT_0_ZERO_POINT"]) == (np.float32(0.1), "(-3)")
     assert (defined["OUTPUT_0_SIZE"], defined["OUTPUT_0_OFFSET"], defined["OUTPUT_0_ZERO_POINT"]) == ("5u", "8u", "(-128)")

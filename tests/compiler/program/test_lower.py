@@ -59,14 +59,14 @@ def run(program: Program, *inputs: np.ndarray) -> list[np.ndarray]:
     ("weight", "groups", "kernel"),
     [
         (coded((16, 3, 3, 4), codewords=4), 1, "lutra_conv2d_lut"),
-        (coded((2, 3, 3, 4), codewords=256, index_bits=8), 1, "lutra_conv2d_decode"),
         (coded((16, 3, 3, 4), codewords=4, largest=127), 1, "lutra_conv2d_decode"),
+        (coded((2, 3, 3, 4), codewords=256, index_bits=8), 1, "lutra_conv2d_dense"),
         (dense((8, 3, 3, 4)), 1, "lutra_conv2d_dense"),
         (dense((8, 3, 3, 2)), 2, "lutra_conv2d_dense"),
         (dense((8, 3, 3, 1)), 4, "lutra_conv2d_dense"),
         (dense((4, 3, 3, 1)), 4, "lutra_conv2d_depthwise"),
     ],
-    ids=["cheap tables", "costly tables", "codewords too large for tables", "dense", "grouped", "channel multiplier", "depthwise"],
+    ids=["cheap tables", "codewords too large for tables", "large codebook", "dense", "grouped", "channel multiplier", "depthwise"],
 )
 def test_the_encoding_and_the_sizes_choose_the_convolution_kernel(weight, groups: int, kernel: str):
     assert only_call(graph([conv("c", "x", groups=groups)], IMAGE, {"w": weight})).kernel == kernel
@@ -76,7 +76,8 @@ def test_the_encoding_and_the_sizes_choose_the_convolution_kernel(weight, groups
     ("weight", "kernel"),
     [
         (coded((64, 12), codewords=4), "lutra_linear_lut"),
-        (coded((2, 12), codewords=256, index_bits=8), "lutra_linear_decode"),
+        (coded((64, 12), codewords=4, largest=127), "lutra_linear_decode"),
+        (coded((2, 12), codewords=256, index_bits=8), "lutra_linear_dense"),
         (dense((10, 12)), "lutra_linear_dense"),
     ],
 )

@@ -3,9 +3,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from lutra_compiler.ir.ops import Activation, Add, Clamp, Concat, Conv2d, Linear
+from lutra_compiler.ir.ops import Activation, Add, Clamp, Concat, Conv2d, Linear, MaxPool
 from lutra_compiler.program.lower import lower
-from lutra_compiler.program.program import Program, Storage
+from lutra_compiler.program.program import Buffer, Program, Storage
 from lutra_compiler.target import target_by_name
 from quantized_graphs import coded, dense, graph
 
@@ -68,8 +68,85 @@ def test_lookup_tables_have_scratch_memory_for_one_call():
     conv = Conv2d(name="c", inputs=("x",), output="y", weight="w")
     program = program_of([conv, rectify("r", "y")], {"x": (8, 8, 4)}, weights={"w": coded((16, 3, 3, 4), codewords=4)})
     (scratch,) = [buffer for buffer in program.buffers if buffer.storage is Storage.SCRATCH]
-    assert scratch.size_bytes == 8 * 4 + 4 * 3 * 6 * 16
+    tables, ring, spare_pixel, offsets = 4 * 1 * 4, 4 * 3 * 6 * 16, 4 * 16, 2 * 9 * 16
+    assert scratch.size_bytes == tables + ring + spare_pixel + offsets
     assert (scratch.first, scratch.last) == (0, 0)
+
+
+# Convolutions by lookup tables write over input rows that they have read
+
+
+def activations(program: Program) -> list[Buffer]:
+    return [buffer for buffer in program.buffers if buffer.storage is not Storage.SCRATCH]
+
+
+def convolutions(*channels: int, size: int = 8, **settings) -> list[Buffer]:
+    """The places of the values of a chain of 3 x 3 convolutions of these channels, from the input on."""
+    layers = list(enumerate(pairwise(channels)))
+    ops = [Conv2d(name=f"c{i}", inputs=(f"v{i}",), output=f"v{i + 1}", weight=f"w{i}", **settings) for i, _ in layers]
+    weights = {f"w{i}": coded((out, 3, 3, fan_in), codewords=4) for i, (fan_in, out) in layers}
+    program = program_of(ops, {"v0": (size, size, channels[0])}, weights=weights)
+    assert {call.kernel for call in program.calls} == {"lutra_conv2d_lut"}
+    return activations(program)
+
+
+def test_a_convolution_of_equal_rows_works_in_place():
+    first, second = convolutions(16, 16, padding=(1, 1, 1, 1))
+    assert (first.size_bytes, second.size_bytes) == (1024, 1024)
+    assert first.offset == second.offset
+
+
+def test_a_smaller_output_lies_at_the_beginning_of_its_input():
+    first, second = convolutions(16, 8)
+    assert first.size_bytes > second.size_bytes
+    assert first.offset == second.offset
+
+
+def test_a_larger_output_begins_before_its_input():
+    first, second = convolutions(16, 32, padding=(1, 1, 1, 1))
+    assert second.size_bytes == 2 * first.size_bytes
+    assert first.offset - second.offset == 6 * 256 - 7 * 128  # six rows are written when one of eight is still to be read
+
+
+def test_a_pooled_row_is_written_when_the_first_of_its_rows_is_known():
+    ops = [
+        Conv2d(name="c", inputs=("x",), output="c", weight="w"),
+        MaxPool(name="p", inputs=("c",), output="p", kernel=(4, 1), stride=(4, 1)),
+    ]
+    program = program_of(ops, {"x": (8, 4, 4)}, weights={"w": coded((20, 1, 1, 4), codewords=4)})
+    source, result = activations(program)
+    assert program.calls[0].kernel == "lutra_conv2d_lut"
+    assert source.offset - result.offset == 2 * 80 - 5 * 16  # the second row is written when rows 0 to 4 have been read
+
+
+def test_a_convolution_of_eight_pixels_at_once_stays_behind_them():
+    conv = Conv2d(name="c", inputs=("x",), output="c", weight="w")
+    source = graph([conv], {"x": (3, 7, 4)}, {"w": coded((12, 1, 1, 4), codewords=4)})
+    program = lower(source, target_by_name("cortex-m55"), choose=lambda found: next(c for c in found if c.kernel == "lutra_conv2d_lut8"))
+    before, after = activations(program)
+    assert before.offset - after.offset == 16 * 12 - 16 * 4  # of 21 pixels 16 are written when 5 are still to be read
+
+
+def test_what_dies_later_is_not_overwritten():
+    conv = Conv2d(name="c", inputs=("x",), output="c", weight="w", padding=(1, 1, 1, 1))
+    add = Add(name="a", inputs=("x", "c"), output="a")
+    program = program_of([conv, add], {"x": (8, 8, 16)}, weights={"w": coded((16, 3, 3, 16), codewords=4)})
+    x, c, a = activations(program)
+    assert abs(x.offset - c.offset) >= 1024
+    assert a.offset in (x.offset, c.offset)
+
+
+def test_a_residual_block_needs_two_values_and_the_scratch_memory():
+    """Of a ResNet: value, first and second convolution, and sum take the memory of two."""
+    ops = [
+        Conv2d(name="c1", inputs=("x",), output="c1", weight="w1", padding=(1, 1, 1, 1)),
+        Conv2d(name="c2", inputs=("c1",), output="c2", weight="w2", padding=(1, 1, 1, 1)),
+        Add(name="a", inputs=("x", "c2"), output="a"),
+    ]
+    weights = {"w1": coded((16, 3, 3, 16), codewords=4), "w2": coded((16, 3, 3, 16), codewords=4)}
+    program = program_of(ops, {"x": (16, 16, 16)}, weights=weights)
+    scratch = max(buffer.size_bytes for buffer in program.buffers if buffer.storage is Storage.SCRATCH)
+    assert program.arena_bytes == 2 * 4096 + scratch
 
 
 def test_inputs_are_alive_from_the_first_call_and_outputs_to_the_last():

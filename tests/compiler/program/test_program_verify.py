@@ -1,6 +1,6 @@
 """Every rule of the seam, broken once."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -8,6 +8,7 @@ import pytest
 
 from lutra_compiler.errors import ProgramError
 from lutra_compiler.ir.ops import Activation, Add, AveragePool, Clamp, Concat, Conv2d, Linear, MaxPool, Op, Slice, Softmax
+from lutra_compiler.program.choose_kernel import Candidate
 from lutra_compiler.program.kernels import KERNELS
 from lutra_compiler.program.lower import lower
 from lutra_compiler.program.program import Program, Role, Storage
@@ -32,7 +33,27 @@ def base() -> Program:
         Activation(name="clamp", inputs=("slice",), output="clamp", clamp=Clamp(0.0)),
     ]
     weights = {"lut": coded((16, 3, 3, 4), codewords=4), "decode": coded((2, 3, 3, 4), codewords=64, index_bits=8)}
-    return lower(graph(ops, {"x": (8, 8, 4)}, weights), target_by_name("generic"))
+    return lower(graph(ops, {"x": (8, 8, 4)}, weights), target_by_name("generic"), choose=by_name)
+
+
+def by_name(candidates: Sequence[Candidate]) -> Candidate:
+    """The first candidate of the kernel that a layer with few or many codewords is to have here."""
+    coding = [candidate.fields.get("log2_codewords", 0) for candidate in candidates]
+    form = {2: "lut", 6: "decode", 4: "pairs"}.get(max(coding))
+    return kernel(form, candidates) if form else candidates[0]
+
+
+def pairs() -> Program:
+    """One fully connected layer by tables of pairs."""
+    layer = Linear(name="l", inputs=("x",), output="l", weight="w")
+    return lower(graph([layer], {"x": (64,)}, {"w": coded((20, 64), largest=15)}), target_by_name("generic"), choose=by_name)
+
+
+def in_place() -> Program:
+    """A padded convolution by tables of 9 subvectors, 1 channel each, over its input; its output is one row."""
+    conv = Conv2d(name="c", inputs=("x",), output="c", weight="w", padding=(1, 1, 1, 1))
+    weight = coded((9, 3, 3, 9), codewords=4, subvector=1)
+    return lower(graph([conv], {"x": (8, 8, 9)}, {"w": weight}), target_by_name("generic"), choose=by_name)
 
 
 def vector() -> Program:
@@ -54,6 +75,24 @@ def depthwise() -> Program:
         MaxPool(name="p", inputs=("c",), output="p", kernel=(3, 3), stride=(1, 1)),
     ]
     return lower(graph(ops, {"x": (8, 8, 4)}, {"w": dense((4, 3, 3, 1))}), target_by_name("generic"))
+
+
+def growing() -> Program:
+    """A convolution by tables whose rows are longer than its input's, as close to its input as can be."""
+    conv = Conv2d(name="c", inputs=("x",), output="c", weight="w", padding=(1, 1, 1, 1))
+    return lower(graph([conv], {"x": (8, 8, 4)}, {"w": coded((12, 3, 3, 4), codewords=4)}), target_by_name("generic"), choose=by_name)
+
+
+def flat() -> Program:
+    """A 1 x 1 convolution of eight pixels at a time, as close to its input as can be."""
+    conv = Conv2d(name="c", inputs=("x",), output="c", weight="w")
+    weights = {"w": coded((12, 1, 1, 4), codewords=4)}
+    return lower(graph([conv], {"x": (5, 5, 4)}, weights), target_by_name("generic"), choose=lambda found: kernel("lut8", found))
+
+
+def kernel(form: str, candidates: Sequence[Candidate]) -> Candidate:
+    """The first candidate of this kernel."""
+    return next(candidate for candidate in candidates if candidate.kernel.endswith(f"_{form}"))
 
 
 def call(place: int, **changes: object) -> Change:
@@ -155,7 +194,7 @@ BROKEN: list[tuple[Callable[[], Program], Change, str]] = [
     # descriptors and tables
     (base, reversed_fields, "its fields are not those of lutra_conv2d"),
     (base, lambda p: call(0, fields={**p.calls[0].fields, "in_h": 7})(p), "in_h is 7, but 8 in its descriptor"),
-    (base, table(0, data=np.zeros(31, np.uint8)), "its descriptor must be uint8 .32., not uint8 .31."),
+    (base, table(0, data=np.zeros(31, np.uint8)), "its descriptor must be uint8 .38., not uint8 .31."),
     (base, fields(0, output_min=5, output_max=4), "output_min is above output_max"),
     (vector, fields(0, reserved=1), "reserved is not 0"),
     (base, table_of(0, Role.CODEBOOK, data=np.zeros(15, np.int8)), "its codebook must be int8 .16., not int8 .15."),
@@ -189,7 +228,7 @@ BROKEN: list[tuple[Callable[[], Program], Change, str]] = [
     # sizes of buffers
     (base, fields(0, in_h=9), "its input takes 288 bytes, buffer 0 has 256"),
     (base, fields(0, out_h=5), "its output takes 480 bytes"),
-    (base, buffer(0, "scratch", size_bytes=100), "its scratch memory takes 1184 bytes"),
+    (base, buffer(0, "scratch", size_bytes=100), "its scratch memory takes 1520 bytes"),
     (vector, fields(0, in_c=7), "its input takes 7 bytes"),
     (depthwise, fields(1, in_c=5), "its input takes 180 bytes"),
     (base, fields(5, size_low=647), "its input takes 647 bytes"),
@@ -199,8 +238,25 @@ BROKEN: list[tuple[Callable[[], Program], Change, str]] = [
     (base, fields(3, output_offset=17), "writes beyond the pixel"),
     (base, fields(6, start_h=2), "reads h = 6 of 6"),
     (base, fields(6, pad_w=1), "writes more w than there is"),
+    # how weights are worked through
+    (base, fields(0, padded=1), "padded is 1, its windows and zero point make it 0"),
+    (in_place, fields(0, padded=0), "padded is 0, its windows and zero point make it 1"),
+    (in_place, fields(0, input_zero_point=0), "padded is 1, its windows and zero point make it 0"),
+    (in_place, fields(0, block=0), "block is 0, allowed 1..9"),
+    (in_place, fields(0, block=10), "block is 10, allowed 1..9"),
+    (in_place, fields(0, block=4), "block is 4, no whole groups of 8"),
+    (in_place, fields(0, keep_offsets=2), "keep_offsets is 2, allowed 0..1"),
+    (in_place, fields(0, packed_sums=2), "packed_sums is 2, allowed 0..1"),
+    (base, both(fields(0, packed_sums=1), table_of(0, Role.CODEBOOK, data=np.full(16, 16, np.int8))), "four entries .* leave int16"),
+    (base, fields(1, block=0), "block is 0, allowed 1..2"),
+    (base, fields(1, block=3), "block is 3, allowed 1..2"),
+    (base, fields(1, packed_sums=1), "packed_sums is 1, allowed 0..0"),
+    (depthwise, fields(0, block=1), "block is 1, allowed 0..0"),
+    (depthwise, fields(0, keep_offsets=1), "keep_offsets is 1, allowed 0..0"),
+    (pairs, both(fields(0, log2_codewords=3), table_of(0, Role.CODEBOOK, data=np.zeros(32, np.int8))), "is 3, allowed 4..4"),
+    (pairs, table_of(0, Role.CODEBOOK, data=np.full(64, 32, np.int8)), "an L1 norm of 128, lutra_linear_pairs takes 127"),
     # arithmetic
-    (base, table_of(0, Role.CODEBOOK, data=np.full(16, 64, np.int8)), "a codeword has an L1 norm of 256, lookup tables take 255"),
+    (base, table_of(0, Role.CODEBOOK, data=np.full(16, 64, np.int8)), "a codeword has an L1 norm of 256, lutra_conv2d_lut takes 255"),
     (base, both(table_of(0, Role.CHANNELS, data=np.full(32, 0x7FFF, np.uint16)), fields(0, bias_shift=15)), "can leave int32"),
     (large_window, table_of(0, Role.MULTIPLIERS, data=np.array([0xFFFF], np.uint16)), "its products reach .* beyond int32"),
     # memory
@@ -213,6 +269,9 @@ BROKEN: list[tuple[Callable[[], Program], Change, str]] = [
     (base, lambda p: buffer(0, "output", offset=p.arena_bytes + 2)(larger_arena(p)), "not aligned to 4"),
     (base, output_on_scratch, "overlap while both are alive"),
     (base, at_the_place_of_its_input, "overlap while both are alive"),
+    (in_place, lambda p: buffer(0, "output", offset=p.buffers[0].offset + 4)(larger_arena(p)), "overlap while both are alive"),
+    (growing, lambda p: buffer(0, "output", offset=p.buffers[1].offset + 4)(larger_arena(p)), "overlap while both are alive"),
+    (flat, lambda p: buffer(0, "output", offset=p.buffers[1].offset + 4)(larger_arena(p)), "overlap while both are alive"),
     (base, strange_order, "is read before it is written"),
     (base, lambda p: call(3, inputs=p.calls[2].inputs, fields=p.calls[2].fields, descriptor=p.calls[2].descriptor)(p), "do not fill"),
     (base, fields(3, output_offset=15), "do not fill its 18 channels once"),
@@ -229,7 +288,7 @@ def test_a_broken_rule_is_found(program: Callable[[], Program], change: Change, 
         verify(change(program()))
 
 
-@pytest.mark.parametrize("program", [base, vector, depthwise, large_window])
+@pytest.mark.parametrize("program", [base, vector, depthwise, large_window, pairs, in_place, growing, flat])
 def test_the_unbroken_programs_pass(program: Callable[[], Program]):
     verify(larger_arena(program()))
 

@@ -8,10 +8,10 @@
 
 /* The compiler and this runtime agree on every size, or this does not compile. */
 #define TINY_ASSERT(name, condition) typedef char tiny_assert_##name[(condition) ? 1 : -1]
-TINY_ASSERT(size_0, sizeof(lutra_conv2d) == 32u);
+TINY_ASSERT(size_0, sizeof(lutra_conv2d) == 38u);
 TINY_ASSERT(size_1, sizeof(lutra_linear) == 14u);
 TINY_ASSERT(size_2, sizeof(lutra_softmax) == 4u);
-TINY_ASSERT(scratch_0, LUTRA_CONV2D_LUT_SCRATCH_BYTES(3u, 1u, 4u, 4u, 3u, 16u) == 272u);
+TINY_ASSERT(scratch_0, LUTRA_CONV2D_LUT_SCRATCH_BYTES(3u, 3u, 1u, 4u, 4u, 3u, 16u, 1u, 1u, 1u, 1u) == 384u);
 
 /* Not 0 if a table does not match its CRC. Volatile: the CRC is read from flash, not folded into the code as a constant. */
 #define TINY_DAMAGE(index, table, halfwords, bytes) \
@@ -19,7 +19,7 @@ TINY_ASSERT(scratch_0, LUTRA_CONV2D_LUT_SCRATCH_BYTES(3u, 1u, 4u, 4u, 3u, 16u) =
 
 static uint32_t tiny_damaged_descriptors(void) {
   uint32_t damaged = 0;
-  damaged |= TINY_DAMAGE(0, tiny_t0_conv2d_lut_descriptor, 7, 18);
+  damaged |= TINY_DAMAGE(0, tiny_t0_conv2d_lut_descriptor, 8, 22);
   damaged |= TINY_DAMAGE(4, tiny_t4_linear_decode_descriptor, 2, 10);
   damaged |= TINY_DAMAGE(8, tiny_t8_softmax_int8_descriptor, 2, 0);
   return damaged;

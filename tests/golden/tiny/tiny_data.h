@@ -16,6 +16,7 @@ static const lutra_conv2d tiny_t0_conv2d_lut_descriptor[1] = {
     4, /* out_w */
     3, /* out_c */
     1, /* groups */
+    1, /* block */
     3, /* kernel_h */
     3, /* kernel_w */
     1, /* stride_h */
@@ -34,14 +35,18 @@ static const lutra_conv2d tiny_t0_conv2d_lut_descriptor[1] = {
     4, /* log2_codewords */
     2, /* subvector */
     4, /* index_bits */
+    1, /* padded */
+    1, /* keep_offsets */
+    0, /* packed_sums */
+    0, /* reserved */
   }
 };
 
-static const int8_t tiny_t1_conv2d_lut_codebook[32] = {
+static const int8_t tiny_t1_conv2d_lut_codebook[32] LUTRA_ALIGNED = {
   60, 47, -44, -3, 54, 29, -58, 1, -12, 19, -22, 31, 28, 10, -22, 54, 36, -49, 51, -57, 56, 17, 49, 39, -8, 21, 39, 22, 23, 54, 19, -7,
 };
 
-static const uint8_t tiny_t2_conv2d_lut_indices[27] = {
+static const uint8_t tiny_t2_conv2d_lut_indices[27] LUTRA_ALIGNED = {
   10, 2, 13, 4, 4, 7, 7, 13, 4, 1, 5, 6, 2, 6, 14, 4, 3, 5, 14, 13, 12, 3, 12, 4, 4, 4, 12,
 };
 
@@ -66,12 +71,12 @@ static const lutra_linear tiny_t4_linear_decode_descriptor[1] = {
   }
 };
 
-static const int8_t tiny_t5_linear_decode_codebook[64] = {
+static const int8_t tiny_t5_linear_decode_codebook[64] LUTRA_ALIGNED = {
   -41, 58, 38, 17, -60, -40, 24, 6, -14, -60, 54, -51, -37, -47, -54, -57, -37, 11, 44, -39, -32, 48, 30, 17, 13, 41, 12, 31, 32, 4, 12, -26,
   38, -33, -25, -11, -21, -56, 40, 46, -6, 19, -5, 41, -28, -49, 27, -46, -39, 14, -24, -39, -55, -46, -55, -8, -49, -6, -55, 1, -50, 58, 0, 7,
 };
 
-static const uint8_t tiny_t6_linear_decode_indices[10] = {
+static const uint8_t tiny_t6_linear_decode_indices[10] LUTRA_ALIGNED = {
   93, 5, 32, 2, 165, 9, 50, 7, 85, 5,
 };
 
@@ -99,7 +104,7 @@ static const uint16_t tiny_t9_softmax_int8_exponentials[256] = {
 
 /* CRC-32 of each table. */
 static const uint32_t tiny_crc[10] = {
-  0x2067a856u,
+  0x9a1bcedau,
   0x44462d26u,
   0xf47ae215u,
   0x22118eccu,

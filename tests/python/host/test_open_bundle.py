@@ -116,8 +116,8 @@ def change_runtime(tmp_path: Path, pattern: str, replacement: str) -> Path:
 
 
 def test_a_runtime_of_another_abi(directory: Path, tmp_path: Path):
-    with pytest.raises(BundleError, match=r"is for ABI 1 of the runtime, .* has ABI 2: generate the bundle again"):
-        open_bundle(directory, runtime=change_runtime(tmp_path, "ABI_VERSION 1", "ABI_VERSION 2"))
+    with pytest.raises(BundleError, match=r"is for ABI 2 of the runtime, .* has ABI 3: generate the bundle again"):
+        open_bundle(directory, runtime=change_runtime(tmp_path, "ABI_VERSION 2", "ABI_VERSION 3"))
 
 
 def test_a_folder_that_is_no_runtime(directory: Path, tmp_path: Path):

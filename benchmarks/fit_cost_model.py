@@ -1,0 +1,114 @@
+"""Fits the compiler's cost model to layers measured on the emulated boards, and says how well it predicts others.
+
+    python benchmarks/fit_cost_model.py [--target cortex-m4 ...]
+
+writes compiler/lutra_compiler/program/cycles.json and docs/benchmarks/cost_model.md. A kernel's cycles are a sum of its work
+(compiler/lutra_compiler/program/work.py) times cycles a piece, none below zero: least squares of the relative error.
+"""
+
+import argparse
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from measure_layers import OTHER_LAYERS, BOARD_OF, Layer, Measurement, every_candidate, measure, random_layers
+
+from lutra_compiler.program.cost_model import TABLE
+from lutra_compiler.program.work import work
+
+ROOT = Path(__file__).resolve().parents[1]
+REPORT = ROOT / "docs/benchmarks/cost_model.md"
+FITTED_SEEDS, HELD_OUT_SEED = (11, 12, 13), 14
+LAYERS, MACS = 100, 600_000
+
+Coefficients = dict[str, float]
+
+
+def measured(target: str, layers: Sequence[Layer]) -> list[Measurement]:
+    """All ways to compute the layers, measured in two processes."""
+    with ProcessPoolExecutor(2) as pool:
+        parts = pool.map(partial(measure, target, select=every_candidate), (layers[0::2], layers[1::2]))
+        return [m for part in parts for m in part]
+
+
+def fit(rows: Sequence[Mapping[str, float]], cycles: npt.NDArray[np.float64]) -> Coefficients:
+    """Cycles a piece of work, none below zero, of least squared relative error: coordinate descent."""
+    names = sorted({name for row in rows for name in row})
+    a = np.array([[row.get(name, 0.0) for name in names] for row in rows]) / cycles[:, None]
+    size = np.sqrt(np.square(a).sum(axis=0))
+    used = size > 0
+    names, a = [name for name, keep in zip(names, used, strict=True) if keep], a[:, used] / size[used]
+    gram, target = a.T @ a, a.T @ np.ones(len(a))
+    x = np.zeros(len(names))
+    for _ in range(20_000):
+        for i in range(len(x)):
+            x[i] = max(0.0, x[i] + (target[i] - gram[i] @ x) / gram[i, i])
+    return {name: float(f"{value:.6g}") for name, value in zip(names, x / size[used], strict=True)}
+
+
+def by_kernel(measurements: Sequence[Measurement]) -> dict[str, list[Measurement]]:
+    """Measurements of each kernel, by its C name."""
+    found: dict[str, list[Measurement]] = defaultdict(list)
+    for m in measurements:
+        found[f"lutra_{m.kernel}"].append(m)
+    return dict(sorted(found.items()))
+
+
+def errors(table: Mapping[str, Coefficients], measurements: Sequence[Measurement]) -> dict[str, npt.NDArray[np.float64]]:
+    """Relative errors of the predictions, by kernel."""
+    return {
+        kernel: np.array([
+            sum(table[kernel].get(name, 0.0) * count for name, count in work(kernel, m.fields).items()) / m.cycles - 1 for m in found
+        ])
+        for kernel, found in by_kernel(measurements).items()
+    }
+
+
+def report(results: Mapping[str, Mapping[str, npt.NDArray[np.float64]]]) -> str:
+    """The text of docs/benchmarks/cost_model.md."""
+    lines = [
+        "# How well the cost model predicts cycles",
+        "",
+        f"Layers that the model was not fitted to (`random_layers({HELD_OUT_SEED}, {LAYERS})` and all ways to compute them), by kernel: their",
+        "number, the median and the largest error of the predicted cycles against those counted in QEMU. Regenerate with `make cost-model`.",
+        "",
+        "| target | kernel | calls | median error | 95 % below | largest |",
+        "| --- | --- | ---: | ---: | ---: | ---: |",
+    ]
+    for target, kernels in results.items():
+        for kernel, error in kernels.items():
+            size = np.abs(error) * 100
+            lines.append(
+                f"| {target} | {kernel.removeprefix('lutra_')} | {len(size)} | {np.median(size):.1f} % | {np.quantile(size, 0.95):.1f} % "
+                f"| {size.max():.1f} % |"
+            )
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--target", choices=BOARD_OF, action="append")
+    targets = parser.parse_args().target or list(BOARD_OF)
+    table = json.loads(TABLE.read_text()) if TABLE.exists() else {}
+    results = {}
+    for target in targets:
+        fitted = measured(target, [layer for seed in FITTED_SEEDS for layer in random_layers(seed, LAYERS, MACS)] + list(OTHER_LAYERS))
+        table[target] = {
+            kernel: fit([work(kernel, m.fields) for m in found], np.array([m.cycles for m in found]))
+            for kernel, found in by_kernel(fitted).items()
+        }
+        results[target] = errors(table[target], measured(target, random_layers(HELD_OUT_SEED, LAYERS, MACS)))
+        TABLE.write_text(json.dumps(table, indent=1, sort_keys=True) + "\n")
+        print(report({target: results[target]}))
+    if targets == list(BOARD_OF):
+        REPORT.parent.mkdir(exist_ok=True)
+        REPORT.write_text(report(results))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,121 @@
+"""Every way to compute a layer with weights that gives the layer's numbers, with what it needs."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from lutra_compiler.ir.encoding import ProductQuantized, ScalarQuantized, WeightEncoding
+from lutra_compiler.numerics.packing import pack_indices
+from lutra_compiler.numerics.product_quantization import CODEWORD_L1_LIMIT
+from lutra_compiler.program.choose_kernel import Candidate, Impossible
+from lutra_compiler.program.cost_model import cycles
+from lutra_compiler.program.kernels import KERNELS, subvectors
+from lutra_compiler.program.program import Role
+from lutra_compiler.program.tables import TableData
+
+PAIRS_L1_LIMIT = 127  # the sum of two table entries is an int16
+PACKED_L1_LIMIT = 63  # the sum of four is
+VECTOR_TARGETS = ("cortex-m55",)  # add eight int16 at once
+OFFSET_LIMIT = 65536  # bytes of lookup tables that a 16-bit offset reaches
+
+Fields = Mapping[str, int]
+Tables = tuple[tuple[Role, TableData], ...]
+Ways = Iterable[Candidate | Impossible]
+
+
+def candidates_of(fields: Fields, encoding: WeightEncoding, channels: TableData, target: str, expand_weights: bool) -> Ways:
+    """All candidates for a layer, and the kernels that are impossible for a reason worth telling.
+
+    `fields`: its descriptor, with 0 for all that says how weights are stored and worked through; `channels`: its records.
+    `expand_weights`: whether to store product-quantized weights as int8 without an objection.
+    """
+    layer = _Layer(fields, (Role.CHANNELS, channels), target, expand_weights)
+    convolution = "kernel_h" in fields
+    match encoding:
+        case ScalarQuantized():
+            return [layer.stored_convolution(encoding) if convolution else layer.stored("lutra_linear_dense", encoding)]
+        case ProductQuantized():
+            return layer.coded_convolution(encoding) if convolution else layer.coded_linear(encoding)
+
+
+@dataclass(frozen=True)
+class _Layer:
+    fields: Fields
+    channels: tuple[Role, TableData]
+    target: str
+    expand_weights: bool
+
+    def candidate(self, kernel: str, tables: Tables, settings: Fields | None = None) -> Candidate:
+        fields, scratch = {**self.fields, **(settings or {})}, KERNELS[kernel].scratch
+        tables = (*tables, self.channels)
+        flash = sum(data.nbytes + 4 for _, data in tables) + KERNELS[kernel].descriptor.size_bytes + 4
+        size = scratch.size_bytes(fields) if scratch else 0
+        return Candidate(kernel, fields, tables, cycles(kernel, fields, self.target), flash, size)
+
+    # int8 weights
+
+    def stored_convolution(self, encoding: ScalarQuantized) -> Candidate:
+        out_c = self.fields["out_c"]
+        if self.fields["groups"] == self.fields["in_c"] == out_c > 1:
+            return self.candidate("lutra_conv2d_depthwise", ((Role.WEIGHTS, encoding.values.reshape(out_c, -1).T.ravel()),))
+        return self.stored("lutra_conv2d_dense", encoding)
+
+    def stored(self, kernel: str, encoding: ScalarQuantized) -> Candidate:
+        return self.candidate(kernel, ((Role.WEIGHTS, encoding.values.ravel()),))
+
+    # Product-quantized weights
+
+    def coded_convolution(self, encoding: ProductQuantized) -> Ways:
+        (tables, coding), norm = _coded(encoding), encoding.largest_norm
+        m = subvectors({**self.fields, **coding})
+        if norm > CODEWORD_L1_LIMIT:
+            yield Impossible("lutra_conv2d_lut", f"codeword norm {norm}, limit {CODEWORD_L1_LIMIT}")
+        else:
+            packed = {**coding, "packed_sums": int(norm <= PACKED_L1_LIMIT)}
+            for keep_offsets in (1, 0):
+                for block in _blocks(m, OFFSET_LIMIT // (4 * encoding.codewords)):
+                    yield self.candidate("lutra_conv2d_lut", tables, {**packed, "block": block, "keep_offsets": keep_offsets})
+                for block in _blocks(m):
+                    way = self.candidate("lutra_conv2d_lut8", tables, {**packed, "block": block, "keep_offsets": keep_offsets})
+                    yield way if self.target in VECTOR_TARGETS else replace(way, objection="for CPUs with vectors")
+        for block in _blocks(self.fields["out_c"]):
+            yield (decode := self.candidate("lutra_conv2d_decode", tables, {**coding, "block": block}))
+        yield self.expanded("lutra_conv2d_dense", encoding, decode)
+
+    def coded_linear(self, encoding: ProductQuantized) -> Ways:
+        (tables, coding), norm = _coded(encoding), encoding.largest_norm
+        if norm > CODEWORD_L1_LIMIT:
+            yield Impossible("lutra_linear_lut", f"codeword norm {norm}, limit {CODEWORD_L1_LIMIT}")
+        else:
+            yield self.candidate("lutra_linear_lut", tables, coding)
+        if encoding.codewords == 16 and encoding.index_bits == 4:
+            if norm > PAIRS_L1_LIMIT:
+                yield Impossible("lutra_linear_pairs", f"codeword norm {norm}, limit {PAIRS_L1_LIMIT}")
+            else:
+                yield self.candidate("lutra_linear_pairs", tables, coding)
+        yield (decode := self.candidate("lutra_linear_decode", tables, coding))
+        yield self.expanded("lutra_linear_dense", encoding, decode)
+
+    def expanded(self, kernel: str, encoding: ProductQuantized, coded: Candidate) -> Candidate:
+        """The weights decoded by the compiler: fast perhaps, but what `coded` saves in flash is lost."""
+        stored = self.candidate(kernel, ((Role.WEIGHTS, encoding.integers().ravel()),))
+        more = stored.flash_bytes - coded.flash_bytes
+        return stored if more <= 0 or self.expand_weights else replace(stored, objection=f"{more} bytes of flash more")
+
+
+def _coded(encoding: ProductQuantized) -> tuple[Tables, dict[str, int]]:
+    """Tables of a product-quantized weight, and the descriptor's members that tell how they are stored."""
+    indices = pack_indices(encoding.indices, encoding.index_bits)
+    coding = {
+        "log2_codewords": encoding.codewords.bit_length() - 1, "subvector": encoding.subvector, "index_bits": encoding.index_bits,
+    }
+    return ((Role.CODEBOOK, encoding.codebook.ravel()), (Role.INDICES, indices)), coding
+
+
+def _blocks(count: int, limit: int | None = None) -> Iterator[int]:
+    """Sizes of the parts that `count` may be worked through in: at once, or by 8, 16, 32, ..., `limit` at most."""
+    largest = count if limit is None else min(count, limit)
+    yield largest
+    size = 8
+    while size < largest:
+        yield size
+        size *= 2

@@ -1,0 +1,282 @@
+"""How much of each kind of work a kernel call does: what its cycles are a linear function of.
+
+Counts follow the loops of runtime_c/src/kernels and their inner loops; cost_model.py multiplies them with cycles measured for a CPU.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+Fields = Mapping[str, int]
+Work = dict[str, float]
+
+GROUP = 8  # LUTRA_GROUP: subvectors of a row whose indices are adjacent
+PATCH_PIXELS = 4  # LUTRA_PATCH_PIXELS
+FAST_SUBVECTORS = (2, 4, 8, 16)  # lengths for which native table loops exist
+
+
+def work(kernel: str, fields: Fields) -> Work:
+    """Counts by kind; each call counts as one "call"."""
+    return {"call": 1.0, **_WORK[kernel](fields)}
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """How a convolution meets its input along one axis."""
+
+    size: int
+    out: int
+    kernel: int
+    stride: int
+    padding: int
+    pool: int
+
+    @property
+    def whole(self) -> int:
+        """Outputs that fill whole pooling windows."""
+        return self.out // self.pool * self.pool
+
+    def inside(self, i: int) -> int:
+        """Kernel positions of output i that lie inside the image."""
+        start = i * self.stride - self.padding
+        return max(0, min(start + self.kernel, self.size) - max(start, 0))
+
+    def readings(self) -> list[int]:
+        """For each input position that is read: by how many outputs."""
+        read = {
+            position
+            for i in range(self.whole)
+            for position in range(i * self.stride - self.padding, i * self.stride - self.padding + self.kernel)
+            if 0 <= position < self.size
+        }
+        return [len(self._outputs(position)) for position in sorted(read)]
+
+    def _outputs(self, position: int) -> list[int]:
+        padded = position + self.padding
+        return [i for i in range(self.out) if i * self.stride <= padded < i * self.stride + self.kernel]
+
+    def groups(self, pixels: int) -> list[int]:
+        """For each vector of `pixels` input positions a stride apart: at how many kernel positions it meets an output."""
+        met = []
+        for phase in range(min(self.stride, self.kernel)):
+            skipped = max(0, -(-(self.padding - phase) // self.stride))
+            position, column = phase + skipped * self.stride - self.padding, skipped
+            taps = len(range(phase, self.kernel, self.stride))
+            while position < self.size and column < self.out + taps - 1:
+                columns = [column + p for p in range(pixels) if position + p * self.stride < self.size]
+                met.append(sum(any(0 <= c - tap < self.out for c in columns) for tap in range(taps)))
+                position, column = position + pixels * self.stride, column + pixels
+        return met
+
+
+def _axes(f: Fields) -> tuple[_Axis, _Axis]:
+    rows, columns = (
+        _Axis(f[f"in_{a}"], f[f"out_{a}"], f[f"kernel_{a}"], f[f"stride_{a}"], f[f"pad_{b}"], f[f"pool_{a}"])
+        for a, b in (("h", "top"), ("w", "left"))
+    )
+    return rows, columns
+
+
+def _subvectors(f: Fields) -> int:
+    return -(-f["in_c"] // f["subvector"])
+
+
+def _parts(count: int) -> int:
+    """In how many unrolled pieces of 8, 4, 2 and 1 a row's lookups are done."""
+    return count // GROUP + (count % GROUP).bit_count()
+
+
+def _requantization(f: Fields, calls: int, pixels: float) -> Work:
+    return {"requantized": pixels * f["out_c"], "requantize calls": float(calls)}
+
+
+def _tables(f: Fields, prefix: str, calls: float, vectors: float) -> Work:
+    """Lookup tables of `vectors` subvectors."""
+    d, entries = f["subvector"], vectors * (1 << f["log2_codewords"])
+    if d in FAST_SUBVECTORS:
+        return {f"{prefix} calls": calls, f"{prefix} d{d}": vectors, f"{prefix} entries d{d}": entries}
+    return {f"{prefix} calls": calls, f"{prefix} other": vectors, f"{prefix} entries other": entries, f"{prefix} products": entries * d}
+
+
+def _conv2d_lut(pixels: int) -> Callable[[Fields], Work]:
+    def count(f: Fields) -> Work:
+        rows, columns = _axes(f)
+        subvectors, taps, out_c = _subvectors(f), f["kernel_h"] * f["kernel_w"], f["out_c"]
+        blocks = [min(f["block"], subvectors - first) for first in range(0, subvectors, f["block"])]
+        readings, groups = rows.readings(), columns.groups(pixels)
+        builds, sweeps = len(readings) * len(groups), sum(readings) * sum(groups)
+        padding_sweeps = taps if f["padded"] else 0
+        all_sweeps = sweeps + padding_sweeps
+        packed = "packed " if f["packed_sums"] else ""
+        begun = min(rows.out, rows.whole + -(-f["kernel_h"] // f["stride_h"]))
+        edge = sum(taps - rows.inside(i) * columns.inside(j) for i in range(begun) for j in range(columns.out)) if f["padded"] else 0
+        outputs = rows.whole * columns.whole
+        return {
+            "rows": float(len(readings)),
+            "expanded": float((taps if f["keep_offsets"] else all_sweeps) * out_c * subvectors),
+            "expanded groups": float((taps if f["keep_offsets"] else all_sweeps) * out_c * sum(-(-b // GROUP) for b in blocks)),
+            "sweeps": float(all_sweeps * len(blocks)),
+            "sweep rows": float(all_sweeps * out_c * sum(map(_parts, blocks))),
+            f"{packed}lookups": float(all_sweeps * out_c * subvectors),
+            "edge": float(edge * out_c),
+            "begun": float(begun * columns.out),
+            "zeroed": float(begun * columns.out * out_c),
+            **_tables(f, "tables", builds * (len(blocks) + (f["in_c"] % f["subvector"] > 0)), float(builds * subvectors)),
+            **_requantization(f, outputs, outputs),
+        }
+
+    return count
+
+
+def _patches(f: Fields, channels: int, out_c: int) -> Work:
+    """Dense products of `out_c` channels that read `channels` channels, at every output pixel."""
+    rows, columns = _axes(f)
+    length = f["kernel_h"] * f["kernel_w"] * channels
+    pixels = rows.whole * columns.whole
+    sizes = [min(PATCH_PIXELS, columns.whole - j) for j in range(0, columns.whole, PATCH_PIXELS)]
+    dots = rows.whole * out_c * sum(2 * -(-size // 2) for size in sizes)
+    runs_inside = len([i for i in range(rows.whole) if rows.inside(i)]) * columns.whole
+    inside = sum(map(rows.inside, range(rows.whole))) * sum(map(columns.inside, range(columns.whole)))
+    filled = pixels * f["kernel_h"] * f["kernel_w"] - inside
+    copies = inside if channels != f["in_c"] else sum(map(rows.inside, range(rows.whole))) * columns.whole
+    del runs_inside
+    return {
+        "patches": float(pixels),
+        "patch calls": float(rows.whole * len(sizes)),
+        "copies": float(copies + filled),
+        "copied": float(pixels * length),
+        "filter calls": float(rows.whole * len(sizes) * out_c),
+        "dots": float(dots),
+        "dot tails": float(dots * (length % 4)),
+        "products": float(dots * (length // 4 * 4)),
+        "requantized": float(pixels * out_c),
+    }
+
+
+def _conv2d_dense(f: Fields) -> Work:
+    groups = f["groups"]
+    once = _patches(f, f["in_c"] // groups, f["out_c"] // groups)
+    return {name: groups * count for name, count in once.items()}
+
+
+def _conv2d_decode(f: Fields) -> Work:
+    subvectors, taps = _subvectors(f), f["kernel_h"] * f["kernel_w"]
+    total: Work = {
+        "decoded": float(taps * subvectors * f["out_c"]), "decoded values": float(taps * f["in_c"] * f["out_c"]),
+        "decoded rows": float(taps * f["out_c"]),
+    }
+    for first in range(0, f["out_c"], f["block"]):
+        for name, count in _patches(f, f["in_c"], min(f["block"], f["out_c"] - first)).items():
+            total[name] = total.get(name, 0.0) + count
+    return total
+
+
+def _conv2d_depthwise(f: Fields) -> Work:
+    rows, columns = _axes(f)
+    inside_rows = [rows.inside(i) for i in range(rows.whole)]
+    inside_columns = [columns.inside(j) for j in range(columns.whole)]
+    pixels, taps, channels = rows.whole * columns.whole, f["kernel_h"] * f["kernel_w"], f["out_c"]
+    inside = sum(inside_rows) * sum(inside_columns)
+    padded = pixels * taps - inside if f["padded"] else 0
+    return {
+        "pixels": float(pixels),
+        "tap rows": float(sum(inside_rows) * columns.whole),
+        "taps": float(inside),
+        "products": float(inside * channels),
+        "channel words": float(pixels * -(-channels // 4)),
+        "padded products": float(padded * channels),
+        "padded taps": float(padded),
+        "channels": float(pixels * channels),
+    }
+
+
+def _linear_tables(f: Fields) -> Work:
+    subvectors = _subvectors(f)
+    return _tables(f, "tables", -(-subvectors // GROUP) + (f["in_c"] % f["subvector"] > 0), float(subvectors))
+
+
+def _linear_lut(f: Fields) -> Work:
+    full, rest = divmod(_subvectors(f), GROUP)
+    bits = f["index_bits"]
+    fast = bits == 8 or f["log2_codewords"] == 4
+    whole = {f"{bits}-bit lookups": float(full * GROUP * f["out_c"]), f"{bits}-bit rows": float(full * f["out_c"])}
+    slow = {"slow lookups": float(full * GROUP * f["out_c"])}
+    return {
+        **(whole if fast else slow),
+        "rest lookups": float(rest * f["out_c"]),
+        "rest rows": float((rest > 0) * f["out_c"]),
+        "groups": float(full + (rest > 0)),
+        **_linear_tables(f),
+        **_requantization(f, 1, 1),
+    }
+
+
+def _linear_pairs(f: Fields) -> Work:
+    full, rest = divmod(_subvectors(f), GROUP)
+    return {
+        "pair tables": float(full), "pair rows": float(full * f["out_c"]), "rest lookups": float(rest * f["out_c"]),
+        "rest rows": float((rest > 0) * f["out_c"]), **_linear_tables(f), **_requantization(f, 1, 1),
+    }
+
+
+def _linear_decode(f: Fields) -> Work:
+    subvectors, out_c = _subvectors(f), f["out_c"]
+    return {
+        "rows": float(out_c), "groups": float(out_c * -(-subvectors // GROUP)), "subvectors": float(out_c * subvectors),
+        "products": float(out_c * f["in_c"]),
+    }
+
+
+def _linear_dense(f: Fields) -> Work:
+    length, out_c = f["in_c"], f["out_c"]
+    return {
+        "rows": float(out_c), "row chunks": float(-(-out_c // 8)), "products": float(out_c * (length // 4 * 4)),
+        "tails": float(out_c * (length % 4)),
+    }
+
+
+def _max_pool(f: Fields) -> Work:
+    outputs = f["out_h"] * f["out_w"]
+    taps = outputs * f["kernel_h"] * f["kernel_w"]
+    return {"pixels": float(outputs), "taps": float(taps), "values": float(taps * f["in_c"])}
+
+
+def _average_pool(f: Fields) -> Work:
+    outputs = f["out_h"] * f["out_w"] * f["in_c"]
+    return {"outputs": float(outputs), "taps": float(outputs * f["kernel_h"] * f["kernel_w"])}
+
+
+def _add(f: Fields) -> Work:
+    return {"values": float(f["size_low"] + 65536 * f["size_high"])}
+
+
+def _rescale(f: Fields) -> Work:
+    pixels = f["pixels_low"] + 65536 * f["pixels_high"]
+    return {"pixels": float(pixels), "values": float(pixels * f["channels"])}
+
+
+def _slice_pad(f: Fields) -> Work:
+    pixels = f["out_h"] * f["out_w"]
+    return {"pixels": float(pixels), "values": float(pixels * f["out_c"])}
+
+
+def _softmax(f: Fields) -> Work:
+    return {"pixels": float(f["pixels"]), "values": float(f["pixels"] * f["channels"])}
+
+
+_WORK: Mapping[str, Callable[[Fields], Work]] = {
+    "lutra_conv2d_lut": _conv2d_lut(2),
+    "lutra_conv2d_lut8": _conv2d_lut(8),
+    "lutra_conv2d_decode": _conv2d_decode,
+    "lutra_conv2d_dense": _conv2d_dense,
+    "lutra_conv2d_depthwise": _conv2d_depthwise,
+    "lutra_linear_lut": _linear_lut,
+    "lutra_linear_pairs": _linear_pairs,
+    "lutra_linear_decode": _linear_decode,
+    "lutra_linear_dense": _linear_dense,
+    "lutra_max_pool": _max_pool,
+    "lutra_average_pool": _average_pool,
+    "lutra_add_int8": _add,
+    "lutra_rescale_int8": _rescale,
+    "lutra_slice_pad_int8": _slice_pad,
+    "lutra_softmax_int8": _softmax,
+}

@@ -1,0 +1,271 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <string.h>
+
+#include "../loops.h"
+
+#ifdef LUTRA_ARM_V7M_BACKEND_H
+
+#pragma GCC diagnostic ignored "-Wunused-parameter" /* of naked functions */
+
+#if defined(__ARM_FEATURE_DSP)
+/* Couples of pixels; of each four values 16 bytes: values 0 and 2, then 1 and 3 of the even pixel as int16, the same of the odd
+ * pixel. What follows the last value may be anything. */
+static uint8_t *couple(void *patches, uint32_t length, uint32_t pixel) {
+  return (uint8_t *)patches + pixel / 2u * 4u * ((length + 3u) / 4u * 4u);
+}
+
+/* To fours of values, the first at % 4 of which are kept. */
+__attribute__((naked)) static void spread(uint8_t *to, const int8_t *x, uint32_t count, uint32_t at) {
+  __asm__ volatile(".syntax unified\n"
+                   "lsls r3, r3, #31\n"
+                   "bcs 1f\n"
+                   "bpl 2f\n"
+                   "b 5f\n"
+                   "1: bmi 7f\n"
+                   "b 6f\n"
+                   "2: subs r2, #4\n"
+                   "blo 4f\n"
+                   "3: ldr r3, [r1], #4\n"
+                   "sxtb16 r12, r3\n"
+                   "sxtb16 r3, r3, ror #8\n"
+                   "str r3, [r0, #4]\n"
+                   "str r12, [r0], #16\n"
+                   "subs r2, #4\n"
+                   "bhs 3b\n"
+                   "4: adds r2, #4\n"
+                   "beq 8f\n"
+                   "ldrsb r3, [r1], #1\n"
+                   "strh r3, [r0]\n"
+                   "subs r2, #1\n"
+                   "beq 8f\n"
+                   "5: ldrsb r3, [r1], #1\n"
+                   "strh r3, [r0, #4]\n"
+                   "subs r2, #1\n"
+                   "beq 8f\n"
+                   "6: ldrsb r3, [r1], #1\n"
+                   "strh r3, [r0, #2]\n"
+                   "subs r2, #1\n"
+                   "beq 8f\n"
+                   "7: ldrsb r3, [r1], #1\n"
+                   "strh r3, [r0, #6]\n"
+                   "adds r0, #16\n"
+                   "subs r2, #1\n"
+                   "bne 2b\n"
+                   "8: bx lr\n");
+}
+
+void lutra_patch_copy_v7m(void *patches, uint32_t length, uint32_t pixel, uint32_t at, const int8_t *x, uint32_t count) {
+  spread(couple(patches, length, pixel) + pixel % 2u * 8u + at / 4u * 16u, x, count, at);
+}
+
+/* r0 patch, r1 and r2 weights of two rows, r4 and r5 their sums of the even pixel, r6 and r7 of the odd one. */
+#define WEIGHTS "ldr r8, [r1], #4\nldr r9, [r2], #4\n"
+#define VALUES "ldr r11, [r0, #4]\nldr r12, [r0, #8]\nldr lr, [r0, #12]\nldr r10, [r0], #16\n"
+#define PRODUCTS                 \
+  "sxtb16 r3, r8\n"              \
+  "smlad r4, r3, r10, r4\n"      \
+  "smlad r6, r3, r12, r6\n"      \
+  "sxtb16 r3, r9\n"              \
+  "smlad r5, r3, r10, r5\n"      \
+  "smlad r7, r3, r12, r7\n"      \
+  "sxtb16 r8, r8, ror #8\n"      \
+  "sxtb16 r9, r9, ror #8\n"      \
+  "smlad r4, r8, r11, r4\n"      \
+  "smlad r6, r8, lr, r6\n"       \
+  "smlad r5, r9, r11, r5\n"      \
+  "smlad r7, r9, lr, r7\n"
+#define FOUR(compare) WEIGHTS VALUES compare PRODUCTS
+
+typedef struct {
+  const uint8_t *patch;
+  const uint8_t *end; /* of whole fours of values; - 4 + length % 4 */
+  uint32_t length, first; /* of the four bodies of the loop */
+  uint32_t *sums;
+  uint32_t odd;     /* bytes from a sum of the even pixel to that of the odd one */
+  uint32_t couples; /* of rows */
+} task;
+
+/* Two pixels, `couples` times two rows. The last one to three weights of a row are the end of a word: length >= 4. At sp: the
+ * task. */
+__attribute__((naked)) static void dot_couples(const int8_t *weights, const int8_t *second, const task *what) {
+  __asm__ volatile(".syntax unified\n"
+                   "push {r4-r11, lr}\n"
+                   "ldm r2, {r3-r9}\n"
+                   "push {r3-r9}\n"
+                   "mov r2, r1\n"
+                   "mov r1, r0\n"
+                   "mov r0, r3\n"
+                   "adr r3, 2f\n"
+                   "add r3, r3, r6\n"
+                   "str r3, [sp, #12]\n"
+                   "1: movs r4, #0\n"
+                   "movs r5, #0\n"
+                   "movs r6, #0\n"
+                   "movs r7, #0\n"
+                   "bx r3\n"
+                   ".balign 4\n"
+                   "2:\n" FOUR("") FOUR("") FOUR("") FOUR("ldr r3, [sp, #4]\ncmp r0, r3\n")
+                   "blo 2b\n"
+                   "ldr r3, [sp, #4]\n"
+                   "ands r3, #3\n"
+                   "bne 5f\n"
+                   "3: ldr r8, [sp, #16]\n"
+                   "ldr r9, [sp, #20]\n"
+                   "ldr r10, [sp, #24]\n"
+                   "ldr r11, [sp, #8]\n"
+                   "ldr r3, [sp, #12]\n"
+                   "ldr r0, [sp]\n"
+                   "str r6, [r8, r9]\n" /* the odd pixel first: it may not exist */
+                   "str r4, [r8], #4\n"
+                   "str r7, [r8, r9]\n"
+                   "str r5, [r8], #4\n"
+                   "str r8, [sp, #16]\n"
+                   "mov r1, r2\n"
+                   "add r2, r1, r11\n"
+                   "subs r10, #1\n"
+                   "str r10, [sp, #24]\n"
+                   "bne 1b\n"
+                   "add sp, #28\n"
+                   "pop {r4-r11, pc}\n"
+                   "5: add r1, r3\n"
+                   "add r2, r3\n"
+                   "ldr r8, [r1, #-4]\n"
+                   "ldr r9, [r2, #-4]\n"
+                   "rsb r3, r3, #4\n"
+                   "lsls r3, r3, #3\n"
+                   "lsr r8, r3\n"
+                   "lsr r9, r3\n" VALUES PRODUCTS
+                   "b 3b\n");
+}
+#define BODY_BYTES 72u
+
+/* Couples of rows; then the last row, or rows that are shorter than a word, one by one. */
+void lutra_patch_dot_v7m(const void *patches, uint32_t pixels, const int8_t *weights, uint32_t length, uint32_t rows,
+                         uint32_t *sums) {
+  const uint32_t fours = length < 4u ? 1u : length / 4u, left = length < 4u ? 0u : length % 4u;
+  const uint8_t *patch = patches;
+  for (uint32_t p = 0u; p < pixels; p += 2u) {
+    const uint32_t odd = p + 1u < pixels ? rows : 0u;
+    task what = {patch, patch + 16u * fours - 4u + left, length, (0u - fours) % 4u * BODY_BYTES + 1u, sums, 4u * odd, rows / 2u};
+    uint32_t n = 0u;
+    if (length >= 4u && rows > 1u) {
+      dot_couples(weights, weights + length, &what);
+      n = rows / 2u * 2u;
+    }
+    for (; n < rows; n++) {
+      const int8_t *row = weights + n * length;
+      int8_t word[4] = {0};
+      uint32_t twice[4];
+      if (length < 4u) {
+        row = memcpy(word, row, length);
+      }
+      what.sums = twice;
+      what.odd = 8u;
+      what.couples = 1u;
+      dot_couples(row, row, &what);
+      sums[odd + n] = twice[2];
+      sums[n] = twice[0];
+    }
+    patch += 16u * ((length + 3u) / 4u);
+    sums += 2u * rows;
+  }
+}
+#else
+/* Of each value two words, of two pixels each: the odd pixel's * 65536 + the even one's. A dot product with them is two, of which
+ * the lower borrows from the upper. */
+#define SET_EACH(set)                                                                                                       \
+  __asm__ volatile("1: ldr %[word], [%[to]]\nldrsb %[value], [%[x]], #1\nsxth %[low], %[word]\n" set                      \
+                   "str %[word], [%[to]], #8\nsubs %[count], %[count], #1\nbne 1b\n"                                      \
+                   : [to] "+r"(to), [x] "+r"(x), [count] "+r"(count), [word] "=&r"(word), [value] "=&r"(value), [low] "=&r"(low) \
+                   :                                                                                                        \
+                   : "cc", "memory")
+
+void lutra_patch_copy_v7m(void *patches, uint32_t length, uint32_t pixel, uint32_t at, const int8_t *x, uint32_t count) {
+  uint32_t *to = (uint32_t *)patches + 2u * at + pixel / 2u;
+  uint32_t word, value, low;
+  if (pixel % 2u == 0u) {
+    SET_EACH("sub %[word], %[word], %[low]\nadd %[word], %[word], %[value]\n");
+  } else {
+    SET_EACH("add %[word], %[low], %[value], lsl #16\n");
+  }
+}
+
+/* r0 patch, r1 weights, r4 and r5 sums of the first word, r6 and r7 of the second: of products, and of their upper halves.
+ * The sum of two products of int8 is -0x7F00 .. 0x8000: made positive the lower one does not borrow. */
+#define VALUES "ldr r11, [r0, #4]\nldr r12, [r0, #8]\nldr lr, [r0, #12]\nldr r10, [r0], #16\n"
+#define POSITIVE 0x7F007F00u
+#define SUM(products, highs) \
+  "add r3, #0x7F007F00\nadd " products ", r3\nadd " highs ", " highs ", r3, lsr #16\n"
+#define PRODUCTS                                              \
+  "mul r3, r8, r10\nmla r3, r9, r12, r3\n" SUM("r4", "r5") \
+  "mul r3, r8, r11\nmla r3, r9, lr, r3\n" SUM("r6", "r7")
+#define TWO "ldrsb r8, [r1], #1\nldrsb r9, [r1], #1\n" VALUES PRODUCTS
+
+typedef struct {
+  uint32_t *sums;
+  uint32_t second, third, fourth; /* bytes from a sum of the first pixel to that of another */
+  uint32_t rows;                  /* left */
+  const void *patch;
+  uint32_t couples;         /* bytes of whole couples of weights */
+  uint32_t products, highs; /* what sums begin with, against what makes products positive */
+  uint32_t length;
+} task;
+
+/* Four pixels. */
+__attribute__((naked)) static void dot_four(const int8_t *weights, task *what) {
+  __asm__ volatile(".syntax unified\n"
+                   "push {r1, r4-r11, lr}\n"
+                   "mov lr, r1\n"
+                   "mov r1, r0\n"
+                   "1: add r3, lr, #20\n"
+                   "ldm r3, {r0, r2, r4, r5}\n"
+                   "lsls r3, r2, #31\n"
+                   "add r2, r2, r1\n"
+                   "mov r6, r4\n"
+                   "mov r7, r5\n"
+                   "bcs 3f\n"
+                   "b 4f\n"
+                   "2:\n" TWO
+                   "3:\n" TWO
+                   "4: cmp r1, r2\n"
+                   "blo 2b\n"
+                   "ldr lr, [sp]\n"
+                   "ldr r3, [lr, #36]\n"
+                   "lsls r3, r3, #31\n"
+                   "beq 5f\n"
+                   "ldrsb r8, [r1], #1\n"
+                   "ldr r11, [r0, #4]\n"
+                   "ldr r10, [r0]\n"
+                   "mul r3, r8, r10\n" SUM("r4", "r5")
+                   "mul r3, r8, r11\n" SUM("r6", "r7")
+                   "5: sub r4, r4, r5, lsl #16\n"
+                   "sub r6, r6, r7, lsl #16\n"
+                   "ldm lr, {r8-r12}\n"
+                   "str r7, [r8, r11]\n" /* the first pixel last: others may not exist */
+                   "str r6, [r8, r10]\n"
+                   "str r5, [r8, r9]\n"
+                   "str r4, [r8], #4\n"
+                   "subs r12, #1\n"
+                   "str r8, [lr]\n"
+                   "str r12, [lr, #16]\n"
+                   "bne 1b\n"
+                   "pop {r1, r4-r11, pc}\n");
+}
+
+void lutra_patch_dot_v7m(const void *patches, uint32_t pixels, const int8_t *weights, uint32_t length, uint32_t rows,
+                         uint32_t *sums) {
+  const uint32_t steps = (length + 1u) / 2u, bytes = 4u * rows;
+  task what = {sums, pixels > 1u ? bytes : 0u, pixels > 2u ? 2u * bytes : 0u, pixels > 3u ? 3u * bytes : 0u, rows, patches,
+               length & ~1u, 0u - steps * POSITIVE, 0u - steps * (POSITIVE >> 16), length};
+  dot_four(weights, &what);
+}
+#endif
+
+void lutra_patch_fill_v7m(void *patches, uint32_t length, uint32_t pixel, uint32_t at, int8_t value, uint32_t count) {
+  int8_t values[32];
+  memset(values, value, sizeof values);
+  for (const uint32_t end = at + count; at < end; at += sizeof values) {
+    lutra_patch_copy_v7m(patches, length, pixel, at, values, end - at < sizeof values ? end - at : sizeof values);
+  }
+}
+#endif

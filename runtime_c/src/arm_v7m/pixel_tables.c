@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "../loops.h"
+
+#ifdef LUTRA_ARM_V7M_BACKEND_H
+#include "products.h"
+
+#pragma GCC diagnostic ignored "-Wunused-parameter" /* of naked functions */
+
+/* An entry is (b << 16) + a, a number whose upper half is b - 1 where a < 0; the DSP extension has an instruction that adds the upper
+ * half of the rounded number. Without it 0x8000 is part of the entry. */
+
+#if defined(__ARM_FEATURE_DSP)
+#define BIAS 0u
+#define ENTRY(products) products "add r12, r12, r11, lsl #16\n"
+#define LOAD_4 EXPAND(r2, r3, r10, 0) EXPAND(r6, r7, r11, 0)
+#define LOAD_8 EXPAND(r4, r5, r10, 4) EXPAND(r8, r9, r11, 4)
+#define ENTRIES_8                                                                                                             \
+  CODEWORD_8(0) ENTRY(PRODUCTS_8) "str r12, [r1], #8\n" CODEWORD_8(8) "ldr r11, [sp, #60]\nadds r0, #16\ncmp r1, r11\n"        \
+  ENTRY(PRODUCTS_8) "str r12, [r1, #-4]\n"
+#define ENTRIES_4                                                                                                             \
+  "ldr r10, [r0]\nldr lr, [r0, #4]\nldr r4, [sp, #60]\n" ENTRY(PRODUCTS_4(r10)) "str r12, [r1], #8\nadds r0, #8\ncmp r1, r4\n" \
+  ENTRY(PRODUCTS_4(lr)) "str r12, [r1, #-4]\n"
+#define MORE_ENTRIES             \
+  "ldr lr, [r0]\n"               \
+  "ldr r4, [r8]\n"               \
+  "add r0, r9\n"                 \
+  ENTRY(PRODUCTS_4(lr))          \
+  "add r12, r4\n"
+#else
+#define BIAS 0x8000u
+#define LOAD_4 JOIN(r2, 0) JOIN(r3, 1) JOIN(r4, 2) JOIN(r5, 3)
+#define LOAD_8 JOIN(r6, 4) JOIN(r7, 5) JOIN(r8, 6) JOIN(r9, 7)
+#define ENTRIES_8 PRODUCTS_8("ldr r12, [sp, #60]\n") "add r10, #0x8000\nstr r10, [r1], #4\nadds r0, #8\ncmp r1, r12\n"
+#define ENTRIES_4 PRODUCTS_4 "ldr r12, [sp, #60]\nadd r10, #0x8000\nstr r10, [r1], #4\nadds r0, #4\ncmp r1, r12\n"
+#define MORE_ENTRIES PRODUCTS_4 "ldr r12, [r8]\nadd r0, r9\nadd r12, r10\n"
+#endif
+
+/* d = 8 or 4. Pushed at sp: codebook, codewords, d and a; at sp + 52: b, count and tables, which becomes where a table ends. */
+__attribute__((naked)) static void build(const int8_t *codebook, uint32_t codewords, uint32_t d, const int8_t *a, const int8_t *b,
+                                         uint32_t count, uint32_t *tables) {
+  __asm__ volatile(".syntax unified\n"
+                   "push {r0-r11, lr}\n"
+                   "1: ldr r10, [sp, #12]\n"
+                   "ldr r11, [sp, #52]\n"
+                   "ldrd r0, r4, [sp]\n"
+                   "ldr r5, [sp, #8]\n"
+                   "ldr r1, [sp, #60]\n"
+                   "add r6, r10, r5\n"
+                   "add r7, r11, r5\n"
+                   "add r4, r1, r4, lsl #2\n"
+                   "str r6, [sp, #12]\n"
+                   "str r7, [sp, #52]\n"
+                   "str r4, [sp, #60]\n"
+                   "lsrs r5, r5, #3\n" LOAD_4
+                   "beq 3f\n" LOAD_8
+                   "2:\n" ENTRIES_8
+                   "bne 2b\n"
+                   "b 4f\n"
+                   "3:\n" ENTRIES_4
+                   "bne 3b\n"
+                   "4: ldr r12, [sp, #56]\n"
+                   "subs r12, #1\n"
+                   "str r12, [sp, #56]\n"
+                   "bne 1b\n"
+                   "add sp, #16\n"
+                   "pop {r4-r11, pc}\n");
+}
+
+/* Adds what four values contribute to a table. */
+__attribute__((naked)) static void add_4(const int8_t *codebook, uint32_t codewords, const int8_t *a, const int8_t *b,
+                                         uint32_t *table, uint32_t d) {
+  __asm__ volatile(".syntax unified\n"
+                   "push {r4-r11, lr}\n"
+                   "mov r10, r2\n"
+                   "mov r11, r3\n" LOAD_4
+                   "ldrd r8, r9, [sp, #36]\n"
+                   "add r1, r8, r1, lsl #2\n"
+                   "1:\n" MORE_ENTRIES
+                   "str r12, [r8], #4\n"
+                   "cmp r8, r1\n"
+                   "bne 1b\n"
+                   "pop {r4-r11, pc}\n");
+}
+
+/* Adds what one value contributes to a table. */
+static void add_1(const int8_t *codebook, uint32_t codewords, int8_t a, int8_t b, uint32_t *table, uint32_t d) {
+  const uint32_t both = ((uint32_t)b << 16) + (uint32_t)a;
+  for (const uint32_t *const end = table + codewords; table < end; table++) {
+    *table += (uint32_t)*codebook * both;
+    codebook += d;
+  }
+}
+
+void lutra_build_pixel_tables_v7m(const int8_t *codebook, uint32_t codewords, uint32_t d, const int8_t *a, const int8_t *b,
+                                  uint32_t count, uint32_t *tables) {
+  if (d == 8u || d == 4u) {
+    build(codebook, codewords, d, a, b, count, tables);
+    return;
+  }
+  for (; count > 0u; count--) {
+    for (uint32_t k = 0u; k < codewords; k++) {
+      tables[k] = BIAS;
+    }
+    uint32_t at = 0u;
+    for (; at + 4u <= d; at += 4u) {
+      add_4(codebook + at, codewords, a + at, b + at, tables, d);
+    }
+    for (; at < d; at++) {
+      add_1(codebook + at, codewords, a[at], b[at], tables, d);
+    }
+    a += d;
+    b += d;
+    tables += codewords;
+  }
+}
+
+#if defined(__ARM_FEATURE_DSP)
+#define FIRST(t) NEXT(t)
+#define NEXT(t) "smmlar r9, " #t ", r12, r9\nsxtah r8, r8, " #t "\n"
+#define FOUR "add r2, r3\nadd r4, r5\nadd r2, r4\n"
+#define BEGIN "mov r12, #0x10000\n"
+#define LAST(entries)
+#else
+#define FIRST(t) "add r8, " #t "\nasr r12, " #t ", #16\n"
+#define NEXT(t) "add r8, " #t "\nadd r12, r12, " #t ", asr #16\n"
+#define BEGIN
+#define FOUR "add r2, r3\nadd r4, r5\nadd r2, r4\nsub r2, #3 * 0x8000\n"
+#define LAST(entries) "add r9, r12\nsub r8, r8, r12, lsl #16\nsub r8, #" #entries " * 0x8000\n"
+#endif
+
+/* r0 offsets, r1 tables, r2-r5 entries, r6 a, r7 b, r8 *a, r9 *b, r10 bytes of a row, r11 couples of rows. Loads that follow each other
+ * overlap. */
+#define SUMS "ldr r8, [r6]\nldr r9, [r7]\n"
+#define OFFSETS(at) \
+  "ldrh r2, [r0, #" #at "]\nldrh r3, [r0, #" #at " + 2]\nldrh r4, [r0, #" #at " + 4]\nldrh r5, [r0, #" #at " + 6]\n"
+#define ENTRIES "ldr r2, [r1, r2]\nldr r3, [r1, r3]\nldr r4, [r1, r4]\nldr r5, [r1, r5]\n"
+#define NEXT_ROW "add r0, r10\n"
+#define STORE "str r8, [r6], #4\nstr r9, [r7], #4\n"
+
+#define ROW_8                                                                                     \
+  SUMS OFFSETS(0) ENTRIES FIRST(r2) NEXT(r3) NEXT(r4) NEXT(r5) OFFSETS(8) ENTRIES NEXT_ROW NEXT(r2) \
+      NEXT(r3) NEXT(r4) NEXT(r5) LAST(8) STORE
+#define ROW_4 SUMS OFFSETS(0) ENTRIES NEXT_ROW FIRST(r2) NEXT(r3) NEXT(r4) NEXT(r5) LAST(4) STORE
+#define ROW_2                                                                                                                \
+  "ldrh r2, [r0]\nldrh r3, [r0, #2]\n" SUMS "ldr r2, [r1, r2]\nldr r3, [r1, r3]\n" NEXT_ROW FIRST(r2) NEXT(r3) LAST(2) STORE
+#define ROW_1 "ldrh r2, [r0]\n" SUMS "ldr r2, [r1, r2]\n" NEXT_ROW FIRST(r2) LAST(1) STORE
+#define ROW_8_PACKED SUMS OFFSETS(0) ENTRIES FOUR FIRST(r2) OFFSETS(8) ENTRIES NEXT_ROW FOUR NEXT(r2) LAST(2) STORE
+#define ROW_4_PACKED SUMS OFFSETS(0) ENTRIES NEXT_ROW FOUR FIRST(r2) LAST(1) STORE
+
+/* Two rows an iteration; the first time one, if they are odd. */
+#define SWEEP(row)        \
+  "lsrs r11, r11, #1\n"   \
+  "bcc 1f\n"              \
+  "add r11, #1\n"         \
+  "b 2f\n"                \
+  "1:\n" row "2:\n" row   \
+  "subs r11, #1\n"        \
+  "bne 1b\n"              \
+  "b 0b\n"
+
+/* Sweeps over all rows, each for eight, four, two or one of a row's offsets. Offsets, count and packed are pushed at sp; a, b and rows
+ * are at sp + 48. */
+__attribute__((naked)) void lutra_add_pixel_lookups_v7m(const uint16_t *offsets, uint32_t count, const uint32_t *tables,
+                                                        uint32_t packed, uint32_t *a, uint32_t *b, uint32_t rows) {
+  __asm__ volatile(".syntax unified\n"
+                   "push {r0, r1, r3-r11, lr}\n"
+                   "lsl r10, r1, #1\n"
+                   "mov r1, r2\n" BEGIN
+                   "0:\n"
+                   "ldrd r0, r2, [sp]\n"
+                   "ldrd r6, r7, [sp, #48]\n"
+                   "ldr r11, [sp, #56]\n"
+                   "movs r3, #8\n"
+                   "3: cmp r2, r3\n"
+                   "bhs 4f\n"
+                   "lsrs r3, r3, #1\n"
+                   "bne 3b\n"
+                   "add sp, #12\n"
+                   "pop {r4-r11, pc}\n"
+                   "4: subs r2, r3\n"
+                   "add r4, r0, r3, lsl #1\n"
+                   "strd r4, r2, [sp]\n"
+                   "ldr r2, [sp, #8]\n"
+                   "lsrs r3, r3, #2\n"
+                   "bcs 6f\n" /* two */
+                   "beq 5f\n" /* one */
+                   "cmp r2, #0\n"
+                   "bne 8f\n"
+                   "lsrs r3, r3, #2\n"
+                   "bcc 7f\n" /* four */
+                   SWEEP(ROW_8)
+                   "5:\n" SWEEP(ROW_1)
+                   "6:\n" SWEEP(ROW_2)
+                   "7:\n" SWEEP(ROW_4)
+                   "8: lsrs r3, r3, #2\n"
+                   "bcc 7f\n" /* four */
+                   SWEEP(ROW_8_PACKED)
+                   "7:\n" SWEEP(ROW_4_PACKED));
+}
+#endif

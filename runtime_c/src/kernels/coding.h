@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Product-quantized weights: SPEC.md, section 3. */
+#ifndef LUTRA_CODING_H
+#define LUTRA_CODING_H
+
+#include "../loops.h"
+
+typedef struct {
+  const int8_t *codebook;
+  const uint8_t *indices;
+  uint32_t codewords, subvector, index_bits;
+  uint32_t channels, subvectors; /* of the input at one tap */
+  uint32_t rows;                 /* output channels */
+} lutra_coding;
+
+/* `layer`: a lutra_conv2d or a lutra_linear. */
+#define LUTRA_CODING(layer, codebook, indices)                                                                      \
+  {codebook, indices, 1u << (layer)->log2_codewords, (layer)->subvector, (layer)->index_bits, (layer)->in_c,         \
+   lutra_subvectors((layer)->in_c, (layer)->subvector), (layer)->out_c}
+
+/* How many subvectors hold `channels` channels. By counting: '/' would link a routine on CPUs without the instruction. */
+static inline uint32_t lutra_subvectors(uint32_t channels, uint32_t d) {
+  uint32_t count = 0u;
+  for (uint32_t c = 0u; c < channels; c += d) {
+    count++;
+  }
+  return count;
+}
+
+static inline uint32_t lutra_at_most(uint32_t value, uint32_t limit) {
+  return value < limit ? value : limit;
+}
+
+/* Bytes of the indices of `count` adjacent subvectors of a row. */
+static inline uint32_t lutra_index_bytes(const lutra_coding *coding, uint32_t count) {
+  return coding->index_bits == 4u ? (count + 1u) >> 1 : count;
+}
+
+/* Indices of a group at a tap, row 0; `group` is its first subvector. */
+static inline const uint8_t *lutra_group_indices(const lutra_coding *coding, uint32_t tap, uint32_t group) {
+  return coding->indices + coding->rows * (tap * lutra_index_bytes(coding, coding->subvectors) + lutra_index_bytes(coding, group));
+}
+
+/* Index i of a row of a group; legal whatever the bytes are. */
+static inline uint32_t lutra_index(const lutra_coding *coding, const uint8_t *row, uint32_t i) {
+  const uint32_t index = coding->index_bits == 4u ? (uint32_t)row[i >> 1] >> ((i & 1u) << 2) : row[i];
+  return index & (coding->codewords - 1u);
+}
+
+/* Channels of subvector m: fewer than d in the last one, perhaps. */
+static inline uint32_t lutra_subvector_length(const lutra_coding *coding, uint32_t m) {
+  return lutra_at_most(coding->channels - m * coding->subvector, coding->subvector);
+}
+
+/* The weights of `count` rows, int8 [row][tap][channel]. */
+void lutra_decode_rows(const lutra_coding *coding, uint32_t taps, uint32_t first, uint32_t count, int8_t *weights);
+
+#endif

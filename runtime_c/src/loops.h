@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The inner loops that kernels are made of. Each has a portable implementation, NAME_reference, and may have a native one;
+ * NAME is the fastest for the CPU that is compiled for. Define LUTRA_PORTABLE to use no native one.
+ *
+ * Every implementation of a loop computes the same numbers, for any content of codebooks, indices, weights and channels. Pointers
+ * are to the elements' own alignment (int8_t: none) unless said otherwise. Sums wrap. Counts are at least 1. */
+#ifndef LUTRA_LOOPS_H
+#define LUTRA_LOOPS_H
+
+#include "lutra/lutra_kernels.h"
+
+#define LUTRA_MAX_SUBVECTOR 16u
+#define LUTRA_GROUP 8u         /* subvectors of a row whose indices are adjacent */
+#define LUTRA_PATCH_PIXELS 4u  /* output pixels of a dense convolution that share a pass over the weights */
+
+/* Gives a loop of many variables the registers for itself where the compiler optimises for size. */
+#ifdef __GNUC__
+#define LUTRA_OUT_OF_LINE __attribute__((noinline))
+#else
+#define LUTRA_OUT_OF_LINE
+#endif
+
+/* Lookup tables of one vector: tables[i][k] = sum over j < d of codebook[k][j] * x[i * d + j], int16 [count][codewords], for
+ * codewords that are a power of two, at least 2. `tables` is aligned to 4. */
+typedef void lutra_build_tables_loop(const int8_t *codebook, uint32_t codewords, uint32_t d, const int8_t *x, uint32_t count,
+                                     int16_t *tables);
+
+/* sums[n] += sum over i < count of tables[i][index i of row n]; count <= LUTRA_GROUP.
+ * Row n of `indices`: count bytes, or ceil(count / 2) bytes of two 4-bit indices, the even one in the low half. `tables` is
+ * aligned to 4 and followed by enough memory to read that any index is harmless: 256 entries (16 for 4-bit indices) from the
+ * start of the last table on. */
+typedef void lutra_add_lookups_loop(const uint8_t *indices, uint32_t index_bits, uint32_t codewords, const int16_t *tables,
+                                    uint32_t count, uint32_t *sums, uint32_t rows);
+
+/* Tables of two 4-bit indices at once, from LUTRA_GROUP tables of 16: pairs[i][high << 4 | low] = tables[2 * i][low] +
+ * tables[2 * i + 1][high], int16 [4][256]. `tables` and `pairs` are aligned to 4; sums fit int16 unless tables are corrupt. */
+typedef void lutra_build_pair_tables_loop(const int16_t *tables, int16_t *pairs);
+
+/* sums[n] += sum over i < 4 of pairs[i][byte i of row n]; a row is 4 bytes. */
+typedef void lutra_add_pair_lookups_loop(const uint8_t *indices, const int16_t *pairs, uint32_t *sums, uint32_t rows);
+
+/* Lookup tables of two vectors at once, for two pixels of a convolution: entry (i, k) holds the dot products of codeword k with
+ * a[i * d ..] and with b[i * d ..], int16 both, in 32 bits of a form that only this loop and the next one know. (Entries that leave int16, of corrupt codewords, may be
+ * any number.) */
+typedef void lutra_build_pixel_tables_loop(const int8_t *codebook, uint32_t codewords, uint32_t d, const int8_t *a, const int8_t *b,
+                                           uint32_t count, uint32_t *tables);
+
+/* For each row n and each i < count: a[n] += a's half of the entry that lies offsets[n * count + i] bytes (a multiple of 4) after
+ * `tables`, b[n] += b's half. Row n is finished before row n + 1 begins: b may be a + k for any k >= 1. If `packed`, any four of the entries a row adds may be added as int16.
+ * (The compiler proves that of true codewords; with corrupt ones the sums are wrong, and may differ between implementations.) */
+typedef void lutra_add_pixel_lookups_loop(const uint16_t *offsets, uint32_t count, const uint32_t *tables, uint32_t packed,
+                                          uint32_t *a, uint32_t *b, uint32_t rows);
+
+/* Patches: what the weights of a filter meet at each of `pixels` <= LUTRA_PATCH_PIXELS output pixels, `length` values a pixel, in
+ * LUTRA_PATCH_BYTES(length) bytes, aligned to 4, of a form that only the next three loops know.
+ * copy and fill set the values at, at + 1, .. at + count - 1 of a pixel. Every value is set before a dot product is taken. */
+typedef void lutra_patch_copy_loop(void *patches, uint32_t length, uint32_t pixel, uint32_t at, const int8_t *x, uint32_t count);
+typedef void lutra_patch_fill_loop(void *patches, uint32_t length, uint32_t pixel, uint32_t at, int8_t value, uint32_t count);
+/* sums[p * rows + n] = dot product of weights[n * length ..] with the patch of pixel p, for p < pixels, n < rows. */
+typedef void lutra_patch_dot_loop(const void *patches, uint32_t pixels, const int8_t *weights, uint32_t length, uint32_t rows,
+                                  uint32_t *sums);
+
+/* sums[n] = dot product of weights[n * length ..] with x. */
+typedef void lutra_dot_rows_loop(const int8_t *weights, const int8_t *x, uint32_t length, uint32_t rows, uint32_t *sums);
+
+/* sums[c] += sum over y < height, x < width of input[y * input_stride + x * channels + c] * weights[y * weights_stride + x *
+ * channels + c]. */
+typedef void lutra_depthwise_loop(const int8_t *input, uint32_t input_stride, const int8_t *weights, uint32_t weights_stride,
+                                  uint32_t height, uint32_t width, uint32_t channels, uint32_t *sums);
+
+/* SPEC.md, section 2, for `count` channels. `sums` are without bias. */
+typedef struct {
+  uint8_t bias_shift, acc_shift, output_shift;
+  int8_t output_zero_point, output_min, output_max;
+} lutra_requantization;
+typedef void lutra_requantize_loop(const lutra_requantization *how, const lutra_channel *channels, const uint32_t *sums,
+                                   uint32_t count, int8_t *output);
+/* The same, stored where it exceeds what `output` holds: fused max pooling goes through a window's positions. */
+typedef void lutra_requantize_max_loop(const lutra_requantization *how, const lutra_channel *channels, const uint32_t *sums,
+                                       uint32_t count, int8_t *output);
+
+lutra_build_tables_loop lutra_build_tables_reference;
+lutra_add_lookups_loop lutra_add_lookups_reference;
+lutra_build_pair_tables_loop lutra_build_pair_tables_reference;
+lutra_add_pair_lookups_loop lutra_add_pair_lookups_reference;
+lutra_build_pixel_tables_loop lutra_build_pixel_tables_reference;
+lutra_add_pixel_lookups_loop lutra_add_pixel_lookups_reference;
+lutra_patch_copy_loop lutra_patch_copy_reference;
+lutra_patch_fill_loop lutra_patch_fill_reference;
+lutra_patch_dot_loop lutra_patch_dot_reference;
+lutra_dot_rows_loop lutra_dot_rows_reference;
+lutra_depthwise_loop lutra_depthwise_reference;
+lutra_requantize_loop lutra_requantize_reference;
+lutra_requantize_max_loop lutra_requantize_max_reference;
+
+/* A backend defines the names of its own loops. */
+#if !defined(LUTRA_PORTABLE) && defined(__GNUC__)
+#if defined(__ARM_FEATURE_MVE) && (__ARM_FEATURE_MVE & 1)
+#include "arm_mve/backend.h"
+#elif defined(__ARM_ARCH_7M__) || defined(__ARM_ARCH_7EM__) || defined(__ARM_ARCH_8M_MAIN__) || defined(__ARM_ARCH_8_1M_MAIN__)
+#include "arm_v7m/backend.h"
+#elif defined(__ARM_ARCH_6M__) || defined(__ARM_ARCH_8M_BASE__)
+#include "arm_v6m/backend.h"
+#endif
+#endif
+
+#ifndef lutra_build_tables
+#define lutra_build_tables lutra_build_tables_reference
+#endif
+#ifndef lutra_add_lookups
+#define lutra_add_lookups lutra_add_lookups_reference
+#endif
+#ifndef lutra_build_pair_tables
+#define lutra_build_pair_tables lutra_build_pair_tables_reference
+#endif
+#ifndef lutra_add_pair_lookups
+#define lutra_add_pair_lookups lutra_add_pair_lookups_reference
+#endif
+#ifndef lutra_build_pixel_tables
+#define lutra_build_pixel_tables lutra_build_pixel_tables_reference
+#define lutra_add_pixel_lookups lutra_add_pixel_lookups_reference
+#endif
+#ifndef lutra_patch_dot
+#define lutra_patch_copy lutra_patch_copy_reference
+#define lutra_patch_fill lutra_patch_fill_reference
+#define lutra_patch_dot lutra_patch_dot_reference
+#endif
+#ifndef lutra_dot_rows
+#define lutra_dot_rows lutra_dot_rows_reference
+#endif
+#ifndef lutra_depthwise
+#define lutra_depthwise lutra_depthwise_reference
+#endif
+#ifndef lutra_requantize
+#define lutra_requantize lutra_requantize_reference
+#endif
+#ifndef lutra_requantize_max
+#define lutra_requantize_max lutra_requantize_max_reference
+#endif
+
+#endif

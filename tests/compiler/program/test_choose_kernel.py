@@ -1,0 +1,97 @@
+"""Of several candidates one."""
+
+import re
+from itertools import pairwise
+
+import pytest
+
+from lutra_compiler.errors import LoweringError
+from lutra_compiler.ir.ops import Conv2d
+from lutra_compiler.program.choose_kernel import Candidate, Limits, considered, fastest
+from lutra_compiler.program.kernels import KERNELS
+from lutra_compiler.program.lower import lower
+from lutra_compiler.program.program import Program
+from lutra_compiler.target import TARGETS, target_by_name
+from quantized_graphs import coded, graph
+
+
+def candidate(cycles: float, scratch: int = 0, objection: str = "", block: int = 0) -> Candidate:
+    fields = dict.fromkeys(KERNELS["lutra_conv2d_lut"].descriptor.fields, 0) | {"block": block}
+    return Candidate("lutra_conv2d_lut", fields, (), cycles, 100, scratch, objection)
+
+
+def test_the_fastest_candidate_is_taken():
+    assert fastest([candidate(300), candidate(100, scratch=5000), candidate(200)]).cycles == 100
+
+
+def test_of_equally_fast_ones_that_of_less_scratch_memory():
+    assert fastest([candidate(100, scratch=900), candidate(101, scratch=100), candidate(110)]).scratch_bytes == 100
+
+
+def test_one_with_an_objection_is_not_taken():
+    assert fastest([candidate(100, objection="flash"), candidate(200)]).cycles == 200
+
+
+def test_the_reasons_against_the_others_are_told():
+    chosen = candidate(100, scratch=50, block=8)
+    others = [candidate(250, block=16), candidate(10, objection="flash", block=8), candidate(99, scratch=80, block=24)]
+    told = {record.cycles: record for record in considered([chosen, *others], [], chosen)}
+    assert told[100].why_not == ""
+    assert told[250].why_not == "2.5 times the cycles"
+    assert told[10].why_not == "flash"
+    assert told[99].why_not == "30 bytes of RAM more"
+    assert told[99].settings == {"block": 24}
+    assert list(told) == [10, 99, 100, 250]
+
+
+# In a network
+
+
+def chain(*channels: int, ram: int | None = None, target: str = "cortex-m4") -> Program:
+    layers = list(enumerate(pairwise(channels)))
+    ops = [Conv2d(name=f"c{i}", inputs=(f"v{i}",), output=f"v{i + 1}", weight=f"w{i}", padding=(1, 1, 1, 1)) for i, _ in layers]
+    weights = {f"w{i}": coded((out, 3, 3, fan_in), subvector=2, largest=20) for i, (fan_in, out) in layers}
+    return lower(graph(ops, {"v0": (8, 8, channels[0])}, weights), target_by_name(target), Limits(ram=ram))
+
+
+@pytest.mark.parametrize("target", [target.name for target in TARGETS])
+def test_the_record_names_the_chosen_kernel_and_its_scratch_memory(target: str):
+    program = chain(8, 40, 16, target=target)
+    for call in program.calls:
+        (chosen,) = (record for record in call.layer.candidates if not record.why_not)
+        assert chosen.kernel == call.kernel
+        assert all(call.fields[name] == value for name, value in chosen.settings.items())
+        assert chosen.scratch_bytes == program.buffers[call.scratch].size_bytes
+        rivals = [record for record in call.layer.candidates if record.cycles and not re.search("flash|vectors", record.why_not)]
+        assert chosen.cycles <= 1.02 * min(record.cycles for record in rivals)
+
+
+def test_without_a_limit_every_layer_has_what_it_wants():
+    assert chain(8, 40, 16, ram=chain(8, 40, 16).arena_bytes).calls == chain(8, 40, 16).calls
+
+
+@pytest.mark.parametrize("part", [0.9, 0.8, 0.7])
+def test_a_limit_takes_scratch_memory_from_the_layers_at_the_peak(part: float):
+    free = chain(8, 40, 40, 4)
+    limit = int(part * free.arena_bytes)
+    tight = chain(8, 40, 40, 4, ram=limit)
+    assert tight.arena_bytes <= limit
+    peaks = [call for call in range(3) if alive(free, call) > limit]
+    changed = [i for i, (a, b) in enumerate(zip(free.calls, tight.calls, strict=True)) if (a.kernel, a.fields) != (b.kernel, b.fields)]
+    assert changed == peaks
+
+
+def alive(program: Program, call: int) -> int:
+    """Bytes between the beginnings and ends of all buffers in use, of which convolutions by tables share some."""
+    places = {byte for b in program.buffers if b.first <= call <= b.last for byte in range(b.offset, b.offset + b.size_bytes)}
+    return len(places)
+
+
+def test_a_limit_that_cannot_be_kept_names_the_layer_and_what_it_needs():
+    with pytest.raises(LoweringError, match=r"layer 'c1' needs \d+ bytes of RAM with .*, the limit is 3000; allow more"):
+        chain(8, 40, 40, 4, ram=3000)
+
+
+def test_a_limit_below_the_values_alone_is_refused():
+    with pytest.raises(LoweringError, match="the limit is 10"):
+        chain(8, 40, ram=10)

@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "checked_loops.h"
+
+#include "harness.h"
+
+static int aligned(const void *pointer) { return (uintptr_t)pointer % 4u == 0u; }
+
+static int is_coding(uint32_t codewords, uint32_t d) {
+  return 2u <= codewords && codewords <= 256u && (codewords & (codewords - 1u)) == 0u && 1u <= d && d <= LUTRA_MAX_SUBVECTOR;
+}
+
+void lutra_build_tables(const int8_t *codebook, uint32_t codewords, uint32_t d, const int8_t *x, uint32_t count, int16_t *tables) {
+  CHECK(is_coding(codewords, d) && count >= 1u && aligned(tables));
+  lutra_build_tables_reference(codebook, codewords, d, x, count, tables);
+}
+
+void lutra_add_lookups(const uint8_t *indices, uint32_t index_bits, uint32_t codewords, const int16_t *tables, uint32_t count,
+                       uint32_t *sums, uint32_t rows) {
+  CHECK(index_bits == 8u || (index_bits == 4u && codewords <= 16u));
+  CHECK(is_coding(codewords, 1u) && 1u <= count && count <= LUTRA_GROUP && rows >= 1u && aligned(tables));
+  const int16_t *const last = tables + (count - 1u) * codewords;
+  for (uint32_t i = 0u; i < 1u << index_bits; i++) {
+    (void)*(volatile const int16_t *)(last + i); /* may be read */
+  }
+  lutra_add_lookups_reference(indices, index_bits, codewords, tables, count, sums, rows);
+}
+
+void lutra_build_pair_tables(const int16_t *tables, int16_t *pairs) {
+  CHECK(aligned(tables) && aligned(pairs));
+  lutra_build_pair_tables_reference(tables, pairs);
+}
+
+void lutra_add_pair_lookups(const uint8_t *indices, const int16_t *pairs, uint32_t *sums, uint32_t rows) {
+  CHECK(aligned(pairs) && rows >= 1u);
+  lutra_add_pair_lookups_reference(indices, pairs, sums, rows);
+}
+
+void lutra_build_pixel_tables(const int8_t *codebook, uint32_t codewords, uint32_t d, const int8_t *a, const int8_t *b,
+                              uint32_t count, uint32_t *tables) {
+  CHECK(is_coding(codewords, d) && count >= 1u);
+  lutra_build_pixel_tables_reference(codebook, codewords, d, a, b, count, tables);
+}
+
+void lutra_add_pixel_lookups(const uint16_t *offsets, uint32_t count, const uint32_t *tables, uint32_t packed, uint32_t *a,
+                             uint32_t *b, uint32_t rows) {
+  CHECK(count >= 1u && rows >= 1u && packed <= 1u);
+  CHECK(a < b || b + rows <= a);
+  for (uint32_t i = 0u; i < rows * count; i++) {
+    CHECK(offsets[i] % 4u == 0u);
+  }
+  lutra_add_pixel_lookups_reference(offsets, count, tables, packed, a, b, rows);
+}
+
+void lutra_patch_copy(void *patches, uint32_t length, uint32_t pixel, uint32_t at, const int8_t *x, uint32_t count) {
+  CHECK(aligned(patches) && pixel < LUTRA_PATCH_PIXELS && count >= 1u && at + count <= length);
+  lutra_patch_copy_reference(patches, length, pixel, at, x, count);
+}
+
+void lutra_patch_fill(void *patches, uint32_t length, uint32_t pixel, uint32_t at, int8_t value, uint32_t count) {
+  CHECK(aligned(patches) && pixel < LUTRA_PATCH_PIXELS && count >= 1u && at + count <= length);
+  lutra_patch_fill_reference(patches, length, pixel, at, value, count);
+}
+
+void lutra_patch_dot(const void *patches, uint32_t pixels, const int8_t *weights, uint32_t length, uint32_t rows, uint32_t *sums) {
+  CHECK(aligned(patches) && 1u <= pixels && pixels <= LUTRA_PATCH_PIXELS && length >= 1u && rows >= 1u);
+  lutra_patch_dot_reference(patches, pixels, weights, length, rows, sums);
+}
+
+void lutra_dot_rows(const int8_t *weights, const int8_t *x, uint32_t length, uint32_t rows, uint32_t *sums) {
+  CHECK(length >= 1u && rows >= 1u);
+  lutra_dot_rows_reference(weights, x, length, rows, sums);
+}
+
+void lutra_depthwise(const int8_t *input, uint32_t input_stride, const int8_t *weights, uint32_t weights_stride, uint32_t height,
+                     uint32_t width, uint32_t channels, uint32_t *sums) {
+  CHECK(height >= 1u && width >= 1u && channels >= 1u);
+  lutra_depthwise_reference(input, input_stride, weights, weights_stride, height, width, channels, sums);
+}
+
+void lutra_requantize(const lutra_requantization *how, const lutra_channel *channels, const uint32_t *sums, uint32_t count,
+                      int8_t *output) {
+  CHECK(count >= 1u && how->acc_shift <= 16u && 1u <= how->output_shift && how->output_shift <= 15u);
+  lutra_requantize_reference(how, channels, sums, count, output);
+}
+
+void lutra_requantize_max(const lutra_requantization *how, const lutra_channel *channels, const uint32_t *sums, uint32_t count,
+                          int8_t *output) {
+  CHECK(count >= 1u && how->acc_shift <= 16u && 1u <= how->output_shift && how->output_shift <= 15u);
+  lutra_requantize_max_reference(how, channels, sums, count, output);
+}
+
+void lutra_expand8(const uint8_t *indices, uint32_t index_bits, uint32_t codewords, uint32_t count, uint32_t rows,
+                   uint16_t *offsets) {
+  CHECK(index_bits == 8u || (index_bits == 4u && codewords <= 16u));
+  CHECK(is_coding(codewords, 1u) && 1u <= count && count <= LUTRA_GROUP && rows >= 1u);
+  lutra_expand8_reference(indices, index_bits, codewords, count, rows, offsets);
+}
+
+void lutra_columns8(const int8_t *x, uint32_t step, uint32_t pixels, uint32_t channels, int16_t *columns) {
+  CHECK(1u <= pixels && pixels <= LUTRA_PIXELS8 && channels >= 1u);
+  lutra_columns8_reference(x, step, pixels, channels, columns);
+}
+
+void lutra_build_tables8(const int8_t *codebook, uint32_t codewords, uint32_t d, const int16_t *columns, uint32_t count,
+                         int16_t *tables) {
+  CHECK(is_coding(codewords, d) && count >= 1u);
+  lutra_build_tables8_reference(codebook, codewords, d, columns, count, tables);
+}
+
+void lutra_add_lookups8(const uint16_t *offsets, uint32_t count, const int16_t *tables, uint32_t packed, uint32_t *sums,
+                        uint32_t pitch, uint32_t rows) {
+  CHECK((count == 4u || count == 8u) && aligned(offsets) && packed <= 1u && rows >= 1u);
+  for (uint32_t i = 0u; i < rows * count; i++) {
+    CHECK(offsets[i] % (LUTRA_PIXELS8 * sizeof *tables) == 0u);
+  }
+  lutra_add_lookups8_reference(offsets, count, tables, packed, sums, pitch, rows);
+}
+
+void lutra_add_padding8(const uint32_t *padding, uint32_t step, uint32_t height, uint32_t width, uint32_t *sums, uint32_t pitch,
+                        uint32_t rows, uint32_t columns) {
+  CHECK(height >= 1u && width >= 1u && rows >= 1u && columns >= 1u);
+  lutra_add_padding8_reference(padding, step, height, width, sums, pitch, rows, columns);
+}
+
+void lutra_requantize8(const lutra_requantization *how, const lutra_channel *channels, uint32_t rows, uint32_t *sums,
+                       uint32_t pitch, uint32_t pixels, uint32_t pool, uint32_t max, int8_t *output) {
+  CHECK(rows >= 1u && pixels >= 1u && pool >= 1u && how->acc_shift <= 16u && 1u <= how->output_shift && how->output_shift <= 15u);
+  const uint32_t *const end = sums + (rows - 1u) * pitch + pixels * pool;
+  for (uint32_t i = 0u; i < 8u * pool - 1u; i++) {
+    (void)*(volatile const uint32_t *)(end + i); /* may be read */
+  }
+  lutra_requantize8_reference(how, channels, rows, sums, pitch, pixels, pool, max, output);
+}

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Included before everything else: kernels call loops that check what loops.h asks of their arguments, where a native one would
+ * do something wild and the reference is good-natured. */
+#ifndef LUTRA_TESTS_CHECKED_LOOPS_H
+#define LUTRA_TESTS_CHECKED_LOOPS_H
+
+#define lutra_build_tables lutra_build_tables_checked
+#define lutra_add_lookups lutra_add_lookups_checked
+#define lutra_build_pair_tables lutra_build_pair_tables_checked
+#define lutra_add_pair_lookups lutra_add_pair_lookups_checked
+#define lutra_build_pixel_tables lutra_build_pixel_tables_checked
+#define lutra_add_pixel_lookups lutra_add_pixel_lookups_checked
+#define lutra_patch_copy lutra_patch_copy_checked
+#define lutra_patch_fill lutra_patch_fill_checked
+#define lutra_patch_dot lutra_patch_dot_checked
+#define lutra_dot_rows lutra_dot_rows_checked
+#define lutra_depthwise lutra_depthwise_checked
+#define lutra_requantize lutra_requantize_checked
+#define lutra_requantize_max lutra_requantize_max_checked
+#define lutra_expand8 lutra_expand8_checked
+#define lutra_columns8 lutra_columns8_checked
+#define lutra_build_tables8 lutra_build_tables8_checked
+#define lutra_add_lookups8 lutra_add_lookups8_checked
+#define lutra_add_padding8 lutra_add_padding8_checked
+#define lutra_requantize8 lutra_requantize8_checked
+
+#include "loops8.h"
+
+lutra_build_tables_loop lutra_build_tables;
+lutra_add_lookups_loop lutra_add_lookups;
+lutra_build_pair_tables_loop lutra_build_pair_tables;
+lutra_add_pair_lookups_loop lutra_add_pair_lookups;
+lutra_build_pixel_tables_loop lutra_build_pixel_tables;
+lutra_add_pixel_lookups_loop lutra_add_pixel_lookups;
+lutra_patch_copy_loop lutra_patch_copy;
+lutra_patch_fill_loop lutra_patch_fill;
+lutra_patch_dot_loop lutra_patch_dot;
+lutra_dot_rows_loop lutra_dot_rows;
+lutra_depthwise_loop lutra_depthwise;
+lutra_requantize_loop lutra_requantize;
+lutra_requantize_max_loop lutra_requantize_max;
+lutra_expand8_loop lutra_expand8;
+lutra_columns8_loop lutra_columns8;
+lutra_build_tables8_loop lutra_build_tables8;
+lutra_add_lookups8_loop lutra_add_lookups8;
+lutra_add_padding8_loop lutra_add_padding8;
+lutra_requantize8_loop lutra_requantize8;
+
+#endif

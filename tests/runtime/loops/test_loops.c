@@ -1,0 +1,262 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Every loop of loops.h computes on this CPU what its reference computes. Where tables are corrupt and entries leave int16 or an index
+ * the codebook, a result is wrong and may be any other; accesses outside buffers are not among what may happen. */
+#include "cases.h"
+
+static void build_tables(uint32_t number) {
+  uint32_t codewords, d;
+  pick_coding(number, &codewords, &d);
+  const uint32_t count = pick_count("count", 2u * LUTRA_GROUP), size = count * codewords;
+  if (!fits(codewords * d + count * d + 4u * size)) {
+    return;
+  }
+  const int corrupt = number >= 3u * CODINGS;
+  const int8_t *const codebook = corrupt ? corrupt_codebook(codewords, d) : codebook_of(codewords, d, 255u);
+  const int8_t *const x = values("x", count * d);
+  int16_t *const tables = buffer(size * sizeof *tables), *const expected = buffer(size * sizeof *expected);
+  NATIVE(build_tables)(codebook, codewords, d, x, count, tables);
+  lutra_build_tables_reference(codebook, codewords, d, x, count, expected);
+  if (!corrupt) {
+    compare_halfwords("tables", tables, expected, size);
+  }
+}
+
+static int indices_are_legal(group shape, const uint8_t *row) {
+  int legal = 1;
+  for (uint32_t i = 0u; i < shape.count; i++) {
+    legal &= (shape.index_bits == 8u ? row[i] : (uint32_t)row[i / 2u] >> 4u * (i % 2u) & 15u) < shape.codewords;
+  }
+  return legal;
+}
+
+static void add_lookups(uint32_t number) {
+  const group shape = pick_group(number);
+  const uint32_t rows = shape.rows, last = 1u << shape.index_bits, size = (shape.count - 1u) * shape.codewords + last;
+  if (!fits(rows * shape.row_bytes + 2u * size + 8u * rows)) {
+    return;
+  }
+  const uint8_t *const indices = indices_of(shape, number);
+  int16_t *const tables = buffer(size * sizeof *tables);
+  const int extreme = between(0, 2) == 0;
+  for (uint32_t i = 0u; i < size && extreme; i++) {
+    tables[i] = tables[i] < 0 ? INT16_MIN : INT16_MAX;
+  }
+  describe_alignment("tables", tables);
+  uint32_t *const sums = sums_of(rows), *const expected = copy_of(sums, rows * 4u);
+  NATIVE(add_lookups)(indices, shape.index_bits, shape.codewords, tables, shape.count, sums, rows);
+  lutra_add_lookups_reference(indices, shape.index_bits, shape.codewords, tables, shape.count, expected, rows);
+  for (uint32_t n = 0u; n < rows; n++) {
+    if (!indices_are_legal(shape, indices + n * shape.row_bytes)) {
+      expected[n] = sums[n]; /* a wrong number, and no access outside the tables */
+    }
+  }
+  compare_words("sums", sums, expected, rows);
+}
+
+static void build_pair_tables(uint32_t number) {
+  const uint32_t size = LUTRA_GROUP / 2u * 256u;
+  if (!fits(LUTRA_GROUP * 16u * 2u + 4u * size)) {
+    return;
+  }
+  int16_t *const tables = buffer(LUTRA_GROUP * 16u * sizeof *tables);
+  for (uint32_t i = 0u; i < LUTRA_GROUP * 16u && number % 4u != 0u; i++) { /* else corrupt */
+    tables[i] = (int16_t)(number % 4u == 1u ? tables[i] < 0 ? -16384 : 16383 : tables[i] >> 1);
+  }
+  int16_t *const pairs = buffer(size * sizeof *pairs), *const expected = buffer(size * sizeof *expected);
+  NATIVE(build_pair_tables)(tables, pairs);
+  lutra_build_pair_tables_reference(tables, expected);
+  if (number % 4u != 0u) {
+    compare_halfwords("pairs", pairs, expected, size);
+  }
+}
+
+static void add_pair_lookups(uint32_t number) {
+  const uint32_t rows = pick_count("rows", 60u), size = LUTRA_GROUP / 2u * 256u;
+  if (!fits(2u * size + 12u * rows)) {
+    return;
+  }
+  const uint8_t *const indices = (const uint8_t *)values("indices", 4u * rows);
+  int16_t *const pairs = buffer(size * sizeof *pairs);
+  for (uint32_t i = 0u; i < size && number % 3u == 0u; i++) {
+    pairs[i] = pairs[i] < 0 ? INT16_MIN : INT16_MAX;
+  }
+  uint32_t *const sums = sums_of(rows), *const expected = copy_of(sums, rows * 4u);
+  NATIVE(add_pair_lookups)(indices, pairs, sums, rows);
+  lutra_add_pair_lookups_reference(indices, pairs, expected, rows);
+  compare_words("sums", sums, expected, rows);
+}
+
+/* With `own`, lookup i of a row is in table i. */
+static uint16_t *offsets_of(uint32_t codewords, uint32_t count, uint32_t rows, int own) {
+  uint16_t *const start = buffer((count * rows + 1u) * sizeof *start), *const offsets = start + between(0, 1);
+  for (uint32_t i = 0u; i < count * rows; i++) {
+    const uint32_t table = own ? i % count : pick(0u, count - 1u);
+    const uint32_t index = between(0, 5) == 0 ? codewords - 1u : pick(0u, codewords - 1u);
+    offsets[i] = (uint16_t)(4u * (table * codewords + index));
+  }
+  describe("own tables", own);
+  describe_alignment("offsets", offsets);
+  return offsets;
+}
+
+/* A pair of loops whose tables only they know; the sums are what counts. */
+static void pixel_lookups(uint32_t number) {
+  uint32_t codewords, d;
+  pick_coding(number, &codewords, &d);
+  const uint32_t count = pick_count("count", codewords < 256u ? 80u : 64u), rows = pick_count("rows", 20u);
+  const uint32_t size = count * codewords;
+  if (!fits(codewords * d + 2u * count * d + 4u * size + 2u * count * rows + 16u * rows)) {
+    return;
+  }
+  const uint32_t packed = number / CODINGS % 2u, corrupt = number >= 4u * CODINGS && !packed;
+  describe("packed", (int32_t)packed);
+  const int8_t *const codebook = corrupt ? corrupt_codebook(codewords, d) : codebook_of(codewords, d, packed ? 63u : 255u);
+  const int8_t *const x = values("a", count * d), *const y = values("b", count * d);
+  const uint16_t *const offsets = offsets_of(codewords, count, rows, between(0, 1));
+  uint32_t *const tables = buffer(size * sizeof *tables);
+  /* Row n of b is row n + apart of a, often; or they are apart, in either order. */
+  const uint32_t apart = between(0, 1) ? rows : pick_count("apart", rows), sums = rows + apart;
+  const uint32_t a = apart == rows && between(0, 1) ? rows : 0u, b = apart - a;
+  uint32_t *const actual = sums_of(sums), *const expected = copy_of(actual, sums * 4u);
+  NATIVE(build_pixel_tables)(codebook, codewords, d, x, y, count, tables);
+  check_registers();
+  NATIVE(add_pixel_lookups)(offsets, count, tables, packed, actual + a, actual + b, rows);
+  lutra_build_pixel_tables_reference(codebook, codewords, d, x, y, count, tables);
+  lutra_add_pixel_lookups_reference(offsets, count, tables, packed, expected + a, expected + b, rows);
+  if (!corrupt) {
+    compare_words("sums", actual, expected, sums);
+  }
+}
+
+/* Sets a run of a pixel's values, by either way. */
+static void set_run(void *patches, void *expected, uint32_t length, uint32_t pixel, uint32_t at, uint32_t count) {
+  if (between(0, 2) > 0) {
+    const int8_t *const x = values("copy", count);
+    describe("at", (int32_t)at);
+    describe("count", (int32_t)count);
+    NATIVE(patch_copy)(patches, length, pixel, at, x, count);
+    lutra_patch_copy_reference(expected, length, pixel, at, x, count);
+  } else {
+    const int8_t value = (int8_t)between(-128, 127);
+    describe("fill at", (int32_t)at);
+    describe("count", (int32_t)count);
+    NATIVE(patch_fill)(patches, length, pixel, at, value, count);
+    lutra_patch_fill_reference(expected, length, pixel, at, value, count);
+  }
+  check_registers();
+}
+
+/* Three loops that share a form of patches. Runs mostly follow one another; later ones may replace values. */
+static void patch_dot(uint32_t number) {
+  static const uint8_t lengths[] = {1, 2, 3, 4, 5, 7, 8, 9, 12, 16, 25, 27, 32, 36, 48, 50, 64, 72, 75, 100, 144, 200};
+  uint32_t length = lengths[number / 3u % sizeof lengths];
+  if (number % 3u == 0u) {
+    describe("length", (int32_t)length);
+  } else {
+    length = pick_count("length", 160u);
+  }
+  const uint32_t pixels = pick_count("pixels", LUTRA_PATCH_PIXELS), rows = pick_count("rows", 14u);
+  if (!fits(2u * LUTRA_PATCH_BYTES(length) + length * rows + 8u * pixels * rows + 4u * length)) {
+    return;
+  }
+  const int8_t *const weights = values("weights", length * rows);
+  void *const patches = buffer(LUTRA_PATCH_BYTES(length)), *const expected_patches = buffer(LUTRA_PATCH_BYTES(length));
+  const uint32_t backwards = pick(0u, 1u), changes = pick(0u, 2u);
+  describe("backwards", (int32_t)backwards);
+  for (uint32_t p = 0u; p < pixels; p++) {
+    const uint32_t pixel = backwards ? pixels - 1u - p : p, half = pick(0u, length - 1u);
+    describe("pixel", (int32_t)pixel);
+    if (half > 0u && !backwards) {
+      set_run(patches, expected_patches, length, pixel, 0u, half);
+    }
+    set_run(patches, expected_patches, length, pixel, half, length - half);
+    if (half > 0u && backwards) {
+      set_run(patches, expected_patches, length, pixel, 0u, half);
+    }
+  }
+  for (uint32_t i = 0u; i < changes; i++) {
+    const uint32_t at = pick(0u, length - 1u), pixel = pick(0u, pixels - 1u);
+    describe("change pixel", (int32_t)pixel);
+    set_run(patches, expected_patches, length, pixel, at, pick(1u, length - at));
+  }
+  uint32_t *const sums = buffer(pixels * rows * 4u), *const expected = buffer(pixels * rows * 4u);
+  NATIVE(patch_dot)(patches, pixels, weights, length, rows, sums);
+  lutra_patch_dot_reference(expected_patches, pixels, weights, length, rows, expected);
+  compare_words("sums", sums, expected, pixels * rows);
+}
+
+static void dot_rows(uint32_t number) {
+  uint32_t length = number / 2u + 1u;
+  if (number < 96u) {
+    describe("length", (int32_t)length);
+  } else {
+    length = pick_count("length", 500u);
+  }
+  const uint32_t rows = pick_count("rows", 14u);
+  if (!fits(length * (rows + 1u) + 8u * rows)) {
+    return;
+  }
+  const int8_t *const weights = values("weights", length * rows), *const x = values("x", length);
+  uint32_t *const sums = buffer(rows * 4u), *const expected = buffer(rows * 4u);
+  NATIVE(dot_rows)(weights, x, length, rows, sums);
+  lutra_dot_rows_reference(weights, x, length, rows, expected);
+  compare_words("sums", sums, expected, rows);
+}
+
+/* Rows of `row` values; between them there may be others. */
+static uint32_t pick_stride(const char *name, uint32_t row) {
+  const uint32_t stride = row + pick(0u, 9u) * pick(0u, 1u);
+  describe(name, (int32_t)stride);
+  return stride;
+}
+
+static void depthwise(uint32_t number) {
+  (void)number;
+  const uint32_t channels = pick_count("channels", 70u), height = pick_count("height", 5u), width = pick_count("width", 5u);
+  const uint32_t row = width * channels, input_stride = pick_stride("input_stride", row);
+  const uint32_t weights_stride = pick_stride("weights_stride", row);
+  if (!fits(height * (input_stride + weights_stride) + 8u * channels)) {
+    return;
+  }
+  const int8_t *const input = values("input", (height - 1u) * input_stride + row);
+  const int8_t *const weights = values("weights", (height - 1u) * weights_stride + row);
+  uint32_t *const sums = sums_of(channels), *const expected = copy_of(sums, channels * 4u);
+  NATIVE(depthwise)(input, input_stride, weights, weights_stride, height, width, channels, sums);
+  lutra_depthwise_reference(input, input_stride, weights, weights_stride, height, width, channels, expected);
+  compare_words("sums", sums, expected, channels);
+}
+
+static void requantize_either(uint32_t number, int maximum) {
+  const uint32_t kind = number % 3u, count = pick_count("count", 50u);
+  const requantization by = pick_requantization(kind, count);
+  uint32_t *const sums = buffer(count * sizeof *sums);
+  for (uint32_t n = 0u; n < count; n++) {
+    sums[n] = pick_sum(kind);
+  }
+  int8_t *const output = output_of(count), *const expected = memcpy(random_bytes(count), output, count);
+  if (maximum) {
+    NATIVE(requantize_max)(&by.how, by.channels, sums, count, output);
+    lutra_requantize_max_reference(&by.how, by.channels, sums, count, expected);
+  } else {
+    NATIVE(requantize)(&by.how, by.channels, sums, count, output);
+    lutra_requantize_reference(&by.how, by.channels, sums, count, expected);
+  }
+  compare_bytes("output", output, expected, count);
+}
+
+static void requantize(uint32_t number) { requantize_either(number, 0); }
+
+static void requantize_max(uint32_t number) { requantize_either(number, 1); }
+
+void test_loops(void) {
+  RUN(4u * CODINGS, build_tables);
+  RUN(384u, add_lookups);
+  RUN(16u, build_pair_tables);
+  RUN(64u, add_pair_lookups);
+  RUN(6u * CODINGS, pixel_lookups);
+  RUN(384u, patch_dot);
+  RUN(256u, dot_rows);
+  RUN(256u, depthwise);
+  RUN(384u, requantize);
+  RUN(384u, requantize_max);
+}
