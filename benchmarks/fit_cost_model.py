@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from measure_layers import OTHER_LAYERS, BOARD_OF, Layer, Measurement, every_candidate, measure, random_layers
+from measure_layers import BOARD_OF, OTHER_LAYERS, Layer, Measurement, every_candidate, measure, random_layers
 
 from lutra_compiler.program.cost_model import TABLE
 from lutra_compiler.program.work import work
@@ -24,7 +24,7 @@ from lutra_compiler.program.work import work
 ROOT = Path(__file__).resolve().parents[1]
 REPORT = ROOT / "docs/benchmarks/cost_model.md"
 FITTED_SEEDS, HELD_OUT_SEED = (11, 12, 13), 14
-LAYERS, MACS = 100, 600_000
+LAYERS, MACS = 60, 600_000
 
 Coefficients = dict[str, float]
 
@@ -34,6 +34,17 @@ def measured(target: str, layers: Sequence[Layer]) -> list[Measurement]:
     with ProcessPoolExecutor(2) as pool:
         parts = pool.map(partial(measure, target, select=every_candidate), (layers[0::2], layers[1::2]))
         return [m for part in parts for m in part]
+
+
+def depthwise_layers() -> list[Layer]:
+    """Depthwise convolutions, which are rare among the random layers."""
+    rng = np.random.default_rng(15)
+    layers = []
+    for _ in range(20):
+        channels, kernel, stride = int(rng.choice([4, 8, 12, 15, 24, 32, 64, 96])), int(rng.choice([3, 3, 5])), int(rng.choice([1, 2]))
+        size, padding = (int(rng.integers(5, 15)), int(rng.integers(5, 15)), channels), int(rng.choice([0, kernel // 2]))
+        layers.append(Layer("conv2d", size, channels, (kernel, kernel), (stride, stride), (padding,) * 4, channels))
+    return layers
 
 
 def fit(rows: Sequence[Mapping[str, float]], cycles: npt.NDArray[np.float64]) -> Coefficients:
@@ -94,10 +105,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--target", choices=BOARD_OF, action="append")
     targets = parser.parse_args().target or list(BOARD_OF)
-    table = json.loads(TABLE.read_text()) if TABLE.exists() else {}
+    if not TABLE.exists():
+        TABLE.write_text("{}\n")
+    table = json.loads(TABLE.read_text())
     results = {}
     for target in targets:
-        fitted = measured(target, [layer for seed in FITTED_SEEDS for layer in random_layers(seed, LAYERS, MACS)] + list(OTHER_LAYERS))
+        fitted = measured(target, [layer for seed in FITTED_SEEDS for layer in random_layers(seed, LAYERS, MACS)] + [*OTHER_LAYERS, *depthwise_layers()])
         table[target] = {
             kernel: fit([work(kernel, m.fields) for m in found], np.array([m.cycles for m in found]))
             for kernel, found in by_kernel(fitted).items()

@@ -18,6 +18,7 @@ from lutra_compiler.ir.ops import BatchNorm, Softmax
 from lutra_compiler.model_file import load_model
 from lutra_compiler.passes import canonicalise, prepare_for_lowering
 from lutra_compiler.program.choose_kernel import Choose, Limits, fastest
+from lutra_compiler.program.cost_model import cycles
 from lutra_compiler.program.lower import lower
 from lutra_compiler.program.program import Call, Considered, Program, Role
 from lutra_compiler.program.verify import verify
@@ -199,6 +200,6 @@ def _analyze_call(program: Program, index: int, call: Call) -> LayerAnalysis:
         channel_bytes=sizes[Role.CHANNELS],
         other_bytes=sizes[Role.DESCRIPTOR] + sizes[Role.MULTIPLIERS] + sizes[Role.EXPONENTIALS],
         scratch_bytes=0 if call.scratch is None else program.buffers[call.scratch].size_bytes,
-        cycles=next((c.cycles for c in call.layer.candidates if c.cycles is not None and not c.why_not), 0.0),
+        cycles=cycles(call.kernel, call.fields, program.target),
         candidates=call.layer.candidates,
     )

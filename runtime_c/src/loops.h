@@ -2,8 +2,9 @@
 /* The inner loops that kernels are made of. Each has a portable implementation, NAME_reference, and may have a native one;
  * NAME is the fastest for the CPU that is compiled for. Define LUTRA_PORTABLE to use no native one.
  *
- * Every implementation of a loop computes the same numbers, for any content of codebooks, indices, weights and channels. Pointers
- * are to the elements' own alignment (int8_t: none) unless said otherwise. Sums wrap. Counts are at least 1. */
+ * Every implementation of a loop computes the same numbers as long as table entries fit int16 and indices are below `codewords`,
+ * which the compiler proves; corrupt tables give wrong numbers, which may differ, and no wild access. Pointers are to the elements'
+ * own alignment (int8_t: none) unless said otherwise; channel records are aligned to 4. Sums wrap. Counts are at least 1. */
 #ifndef LUTRA_LOOPS_H
 #define LUTRA_LOOPS_H
 
@@ -40,14 +41,13 @@ typedef void lutra_build_pair_tables_loop(const int16_t *tables, int16_t *pairs)
 typedef void lutra_add_pair_lookups_loop(const uint8_t *indices, const int16_t *pairs, uint32_t *sums, uint32_t rows);
 
 /* Lookup tables of two vectors at once, for two pixels of a convolution: entry (i, k) holds the dot products of codeword k with
- * a[i * d ..] and with b[i * d ..], int16 both, in 32 bits of a form that only this loop and the next one know. (Entries that leave int16, of corrupt codewords, may be
- * any number.) */
+ * a[i * d ..] and with b[i * d ..], int16 both, in 32 bits of a form that only this loop and the next one know. */
 typedef void lutra_build_pixel_tables_loop(const int8_t *codebook, uint32_t codewords, uint32_t d, const int8_t *a, const int8_t *b,
                                            uint32_t count, uint32_t *tables);
 
 /* For each row n and each i < count: a[n] += a's half of the entry that lies offsets[n * count + i] bytes (a multiple of 4) after
- * `tables`, b[n] += b's half. Row n is finished before row n + 1 begins: b may be a + k for any k >= 1. If `packed`, any four of the entries a row adds may be added as int16.
- * (The compiler proves that of true codewords; with corrupt ones the sums are wrong, and may differ between implementations.) */
+ * `tables`, b[n] += b's half. Row n is finished before row n + 1 begins: b may be a + k for any k >= 1. If
+ * `packed`, any four of the entries that a row adds may be added as int16. */
 typedef void lutra_add_pixel_lookups_loop(const uint16_t *offsets, uint32_t count, const uint32_t *tables, uint32_t packed,
                                           uint32_t *a, uint32_t *b, uint32_t rows);
 

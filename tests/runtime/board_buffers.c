@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Buffers of a board, from a pool of MEMORY_BYTES; but one of each case, if it fits EDGE_BYTES, ends at EDGE, where memory ends: the
- * CPU faults if something goes further. */
+/* Buffers of a board, from a pool of MEMORY_BYTES; but one of each case, if it fits EDGE_BYTES, ends at EDGE, where memory ends:
+ * the CPU faults if something goes further. */
 #include "buffers.h"
 #include "random.h"
 #include "semihosting.h"

@@ -9,7 +9,8 @@ static int is_coding(uint32_t codewords, uint32_t d) {
   return 2u <= codewords && codewords <= 256u && (codewords & (codewords - 1u)) == 0u && 1u <= d && d <= LUTRA_MAX_SUBVECTOR;
 }
 
-void lutra_build_tables(const int8_t *codebook, uint32_t codewords, uint32_t d, const int8_t *x, uint32_t count, int16_t *tables) {
+void lutra_build_tables(const int8_t *codebook, uint32_t codewords, uint32_t d, const int8_t *x, uint32_t count,
+                        int16_t *tables) {
   CHECK(is_coding(codewords, d) && count >= 1u && aligned(tables));
   lutra_build_tables_reference(codebook, codewords, d, x, count, tables);
 }
@@ -61,7 +62,8 @@ void lutra_patch_fill(void *patches, uint32_t length, uint32_t pixel, uint32_t a
   lutra_patch_fill_reference(patches, length, pixel, at, value, count);
 }
 
-void lutra_patch_dot(const void *patches, uint32_t pixels, const int8_t *weights, uint32_t length, uint32_t rows, uint32_t *sums) {
+void lutra_patch_dot(const void *patches, uint32_t pixels, const int8_t *weights, uint32_t length, uint32_t rows,
+                     uint32_t *sums) {
   CHECK(aligned(patches) && 1u <= pixels && pixels <= LUTRA_PATCH_PIXELS && length >= 1u && rows >= 1u);
   lutra_patch_dot_reference(patches, pixels, weights, length, rows, sums);
 }

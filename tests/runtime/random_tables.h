@@ -12,7 +12,7 @@ typedef struct {
 /* Channels and shifts that keep the promises of SPEC.md, section 2, for sums of at most `bound` and spread them over int8. */
 lutra_channel *random_channels(int out_c, int64_t bound, shifts *chosen);
 
-/* What the magnitudes of a codeword may add up to: for lookup tables of int16, where two entries are added, and where four are. */
+/* What the magnitudes of a codeword may add up to: for tables of int16, where two entries are added as int16, and where four. */
 enum { L1 = 255, L1_PAIRS = 127, L1_PACKED = 63 };
 
 /* Codewords of any sign, whose magnitudes add up to `limit` at most. */

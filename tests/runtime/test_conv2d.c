@@ -95,7 +95,9 @@ static void *dense_scratch(const lutra_conv2d *layer) {
   return buffer(LUTRA_CONV2D_DENSE_SCRATCH_BYTES((size_t)taps(layer) * in_group, out_group));
 }
 
-static void *depthwise_scratch(const lutra_conv2d *layer) { return buffer(LUTRA_CONV2D_DEPTHWISE_SCRATCH_BYTES(layer->out_c)); }
+static void *depthwise_scratch(const lutra_conv2d *layer) {
+  return buffer(LUTRA_CONV2D_DEPTHWISE_SCRATCH_BYTES(layer->kernel_h, layer->kernel_w, layer->out_c, layer->padded));
+}
 
 static int8_t *expected_output(const lutra_conv2d *layer, const int8_t *weights, const lutra_channel *channels,
                                const int8_t *input) {
@@ -388,7 +390,8 @@ static void padding_is_the_zero_point(void) {
   }
 }
 
-/* Shapes, settings and shifts are right, all else is noise: no access outside a buffer, nothing undefined, outputs within the clamp. */
+/* Shapes, settings and shifts are right, all else is noise: no access outside a buffer, nothing undefined, outputs within the
+ * clamp. */
 static void damaged_tables_do_no_harm(void) {
   const int in_c = between(1, 40);
   lutra_conv2d layer = random_layer(in_c, between(0, 1) ? in_c : between(1, 20), POOLED);

@@ -83,7 +83,7 @@ class _TableView:
             name=f"{prefix}_t{table.index}_{kernel.name.removeprefix('lutra_')}_{table.role.value}",
             index=table.index,
             is_descriptor=table.role is Role.DESCRIPTOR,
-            is_aligned=table.role in (Role.CODEBOOK, Role.INDICES, Role.WEIGHTS),
+            is_aligned=table.role in (Role.CODEBOOK, Role.INDICES, Role.WEIGHTS, Role.CHANNELS),
             c_type=c_type(table, descriptor),
             count=element_count(table),
             halfwords=halfwords,

@@ -1,5 +1,6 @@
 """Of the ways to compute a layer the fastest, unless the memory of the target says otherwise."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -85,7 +86,7 @@ def considered(candidates: Sequence[Candidate], impossible: Sequence[Impossible]
     """The candidates for a layer as reports show them, fastest first, with the reason why each was not `chosen`."""
     return (
         *(
-            Considered(c.kernel, _settings(c, candidates), c.cycles, c.flash_bytes, c.scratch_bytes, _why_not(c, chosen))
+            Considered(c.kernel, _settings(c, candidates), c.cycles if math.isfinite(c.cycles) else None, c.flash_bytes, c.scratch_bytes, _why_not(c, chosen))
             for c in sorted(candidates, key=lambda c: c.cycles)
         ),
         *(Considered(i.kernel, {}, None, None, None, i.reason) for i in impossible),
@@ -103,7 +104,7 @@ def _why_not(candidate: Candidate, chosen: Candidate) -> str:
     if candidate.objection:
         return candidate.objection
     if candidate.cycles > chosen.cycles:
-        return f"{candidate.cycles / chosen.cycles:.3g} times the cycles"
+        return "not measured on this target" if math.isinf(candidate.cycles) else f"{candidate.cycles / chosen.cycles:.3g} times the cycles"
     if candidate.scratch_bytes > chosen.scratch_bytes:
         return f"{candidate.scratch_bytes - chosen.scratch_bytes} bytes of RAM more"
     return "another was asked for"

@@ -54,18 +54,29 @@ class _Axis:
         padded = position + self.padding
         return [i for i in range(self.out) if i * self.stride <= padded < i * self.stride + self.kernel]
 
-    def groups(self, pixels: int) -> list[int]:
-        """For each vector of `pixels` input positions a stride apart: at how many kernel positions it meets an output."""
-        met = []
+    def groups(self, pixels: int) -> list["_Group"]:
+        """The vectors of `pixels` input positions, a stride apart, in which the axis is read."""
+        found = []
         for phase in range(min(self.stride, self.kernel)):
             skipped = max(0, -(-(self.padding - phase) // self.stride))
             position, column = phase + skipped * self.stride - self.padding, skipped
             taps = len(range(phase, self.kernel, self.stride))
             while position < self.size and column < self.out + taps - 1:
                 columns = [column + p for p in range(pixels) if position + p * self.stride < self.size]
-                met.append(sum(any(0 <= c - tap < self.out for c in columns) for tap in range(taps)))
+                met = [[0 <= c - tap < self.out for c in columns] for tap in range(taps)]
+                whole = sum(len(columns) == pixels and all(inside) for inside in met)
+                touched = sum(map(any, met))
+                found.append(_Group(touched, touched - whole + (whole > 0)))
                 position, column = position + pixels * self.stride, column + pixels
-        return met
+        return found
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Adjacent pixels: at how many kernel positions they meet an output, and in how many passes if whole vectors share one."""
+
+    taps: int
+    passes: int
 
 
 def _axes(f: Fields) -> tuple[_Axis, _Axis]:
@@ -103,7 +114,8 @@ def _conv2d_lut(pixels: int) -> Callable[[Fields], Work]:
         subvectors, taps, out_c = _subvectors(f), f["kernel_h"] * f["kernel_w"], f["out_c"]
         blocks = [min(f["block"], subvectors - first) for first in range(0, subvectors, f["block"])]
         readings, groups = rows.readings(), columns.groups(pixels)
-        builds, sweeps = len(readings) * len(groups), sum(readings) * sum(groups)
+        builds, sweeps = len(readings) * len(groups), sum(readings) * sum(group.taps for group in groups)
+        passes = sum(readings) * sum(group.passes for group in groups) if f["keep_offsets"] else sweeps
         padding_sweeps = taps if f["padded"] else 0
         all_sweeps = sweeps + padding_sweeps
         packed = "packed " if f["packed_sums"] else ""
@@ -112,9 +124,9 @@ def _conv2d_lut(pixels: int) -> Callable[[Fields], Work]:
         outputs = rows.whole * columns.whole
         return {
             "rows": float(len(readings)),
-            "expanded": float((taps if f["keep_offsets"] else all_sweeps) * out_c * subvectors),
+            f"{f['index_bits']}-bit expanded": float((taps if f["keep_offsets"] else all_sweeps) * out_c * subvectors),
             "expanded groups": float((taps if f["keep_offsets"] else all_sweeps) * out_c * sum(-(-b // GROUP) for b in blocks)),
-            "sweeps": float(all_sweeps * len(blocks)),
+            "passes": float((passes + padding_sweeps) * len(blocks)),
             "sweep rows": float(all_sweeps * out_c * sum(map(_parts, blocks))),
             f"{packed}lookups": float(all_sweeps * out_c * subvectors),
             "edge": float(edge * out_c),
@@ -134,19 +146,17 @@ def _patches(f: Fields, channels: int, out_c: int) -> Work:
     pixels = rows.whole * columns.whole
     sizes = [min(PATCH_PIXELS, columns.whole - j) for j in range(0, columns.whole, PATCH_PIXELS)]
     dots = rows.whole * out_c * sum(2 * -(-size // 2) for size in sizes)
-    runs_inside = len([i for i in range(rows.whole) if rows.inside(i)]) * columns.whole
-    inside = sum(map(rows.inside, range(rows.whole))) * sum(map(columns.inside, range(columns.whole)))
-    filled = pixels * f["kernel_h"] * f["kernel_w"] - inside
-    copies = inside if channels != f["in_c"] else sum(map(rows.inside, range(rows.whole))) * columns.whole
-    del runs_inside
+    # A row of taps is copied at once where all of it is inside and all channels are read, else tap by tap.
+    whole_columns = sum(columns.inside(j) == f["kernel_w"] for j in range(columns.whole)) if channels == f["in_c"] else 0
+    runs = f["kernel_h"] * rows.whole * (whole_columns + (columns.whole - whole_columns) * f["kernel_w"])
     return {
         "patches": float(pixels),
         "patch calls": float(rows.whole * len(sizes)),
-        "copies": float(copies + filled),
+        "runs": float(runs),
         "copied": float(pixels * length),
         "filter calls": float(rows.whole * len(sizes) * out_c),
-        "dots": float(dots),
-        "dot tails": float(dots * (length % 4)),
+        "dots" if length >= 4 else "short dots": float(dots),
+        f"tails of {length % 4}": float(dots * (length % 4 > 0)),
         "products": float(dots * (length // 4 * 4)),
         "requantized": float(pixels * out_c),
     }
@@ -176,15 +186,16 @@ def _conv2d_depthwise(f: Fields) -> Work:
     inside_columns = [columns.inside(j) for j in range(columns.whole)]
     pixels, taps, channels = rows.whole * columns.whole, f["kernel_h"] * f["kernel_w"], f["out_c"]
     inside = sum(inside_rows) * sum(inside_columns)
-    padded = pixels * taps - inside if f["padded"] else 0
+    border = pixels - inside_rows.count(f["kernel_h"]) * inside_columns.count(f["kernel_w"]) if f["padded"] else 0
+    seen = pixels * taps if f["padded"] else inside  # a window at the border is completed first
     return {
         "pixels": float(pixels),
-        "tap rows": float(sum(inside_rows) * columns.whole),
-        "taps": float(inside),
-        "products": float(inside * channels),
+        "border": float(border),
+        "border values": float(border * taps * channels),
+        "taps": float(seen),
+        "products": float(seen * (channels // 4 * 4)),
+        "tail products": float(seen * (channels % 4)),
         "channel words": float(pixels * -(-channels // 4)),
-        "padded products": float(padded * channels),
-        "padded taps": float(padded),
         "channels": float(pixels * channels),
     }
 
@@ -202,8 +213,9 @@ def _linear_lut(f: Fields) -> Work:
     slow = {"slow lookups": float(full * GROUP * f["out_c"])}
     return {
         **(whole if fast else slow),
-        "rest lookups": float(rest * f["out_c"]),
-        "rest rows": float((rest > 0) * f["out_c"]),
+        f"{bits}-bit rest": float(rest * f["out_c"]),
+        "rest of four": float((rest & 4 > 0) * f["out_c"]),
+        "rest of less": float((rest & 3 > 0) * f["out_c"]),
         "groups": float(full + (rest > 0)),
         **_linear_tables(f),
         **_requantization(f, 1, 1),

@@ -20,7 +20,7 @@
 /* Alignment of an arena and of every buffer in it, in bytes. */
 #define LUTRA_ARENA_ALIGN 4
 
-/* Of generated tables of bytes that kernels may read as words. Without it they are right, but perhaps slower. */
+/* Of generated tables that kernels read as words. */
 #if defined(__GNUC__)
 #define LUTRA_ALIGNED __attribute__((aligned(4)))
 #else

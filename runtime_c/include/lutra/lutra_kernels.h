@@ -156,7 +156,9 @@ typedef struct {
 /* The same for `block` output channels, and their weights. */
 #define LUTRA_CONV2D_DECODE_SCRATCH_BYTES(length, block) \
   (LUTRA_CONV2D_DENSE_SCRATCH_BYTES(length, block) + ((length) * (block) + 3u) / 4u * 4u)
-#define LUTRA_CONV2D_DEPTHWISE_SCRATCH_BYTES(out_c) (4u * (out_c))
+/* A sum a channel, and a window that reaches beyond the image. */
+#define LUTRA_CONV2D_DEPTHWISE_SCRATCH_BYTES(kernel_h, kernel_w, out_c, padded) \
+  (4u * (out_c) + ((padded) ? ((kernel_h) * (kernel_w) * (out_c) + 3u) / 4u * 4u : 0u))
 
 /* `output` may be where `input` is, or before, if no output row is longer than the input rows that are dead by then. */
 void lutra_conv2d_lut(const lutra_conv2d *layer, const int8_t *codebook, const uint8_t *indices, const lutra_channel *channels,

@@ -5,23 +5,26 @@
 
 #pragma GCC diagnostic ignored "-Wunused-parameter" /* of naked functions */
 
-/* r0 goes over indices and lr over sums, r1-r4 are what is looked up, r5-r12 the tables: two rows an iteration, the first time one if
- * they are odd. Loads that follow each other overlap. An index beyond its table reads what follows. */
+/* r0 goes over indices, lr over sums; r1-r4 are what is looked up in r5-r12. Two rows an iteration, the first time one if they
+ * are odd. Loads that follow each other overlap. An index beyond its table reads what follows. */
 #define INDEX(t, at) "ldrb " #t ", [r0, #" #at "]\n"
 #define ENTRY(t, table) "ldrsh " #t ", [" #table ", " #t ", lsl #1]\n"
 
-#define BEGIN_ROW(at)                                                                                                \
-  INDEX(r1, at) INDEX(r2, at + 1) INDEX(r3, at + 2) INDEX(r4, at + 3)                                                \
-  ENTRY(r1, r5) ENTRY(r2, r6) ENTRY(r3, r7) ENTRY(r4, r8) "add r1, r2\nadd r3, r4\nadd r1, r3\n"                      \
-  INDEX(r2, at + 4) INDEX(r3, at + 5) INDEX(r4, at + 6) ENTRY(r2, r9) ENTRY(r3, r10) ENTRY(r4, r11)                   \
+#define BEGIN_ROW(at)                                                                               \
+  INDEX(r1, at) INDEX(r2, at + 1) INDEX(r3, at + 2) INDEX(r4, at + 3)                               \
+  ENTRY(r1, r5) ENTRY(r2, r6) ENTRY(r3, r7) ENTRY(r4, r8) "add r1, r2\nadd r3, r4\nadd r1, r3\n"    \
+  INDEX(r2, at + 4) INDEX(r3, at + 5) INDEX(r4, at + 6) ENTRY(r2, r9) ENTRY(r3, r10) ENTRY(r4, r11) \
   "add r1, r2\nadd r3, r4\nadd r1, r3\n" INDEX(r2, at + 7) "ldr r3, [lr]\n"
 #define END_ROW ENTRY(r2, r12) "add r1, r3\nadd r1, r2\nstr r1, [lr], #4\n"
 
-/* The same of 4-bit indices. */
-#define TWO(at, table, next_table)                                                                                   \
-  "ubfx r3, r1, #" #at ", #4\nubfx r4, r1, #" #at " + 4, #4\n" ENTRY(r3, table) ENTRY(r4, next_table) "add r2, r3\nadd r2, r4\n"
-#define NIBBLES(at) "ldr r1, [r0, #" #at "]\nldr r2, [lr]\n" TWO(0, r5, r6) TWO(8, r7, r8) TWO(16, r9, r10) TWO(24, r11, r12)
-#define END_NIBBLES "str r2, [lr], #4\n"
+/* The same of 4-bit indices; `load`: something else, into r1. */
+#define TWO(at, table, next_table, load)                                                                   \
+  "ubfx r3, r1, #" #at ", #4\nubfx r4, r1, #" #at " + 4, #4\n" ENTRY(r3, table) ENTRY(r4, next_table) load \
+  "add r2, r3\nadd r2, r4\n"
+#define NIBBLES(at, load)                                                                             \
+  "ldr r1, [r0, #" #at "]\nldr r2, [lr]\n" TWO(0, r5, r6, "") TWO(8, r7, r8, "") TWO(16, r9, r10, "") \
+  TWO(24, r11, r12, load)                                                                             \
+  "str r2, [lr], #4\n"
 
 /* LUTRA_GROUP lookups a row. `bits`: of an index. Sums end at [sp]. */
 __attribute__((naked)) static void add_8(const uint8_t *indices, uint32_t bits, uint32_t codewords, const int16_t *tables,
@@ -48,13 +51,15 @@ __attribute__((naked)) static void add_8(const uint8_t *indices, uint32_t bits, 
                    "5: cmp r1, #4\n"
                    "beq 3f\n"
                    "1:\n" BEGIN_ROW(0) END_ROW
-                   "2:\n" BEGIN_ROW(8) "ldr r4, [sp]\nadds r0, #16\n" END_ROW
+                   "2:\n" BEGIN_ROW(8) "ldr r4, [sp]\n" END_ROW
+                   "adds r0, #16\n"
                    "cmp lr, r4\n"
                    "bne 1b\n"
                    "pop {r3-r11, pc}\n"
-                   "3:\n" NIBBLES(0) END_NIBBLES
-                   "4:\n" NIBBLES(4) "ldr r4, [sp]\nadds r0, #8\n" END_NIBBLES
-                   "cmp lr, r4\n"
+                   "3:\n" NIBBLES(0, "")
+                   "4:\n" NIBBLES(4, "ldr r1, [sp]\n")
+                   "adds r0, #8\n"
+                   "cmp lr, r1\n"
                    "bne 3b\n"
                    "pop {r3-r11, pc}\n");
 }
@@ -65,7 +70,7 @@ void lutra_add_lookups_v7m(const uint8_t *indices, uint32_t index_bits, uint32_t
     add_8(indices, index_bits, codewords, tables, sums, rows);
     return;
   }
-  /* Byte by byte: of one index, or of two. In place of a second one, index 0 selects a 0. */
+  /* Byte by byte, of one index or of two. In place of a second one, index 0 selects a 0. */
   static const int16_t none;
   const uint32_t per_byte = 8u / index_bits, stride = (count + per_byte - 1u) / per_byte;
   for (uint32_t i = 0u; i < count; i += per_byte) {
@@ -85,7 +90,8 @@ void lutra_add_lookups_v7m(const uint8_t *indices, uint32_t index_bits, uint32_t
                      "add %[total], %[high]\n"
                      "str %[total], [%[sum]], #4\n"
                      "bne 1b\n"
-                     : [index] "+r"(index), [sum] "+r"(sum), [left] "+r"(left), [low] "=&r"(low), [high] "=&r"(high), [total] "=&r"(total)
+                     : [index] "+r"(index), [sum] "+r"(sum), [left] "+r"(left), [low] "=&r"(low), [high] "=&r"(high),
+                       [total] "=&r"(total)
                      : [table] "r"(tables), [other] "r"(two ? tables + codewords : &none), [stride] "r"(stride),
                        [mask] "r"((1u << index_bits) - 1u), [shift] "r"(two ? 4u : 8u)
                      : "cc", "memory");
@@ -94,11 +100,13 @@ void lutra_add_lookups_v7m(const uint8_t *indices, uint32_t index_bits, uint32_t
 }
 
 /* Four bytes a row, and four tables, r5-r8. */
-#define ROW_4(at)                                                                                                              \
-  INDEX(r1, at) INDEX(r2, at + 1) INDEX(r3, at + 2) INDEX(r4, at + 3) ENTRY(r1, r5) ENTRY(r2, r6) ENTRY(r3, r7) ENTRY(r4, r8)   \
+#define ROW_4(at)                                                     \
+  INDEX(r1, at) INDEX(r2, at + 1) INDEX(r3, at + 2) INDEX(r4, at + 3) \
+  ENTRY(r1, r5) ENTRY(r2, r6) ENTRY(r3, r7) ENTRY(r4, r8)             \
   "ldr r11, [lr]\nadd r1, r2\nadd r3, r4\nadd r11, r1\nadd r11, r3\nstr r11, [lr], #4\n"
 
-__attribute__((naked)) void lutra_add_pair_lookups_v7m(const uint8_t *indices, const int16_t *pairs, uint32_t *sums, uint32_t rows) {
+__attribute__((naked)) void lutra_add_pair_lookups_v7m(const uint8_t *indices, const int16_t *pairs, uint32_t *sums,
+                                                       uint32_t rows) {
   __asm__ volatile(".syntax unified\n"
                    "push {r4-r8, r11, lr}\n"
                    "mov lr, r2\n"

@@ -6,30 +6,26 @@
 
 #pragma GCC diagnostic ignored "-Wunused-parameter" /* of naked functions */
 
-/* An entry is (b << 16) + a, a number whose upper half is b - 1 where a < 0; the DSP extension has an instruction that adds the upper
- * half of the rounded number. Without it 0x8000 is part of the entry. */
+/* An entry is (b << 16) + a, whose upper half is b - 1 where a < 0. The DSP extension can add the upper half of the rounded
+ * number; without it 0x8000 is part of the entry. */
 
 #if defined(__ARM_FEATURE_DSP)
 #define BIAS 0u
 #define ENTRY(products) products "add r12, r12, r11, lsl #16\n"
-#define LOAD_4 EXPAND(r2, r3, r10, 0) EXPAND(r6, r7, r11, 0)
-#define LOAD_8 EXPAND(r4, r5, r10, 4) EXPAND(r8, r9, r11, 4)
-#define ENTRIES_8                                                                                                             \
-  CODEWORD_8(0) ENTRY(PRODUCTS_8) "str r12, [r1], #8\n" CODEWORD_8(8) "ldr r11, [sp, #60]\nadds r0, #16\ncmp r1, r11\n"        \
-  ENTRY(PRODUCTS_8) "str r12, [r1, #-4]\n"
-#define ENTRIES_4                                                                                                             \
-  "ldr r10, [r0]\nldr lr, [r0, #4]\nldr r4, [sp, #60]\n" ENTRY(PRODUCTS_4(r10)) "str r12, [r1], #8\nadds r0, #8\ncmp r1, r4\n" \
-  ENTRY(PRODUCTS_4(lr)) "str r12, [r1, #-4]\n"
-#define MORE_ENTRIES             \
-  "ldr lr, [r0]\n"               \
-  "ldr r4, [r8]\n"               \
-  "add r0, r9\n"                 \
-  ENTRY(PRODUCTS_4(lr))          \
+#define ENTRIES_8                                                                                          \
+  CODEWORD_8(0) ENTRY(PRODUCTS_8) "str r12, [r1], #8\n" CODEWORD_8(8) "ldr r11, [sp, #60]\nadds r0, #16\n" \
+  "cmp r1, r11\n" ENTRY(PRODUCTS_8) "str r12, [r1, #-4]\n"
+#define ENTRIES_4                                                                                                  \
+  "ldr r10, [r0]\nldr lr, [r0, #4]\nldr r4, [sp, #60]\n" ENTRY(PRODUCTS_4(r10)) "str r12, [r1], #8\nadds r0, #8\n" \
+  "cmp r1, r4\n" ENTRY(PRODUCTS_4(lr)) "str r12, [r1, #-4]\n"
+#define MORE_ENTRIES    \
+  "ldr lr, [r0]\n"      \
+  "ldr r4, [r8]\n"      \
+  "add r0, r9\n"        \
+  ENTRY(PRODUCTS_4(lr)) \
   "add r12, r4\n"
 #else
 #define BIAS 0x8000u
-#define LOAD_4 JOIN(r2, 0) JOIN(r3, 1) JOIN(r4, 2) JOIN(r5, 3)
-#define LOAD_8 JOIN(r6, 4) JOIN(r7, 5) JOIN(r8, 6) JOIN(r9, 7)
 #define ENTRIES_8 PRODUCTS_8("ldr r12, [sp, #60]\n") "add r10, #0x8000\nstr r10, [r1], #4\nadds r0, #8\ncmp r1, r12\n"
 #define ENTRIES_4 PRODUCTS_4 "ldr r12, [sp, #60]\nadd r10, #0x8000\nstr r10, [r1], #4\nadds r0, #4\ncmp r1, r12\n"
 #define MORE_ENTRIES PRODUCTS_4 "ldr r12, [r8]\nadd r0, r9\nadd r12, r10\n"
@@ -52,7 +48,7 @@ __attribute__((naked)) static void build(const int8_t *codebook, uint32_t codewo
                    "str r7, [sp, #52]\n"
                    "str r4, [sp, #60]\n"
                    "lsrs r5, r5, #3\n" LOAD_4
-                   "beq 3f\n" LOAD_8
+                   "beq 3f\n" LOAD_4_MORE
                    "2:\n" ENTRIES_8
                    "bne 2b\n"
                    "b 4f\n"
@@ -128,8 +124,8 @@ void lutra_build_pixel_tables_v7m(const int8_t *codebook, uint32_t codewords, ui
 #define LAST(entries) "add r9, r12\nsub r8, r8, r12, lsl #16\nsub r8, #" #entries " * 0x8000\n"
 #endif
 
-/* r0 offsets, r1 tables, r2-r5 entries, r6 a, r7 b, r8 *a, r9 *b, r10 bytes of a row, r11 couples of rows. Loads that follow each other
- * overlap. */
+/* r0 offsets, r1 tables, r2-r5 entries, r6 a, r7 b, r8 *a, r9 *b, r10 bytes of a row, r11 what is left of rows. Loads that follow
+ * each other overlap. */
 #define SUMS "ldr r8, [r6]\nldr r9, [r7]\n"
 #define OFFSETS(at) \
   "ldrh r2, [r0, #" #at "]\nldrh r3, [r0, #" #at " + 2]\nldrh r4, [r0, #" #at " + 4]\nldrh r5, [r0, #" #at " + 6]\n"
@@ -137,29 +133,35 @@ void lutra_build_pixel_tables_v7m(const int8_t *codebook, uint32_t codewords, ui
 #define NEXT_ROW "add r0, r10\n"
 #define STORE "str r8, [r6], #4\nstr r9, [r7], #4\n"
 
-#define ROW_8                                                                                     \
-  SUMS OFFSETS(0) ENTRIES FIRST(r2) NEXT(r3) NEXT(r4) NEXT(r5) OFFSETS(8) ENTRIES NEXT_ROW NEXT(r2) \
-      NEXT(r3) NEXT(r4) NEXT(r5) LAST(8) STORE
+#define ROW_8                                                                                                \
+  SUMS OFFSETS(0) ENTRIES FIRST(r2) NEXT(r3) NEXT(r4) NEXT(r5) OFFSETS(8) ENTRIES NEXT_ROW NEXT(r2) NEXT(r3) \
+  NEXT(r4) NEXT(r5) LAST(8) STORE
 #define ROW_4 SUMS OFFSETS(0) ENTRIES NEXT_ROW FIRST(r2) NEXT(r3) NEXT(r4) NEXT(r5) LAST(4) STORE
-#define ROW_2                                                                                                                \
-  "ldrh r2, [r0]\nldrh r3, [r0, #2]\n" SUMS "ldr r2, [r1, r2]\nldr r3, [r1, r3]\n" NEXT_ROW FIRST(r2) NEXT(r3) LAST(2) STORE
+#define ROW_2                                                                                                  \
+  "ldrh r2, [r0]\nldrh r3, [r0, #2]\n" SUMS "ldr r2, [r1, r2]\nldr r3, [r1, r3]\n" NEXT_ROW FIRST(r2) NEXT(r3) \
+  LAST(2) STORE
 #define ROW_1 "ldrh r2, [r0]\n" SUMS "ldr r2, [r1, r2]\n" NEXT_ROW FIRST(r2) LAST(1) STORE
 #define ROW_8_PACKED SUMS OFFSETS(0) ENTRIES FOUR FIRST(r2) OFFSETS(8) ENTRIES NEXT_ROW FOUR NEXT(r2) LAST(2) STORE
 #define ROW_4_PACKED SUMS OFFSETS(0) ENTRIES NEXT_ROW FOUR FIRST(r2) LAST(1) STORE
 
-/* Two rows an iteration; the first time one, if they are odd. */
-#define SWEEP(row)        \
-  "lsrs r11, r11, #1\n"   \
-  "bcc 1f\n"              \
-  "add r11, #1\n"         \
-  "b 2f\n"                \
-  "1:\n" row "2:\n" row   \
-  "subs r11, #1\n"        \
-  "bne 1b\n"              \
+/* Two rows an iteration, the first time one if they are odd; or one. */
+#define SWEEP(row)      \
+  "lsrs r11, r11, #1\n" \
+  "bcc 1f\n"            \
+  "add r11, #1\n"       \
+  "b 2f\n"              \
+  "1:\n" row "2:\n" row \
+  "subs r11, #1\n"      \
+  "bne 1b\n"            \
+  "b 0b\n"
+#define EACH(row)  \
+  "1:\n" row       \
+  "subs r11, #1\n" \
+  "bne 1b\n"       \
   "b 0b\n"
 
-/* Sweeps over all rows, each for eight, four, two or one of a row's offsets. Offsets, count and packed are pushed at sp; a, b and rows
- * are at sp + 48. */
+/* Sweeps over all rows, each for eight, four, two or one of a row's offsets. At sp: offsets, count and packed; at sp + 48: a, b
+ * and rows. */
 __attribute__((naked)) void lutra_add_pixel_lookups_v7m(const uint16_t *offsets, uint32_t count, const uint32_t *tables,
                                                         uint32_t packed, uint32_t *a, uint32_t *b, uint32_t rows) {
   __asm__ volatile(".syntax unified\n"
@@ -189,7 +191,7 @@ __attribute__((naked)) void lutra_add_pixel_lookups_v7m(const uint16_t *offsets,
                    "lsrs r3, r3, #2\n"
                    "bcc 7f\n" /* four */
                    SWEEP(ROW_8)
-                   "5:\n" SWEEP(ROW_1)
+                   "5:\n" EACH(ROW_1)
                    "6:\n" SWEEP(ROW_2)
                    "7:\n" SWEEP(ROW_4)
                    "8: lsrs r3, r3, #2\n"

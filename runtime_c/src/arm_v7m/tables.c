@@ -9,37 +9,33 @@
 /* Two tables at once, `apart` bytes from each other; one table is two in the same place. r1 goes over the first one.
  * Without the DSP extension the upper half of a sum is that of y's products but for the borrow of x's. */
 #if defined(__ARM_FEATURE_DSP)
-#define LOAD_4 EXPAND(r2, r3, r10, 0) EXPAND(r6, r7, r11, 0)
-#define LOAD_8 EXPAND(r4, r5, r10, 4) EXPAND(r8, r9, r11, 4)
 #define ENTRIES_8 CODEWORD_8(0) PRODUCTS_8 "ldr r10, [sp, #40]\nldr lr, [sp, #36]\nstrh r11, [r1, r10]\nstrh r12, [r1], #2\n"
-#define MORE_ENTRIES           \
-  "ldr lr, [r0]\n"             \
-  "ldrsh r10, [r1]\n"          \
-  "ldrsh r5, [r1, r8]\n"       \
-  PRODUCTS_4(lr)               \
-  "and r10, r4\n"              \
-  "and r5, r4\n"               \
-  "add r12, r10\n"             \
-  "add r11, r5\n"              \
-  "strh r11, [r1, r8]\n"       \
+#define KEPT "r4"
+#define MORE_ENTRIES     \
+  "ldr lr, [r0]\n"       \
+  "ldrsh r10, [r1]\n"    \
+  "ldrsh r5, [r1, r8]\n" \
+  PRODUCTS_4(lr)         \
+  "and r10, r4\n"        \
+  "and r5, r4\n"         \
+  "add r12, r10\n"       \
+  "add r11, r5\n"        \
+  "strh r11, [r1, r8]\n" \
   "strh r12, [r1], #2\n"
-#define REST "r4, [sp, #44]\nldr r8, [sp, #40]\nldr r9, [sp, #48]\n"
 #else
-#define LOAD_4 JOIN(r2, 0) JOIN(r3, 1) JOIN(r4, 2) JOIN(r5, 3)
-#define LOAD_8 JOIN(r6, 4) JOIN(r7, 5) JOIN(r8, 6) JOIN(r9, 7)
 #define UPPER "add r11, r10, #0x8000\nlsr r11, #16\n"
 #define ENTRIES_8 PRODUCTS_8("") UPPER "ldr r12, [sp, #40]\nldr lr, [sp, #36]\nstrh r11, [r1, r12]\nstrh r10, [r1], #2\n"
+#define KEPT "r7"
 #define MORE_ENTRIES             \
   PRODUCTS_4                     \
   "ldrsh r11, [r1]\n"            \
   "ldrsh r12, [r1, r8]\n"        \
   "add r11, r11, r12, lsl #16\n" \
-  "and r11, r6\n"                \
+  "and r11, r7\n"                \
   "add r10, r11\n"               \
   UPPER                          \
   "strh r11, [r1, r8]\n"         \
   "strh r10, [r1], #2\n"
-#define REST "r6, [sp, #44]\nldr r8, [sp, #40]\nldr r9, [sp, #48]\n"
 #endif
 
 /* At sp + 36: where the first table starts, which becomes where it ends, and apart. */
@@ -48,7 +44,7 @@ __attribute__((naked)) static void build_8(const int8_t *codebook, uint32_t code
   __asm__ volatile(".syntax unified\n"
                    "push {r4-r11, lr}\n"
                    "mov r10, r2\n"
-                   "mov r11, r3\n" LOAD_4 LOAD_8
+                   "mov r11, r3\n" LOAD_4 LOAD_4_MORE
                    "lsl lr, r1, #1\n"
                    "ldr r1, [sp, #36]\n"
                    "add lr, r1\n"
@@ -60,14 +56,16 @@ __attribute__((naked)) static void build_8(const int8_t *codebook, uint32_t code
                    "pop {r4-r11, pc}\n");
 }
 
-/* Adds what four values contribute to `kept` bits of the entries. */
+/* Adds what four values contribute to `kept` bits of the entries. At sp + 36: tables, as above, apart, kept and d. */
 __attribute__((naked)) static void add_4(const int8_t *codebook, uint32_t codewords, const int8_t *x, const int8_t *y,
                                          int16_t *tables, uint32_t apart, uint32_t kept, uint32_t d) {
   __asm__ volatile(".syntax unified\n"
                    "push {r4-r11, lr}\n"
                    "mov r10, r2\n"
                    "mov r11, r3\n" LOAD_4
-                   "ldr " REST
+                   "ldr " KEPT ", [sp, #44]\n"
+                   "ldr r8, [sp, #40]\n"
+                   "ldr r9, [sp, #48]\n"
                    "lsl r12, r1, #1\n"
                    "ldr r1, [sp, #36]\n"
                    "add r12, r1\n"

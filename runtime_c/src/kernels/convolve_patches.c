@@ -2,26 +2,26 @@
 #include "convolve_patches.h"
 #include "requantization.h"
 
-/* The inputs of output (i, j). */
-static void gather(const lutra_conv2d *layer, uint32_t channels, uint32_t length, const int8_t *input, uint32_t i, uint32_t j,
-                   void *patches, uint32_t pixel) {
-  uint32_t at = 0u;
-  for (uint32_t ky = 0u; ky < layer->kernel_h; ky++) {
-    const uint32_t y = i * layer->stride_h + ky - layer->pad_top; /* wraps above the image */
-    for (uint32_t kx = 0u, taps; kx < layer->kernel_w; kx += taps) {
-      const uint32_t x = j * layer->stride_w + kx - layer->pad_left;
-      taps = 1u;
-      if (y < layer->in_h && x < layer->in_w) {
-        if (channels == layer->in_c) { /* the taps' inputs are adjacent */
-          const uint32_t in_kernel = layer->kernel_w - kx, in_image = layer->in_w - x;
-          taps = in_kernel < in_image ? in_kernel : in_image;
-        }
-        lutra_patch_copy(patches, length, pixel, at, input + (y * layer->in_w + x) * layer->in_c, taps * channels);
+/* Sets the inputs of a pixel whose window begins in row y and column `left` of the image; those wrap above and left of it. */
+LUTRA_OUT_OF_LINE static void gather(const lutra_conv2d *layer, uint32_t channels, uint32_t length, const int8_t *input,
+                                     uint32_t y, uint32_t left, void *patches, uint32_t pixel) {
+  const uint32_t in_c = layer->in_c, in_w = layer->in_w, right = left + layer->kernel_w;
+  /* Adjacent inputs are copied at once: those of a row of taps, or of one. */
+  const uint32_t taps = channels == in_c && left < in_w && right <= in_w ? layer->kernel_w : 1u;
+  const uint32_t run = taps * channels;
+  uint32_t first = (y * in_w + left) * in_c;
+  for (uint32_t at = 0u; at < length; y++) {
+    uint32_t from = first;
+    for (uint32_t x = left; x != right; x += taps) {
+      if (y < layer->in_h && x < in_w) {
+        lutra_patch_copy(patches, length, pixel, at, input + from, run);
       } else {
-        lutra_patch_fill(patches, length, pixel, at, layer->input_zero_point, channels);
+        lutra_patch_fill(patches, length, pixel, at, layer->input_zero_point, run);
       }
-      at += taps * channels;
+      at += run;
+      from += in_c;
     }
+    first += in_w * in_c;
   }
 }
 
@@ -43,7 +43,8 @@ void lutra_convolve_patches(const lutra_conv2d *layer, const int8_t *weights, co
       for (uint32_t j = 0u, count; j < width; j += count) {
         count = width - j < LUTRA_PATCH_PIXELS ? width - j : LUTRA_PATCH_PIXELS;
         for (uint32_t p = 0u; p < count; p++) {
-          gather(layer, channels, length, input, i + pool_y, j + p, patches, p);
+          gather(layer, channels, length, input, (i + pool_y) * layer->stride_h - layer->pad_top,
+                 (j + p) * layer->stride_w - layer->pad_left, patches, p);
         }
         lutra_patch_dot(patches, count, weights, length, rows, sums);
         for (uint32_t p = 0u; p < count; p++) {

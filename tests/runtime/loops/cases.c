@@ -125,8 +125,9 @@ uint8_t *indices_of(group shape, uint32_t number) {
 }
 
 requantization pick_requantization(uint32_t kind, uint32_t channels) {
-  requantization chosen = {.how = {.output_zero_point = (int8_t)between(-128, 127), .output_min = INT8_MIN, .output_max = INT8_MAX}};
+  requantization chosen = {.how = {.output_min = INT8_MIN, .output_max = INT8_MAX}};
   lutra_requantization *const how = &chosen.how;
+  how->output_zero_point = (int8_t)between(-128, 127);
   if (between(0, 1)) {
     how->output_min = (int8_t)between(-128, 127);
     how->output_max = (int8_t)between(how->output_min, 127);

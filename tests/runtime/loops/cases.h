@@ -67,8 +67,8 @@ group pick_group(uint32_t number);
 /* Every other 96 cases have indices beyond the codewords. What is unused in a byte is noise. */
 uint8_t *indices_of(group shape, uint32_t number);
 
-/* Requantization of `count` sums by channels of their own: as the compiler chooses them (kind 0), near the ties of rounding (1), or
- * noise (2). Kinds 0 and 1 keep the promises of SPEC.md, section 2. */
+/* Requantization by so many channels: as the compiler chooses them (kind 0), near the ties of rounding (1), or noise (2). Kinds 0
+ * and 1 keep the promises of SPEC.md, section 2. */
 typedef struct {
   lutra_requantization how;
   lutra_channel *channels;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Every loop of loops.h computes on this CPU what its reference computes. Where tables are corrupt and entries leave int16 or an index
- * the codebook, a result is wrong and may be any other; accesses outside buffers are not among what may happen. */
+/* Every loop of loops.h computes on this CPU what its reference computes. Where tables are corrupt, so that entries leave int16
+ * or an index the codebook, a result is wrong and may be any; but even then nothing outside buffers is accessed. */
 #include "cases.h"
 
 static void build_tables(uint32_t number) {

@@ -101,8 +101,8 @@ static void add_padding8(uint32_t number) {
 }
 
 static void requantize8(uint32_t number) {
-  const uint32_t kind = number % 2u, max = number / 2u % 2u, some = pick_count("channels", 20u), pixels = pick_count("pixels", 20u);
-  const uint32_t rows = between(0, 1) ? some : (some + 3u) / 4u * 4u;
+  const uint32_t kind = number % 2u, max = number / 2u % 2u, some = pick_count("channels", 20u);
+  const uint32_t pixels = pick_count("pixels", 20u), rows = between(0, 1) ? some : (some + 3u) / 4u * 4u;
   const uint32_t pool = pick_count("pool", 4u), pitch = pixels * pool + pick(0u, 9u) * pick(0u, 1u);
   const uint32_t sums_count = (rows - 1u) * pitch + pixels * pool + 8u * pool - 1u, size = rows * pixels;
   describe("rows", (int32_t)rows);
