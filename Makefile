@@ -65,7 +65,13 @@ bench-kernels: $(STAMP) toolchain ## regenerate docs/benchmarks/kernels.md and .
 bench-models: $(STAMP) toolchain ## regenerate docs/benchmarks/models.md and .json: whole networks on every target
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/models.py
 
+cost-model: $(STAMP) toolchain ## refit the compiler's cycles to the kernels: compiler/lutra_compiler/program/cycles.json
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/fit_cost_model.py
+
+choice: $(STAMP) toolchain ## regenerate docs/benchmarks/choice.md: is the chosen kernel the best one
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/choice.py
+
 clean: ## remove what was built (not .venv)
 	rm -rf build dist
 
-.PHONY: help setup toolchain demo test lint types sizes bench bench-kernels bench-models clean
+.PHONY: help setup toolchain demo test lint types sizes bench bench-kernels bench-models cost-model choice clean

@@ -2,8 +2,8 @@
 
     python benchmarks/codeword_norm.py
 
-compresses LeNet-300-100 with its recipe at a quarter of the epochs, for every bound and three seeds, and measures on validation images.
-The smaller the bound, the coarser are the int8 codewords, and the more table entries a kernel may add in 16 bits.
+compresses LeNet-300-100 with its recipe at a quarter of the epochs, for every bound and three seeds, and measures on validation
+images. The smaller the bound, the coarser are the int8 codewords, and the more table entries a kernel may add in 16 bits.
 """
 
 from dataclasses import replace
@@ -35,8 +35,8 @@ def main() -> None:
     lines = [
         "# What the bound of a codeword's L1 norm costs",
         "",
-        f"Validation accuracy of {NETWORK}, compressed with its recipe at {EPOCHS:g} of the epochs (1, 2 and 4 bits a weight), by the bound",
-        "`codeword_norm` and the seed. With 127, sums of two table entries fit 16 bits, with 63 sums of four. Regenerate with",
+        f"Validation accuracy of {NETWORK}, compressed with its recipe at {EPOCHS:g} of the epochs (1, 2 and 4 bits a weight), by",
+        "the bound `codeword_norm` and the seed. With 127, sums of two table entries fit 16 bits, with 63 sums of four. Regenerate with",
         "`python benchmarks/codeword_norm.py`.",
         "",
         "| bound | " + " | ".join(f"seed {seed}" for seed in SEEDS) + " | mean |",

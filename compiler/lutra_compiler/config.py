@@ -44,7 +44,7 @@ class LayerConfig:
     codewords: int = 16
     subvector: int = 4
     zero_codeword: bool = False
-    codeword_norm: int = 255
+    codeword_norm: int = 63
 
     def __post_init__(self) -> None:
         _one_of(self, "kind", ("int8", "pq"))

@@ -193,8 +193,10 @@ static void check_lut(const lutra_conv2d *layer, const coded *tables) {
   int8_t *const output = random_bytes((size_t)output_size(layer)), *const output8 = random_bytes((size_t)output_size(layer));
   lutra_conv2d_lut(layer, tables->codebook, tables->indices, tables->channels, tables->input, output, lut_scratch(layer));
   check(layer, output, tables->expected);
-  lutra_conv2d_lut8(layer, tables->codebook, tables->indices, tables->channels, tables->input, output8, lut8_scratch(layer));
-  check(layer, output8, tables->expected);
+  if (layer->pool_w <= 3) {
+    lutra_conv2d_lut8(layer, tables->codebook, tables->indices, tables->channels, tables->input, output8, lut8_scratch(layer));
+    check(layer, output8, tables->expected);
+  }
 }
 
 static void check_decode(const lutra_conv2d *layer, const coded *tables) {

@@ -15,6 +15,7 @@ from lutra_compiler.program.tables import TableData
 PAIRS_L1_LIMIT = 127  # the sum of two table entries is an int16
 PACKED_L1_LIMIT = 63  # the sum of four is
 VECTOR_TARGETS = ("cortex-m55",)  # add eight int16 at once
+LUT8_POOL_LIMIT = 3  # columns of a pooling window
 OFFSET_LIMIT = 65536  # bytes of lookup tables that a 16-bit offset reaches
 
 Fields = Mapping[str, int]
@@ -74,7 +75,7 @@ class _Layer:
             for keep_offsets in (1, 0):
                 for block in _blocks(m, OFFSET_LIMIT // (4 * encoding.codewords)):
                     yield self.candidate("lutra_conv2d_lut", tables, {**packed, "block": block, "keep_offsets": keep_offsets})
-                for block in _blocks(m):
+                for block in _blocks(m) if self.fields["pool_w"] <= LUT8_POOL_LIMIT else ():
                     way = self.candidate("lutra_conv2d_lut8", tables, {**packed, "block": block, "keep_offsets": keep_offsets})
                     yield way if self.target in VECTOR_TARGETS else replace(way, objection="for CPUs with vectors")
         for block in _blocks(self.fields["out_c"]):

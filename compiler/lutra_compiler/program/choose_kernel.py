@@ -86,11 +86,15 @@ def considered(candidates: Sequence[Candidate], impossible: Sequence[Impossible]
     """The candidates for a layer as reports show them, fastest first, with the reason why each was not `chosen`."""
     return (
         *(
-            Considered(c.kernel, _settings(c, candidates), c.cycles if math.isfinite(c.cycles) else None, c.flash_bytes, c.scratch_bytes, _why_not(c, chosen))
+            Considered(c.kernel, _settings(c, candidates), _measured(c.cycles), c.flash_bytes, c.scratch_bytes, _why_not(c, chosen))
             for c in sorted(candidates, key=lambda c: c.cycles)
         ),
         *(Considered(i.kernel, {}, None, None, None, i.reason) for i in impossible),
     )
+
+
+def _measured(cycles: float) -> float | None:
+    return cycles if math.isfinite(cycles) else None
 
 
 def _settings(candidate: Candidate, candidates: Sequence[Candidate]) -> Mapping[str, int]:

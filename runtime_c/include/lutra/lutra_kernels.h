@@ -163,7 +163,7 @@ typedef struct {
 /* `output` may be where `input` is, or before, if no output row is longer than the input rows that are dead by then. */
 void lutra_conv2d_lut(const lutra_conv2d *layer, const int8_t *codebook, const uint8_t *indices, const lutra_channel *channels,
                       const int8_t *input, int8_t *output, void *scratch);
-/* The same function, for CPUs that add eight int16 at once. */
+/* The same function, for CPUs that add eight int16 at once; pool_w is at most 3. */
 void lutra_conv2d_lut8(const lutra_conv2d *layer, const int8_t *codebook, const uint8_t *indices, const lutra_channel *channels,
                        const int8_t *input, int8_t *output, void *scratch);
 void lutra_conv2d_decode(const lutra_conv2d *layer, const int8_t *codebook, const uint8_t *indices, const lutra_channel *channels,

@@ -38,8 +38,8 @@ void lutra_requantize_mve(const lutra_requantization *how, const lutra_channel *
   REQUANTIZE("");
 }
 
-void lutra_requantize_max_mve(const lutra_requantization *how, const lutra_channel *channels, const uint32_t *sums, uint32_t count,
-                              int8_t *output) {
+void lutra_requantize_max_mve(const lutra_requantization *how, const lutra_channel *channels, const uint32_t *sums,
+                              uint32_t count, int8_t *output) {
   REQUANTIZE("vldrb.s32 q0, [%[output]]\n"
              "vmax.s32 q1, q1, q0\n");
 }

@@ -58,7 +58,7 @@ def run(program: Program, *inputs: np.ndarray) -> list[np.ndarray]:
 @pytest.mark.parametrize(
     ("weight", "groups", "kernel"),
     [
-        (coded((16, 3, 3, 4), codewords=4), 1, "lutra_conv2d_lut"),
+        (coded((64, 3, 3, 32), subvector=8, largest=7), 1, "lutra_conv2d_lut"),
         (coded((16, 3, 3, 4), codewords=4, largest=127), 1, "lutra_conv2d_decode"),
         (coded((2, 3, 3, 4), codewords=256, index_bits=8), 1, "lutra_conv2d_dense"),
         (dense((8, 3, 3, 4)), 1, "lutra_conv2d_dense"),
@@ -69,7 +69,8 @@ def run(program: Program, *inputs: np.ndarray) -> list[np.ndarray]:
     ids=["cheap tables", "codewords too large for tables", "large codebook", "dense", "grouped", "channel multiplier", "depthwise"],
 )
 def test_the_encoding_and_the_sizes_choose_the_convolution_kernel(weight, groups: int, kernel: str):
-    assert only_call(graph([conv("c", "x", groups=groups)], IMAGE, {"w": weight})).kernel == kernel
+    image = {"x": (8, 6, weight.shape[-1] * groups)}
+    assert only_call(graph([conv("c", "x", groups=groups)], image, {"w": weight})).kernel == kernel
 
 
 @pytest.mark.parametrize(
