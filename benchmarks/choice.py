@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from fit_cost_model import MACS, measured
-from measure_layers import BOARD_OF, Layer, Measurement, random_layers
 
+from fit_cost_model import MACS, measured
 from lutra_compiler.program.choose_kernel import TIE
 from lutra_compiler.program.cost_model import cycles
+from measure_layers import BOARD_OF, Layer, Measurement, random_layers
 
 ROOT = Path(__file__).resolve().parents[1]
 REPORT = ROOT / "docs/benchmarks/choice.md"
@@ -63,10 +63,9 @@ def main() -> None:
     lines = [
         "# Whether the compiler takes the best kernel",
         "",
-        f"{arguments.layers} random layers a target (`random_layers({SEED}, ...)`), those with product-quantized weights, every candidate",
-        "measured in QEMU: cycles of the one that the compiler takes against the best one and against plain int8 weights. Candidates",
-        f"that are estimated within {100 * TIE - 100:.0f} % of the fastest count as equal, and the one of less RAM is taken. Regenerate with",
-        "`make choice`.",
+        f"{arguments.layers} random layers a target (`random_layers({SEED}, ...)`), those with product-quantized weights: all candidates",
+        "measured in QEMU, cycles of the one that the compiler takes against the best one and against plain int8 weights. Candidates",
+        f"estimated within {100 * TIE - 100:.0f} % of the fastest count as equal: the one of less RAM is taken. Regenerate with `make choice`.",
         "",
         "| target | layers | within 5 % of the best | largest loss | faster than int8 | slower than int8 | largest loss against int8 |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",

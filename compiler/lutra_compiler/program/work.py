@@ -128,6 +128,8 @@ def _conv2d_lut(pixels: int) -> Callable[[Fields], Work]:
             "expanded groups": float((taps if f["keep_offsets"] else all_sweeps) * out_c * sum(-(-b // GROUP) for b in blocks)),
             "passes": float((passes + padding_sweeps) * len(blocks)),
             "sweep rows": float(all_sweeps * out_c * sum(map(_parts, blocks))),
+            "swept groups": float(all_sweeps * out_c * sum(-(-b // GROUP) for b in blocks)),
+            "swept fours": float(all_sweeps * out_c * sum(-(-b // 4) for b in blocks)),
             f"{packed}lookups": float(all_sweeps * out_c * subvectors),
             "edge": float(edge * out_c),
             "begun": float(begun * columns.out),
@@ -158,6 +160,7 @@ def _patches(f: Fields, channels: int, out_c: int) -> Work:
         "dots" if length >= 4 else "short dots": float(dots),
         f"tails of {length % 4}": float(dots * (length % 4 > 0)),
         "products": float(dots * (length // 4 * 4)),
+        "filter products": float(rows.whole * len(sizes) * out_c * length),  # of loops that always do all pixels of a patch
         "requantized": float(pixels * out_c),
     }
 
@@ -240,9 +243,10 @@ def _linear_decode(f: Fields) -> Work:
 
 def _linear_dense(f: Fields) -> Work:
     length, out_c = f["in_c"], f["out_c"]
+    single = out_c % 4  # rows that are not one of four
     return {
-        "rows": float(out_c), "row chunks": float(-(-out_c // 8)), "products": float(out_c * (length // 4 * 4)),
-        "tails": float(out_c * (length % 4)),
+        "rows": float(out_c), "row chunks": float(-(-out_c // 8)), "products": float((out_c - single) * (length // 4 * 4)),
+        "tails": float(out_c * (length % 4)), "single products": float(single * length), "single rows": float(single),
     }
 
 
