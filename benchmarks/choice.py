@@ -63,9 +63,10 @@ def main() -> None:
     lines = [
         "# Whether the compiler takes the best kernel",
         "",
-        f"{arguments.layers} random layers a target (`random_layers({SEED}, ...)`), those with product-quantized weights: all candidates",
-        "measured in QEMU, cycles of the one that the compiler takes against the best one and against plain int8 weights. Candidates",
-        f"estimated within {100 * TIE - 100:.0f} % of the fastest count as equal: the one of less RAM is taken. Regenerate with `make choice`.",
+        f"{arguments.layers} random layers a target (`random_layers({SEED}, ...)`), those with product-quantized weights: all",
+        "candidates measured in QEMU, cycles of the one that the compiler takes against the best one and plain int8 weights. Candidates",
+        f"estimated within {100 * TIE - 100:.0f} % of the fastest count as equal: the one of less RAM is taken. Regenerate with",
+        "`make choice`.",
         "",
         "| target | layers | within 5 % of the best | largest loss | faster than int8 | slower than int8 | largest loss against int8 |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",

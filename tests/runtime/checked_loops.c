@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "checked_loops.h"
 
+#include <string.h>
+
 #include "harness.h"
 
 static int aligned(const void *pointer) { return (uintptr_t)pointer % 4u == 0u; }
@@ -92,44 +94,38 @@ void lutra_requantize_max(const lutra_requantization *how, const lutra_channel *
 }
 
 void lutra_expand8(const uint8_t *indices, uint32_t index_bits, uint32_t codewords, uint32_t count, uint32_t rows,
-                   uint16_t *offsets) {
+                   uint32_t lanes, uint32_t shift, uint16_t *offsets, uint32_t step) {
   CHECK(index_bits == 8u || (index_bits == 4u && codewords <= 16u));
-  CHECK(is_coding(codewords, 1u) && 1u <= count && count <= LUTRA_GROUP && rows >= 1u);
-  lutra_expand8_reference(indices, index_bits, codewords, count, rows, offsets);
+  CHECK(is_coding(codewords, 1u) && 1u <= count && count <= LUTRA_GROUP && rows >= 1u && step >= count);
+  CHECK(shift + ((count + 3u) / 4u * 4u * codewords * lanes - lanes) * sizeof(int16_t) <= UINT16_MAX);
+  lutra_expand8_reference(indices, index_bits, codewords, count, rows, lanes, shift, offsets, step);
 }
 
-void lutra_columns8(const int8_t *x, uint32_t step, uint32_t pixels, uint32_t channels, int16_t *columns) {
-  CHECK(1u <= pixels && pixels <= LUTRA_PIXELS8 && channels >= 1u);
-  lutra_columns8_reference(x, step, pixels, channels, columns);
+void lutra_build_tables8(const int8_t *codebook, uint32_t codewords, uint32_t d, const lutra_pixels8 *pixels, uint32_t channels,
+                         int16_t *tables, uint32_t lanes, void *scratch) {
+  CHECK(is_coding(codewords, d) && pixels->count <= LUTRA_PIXELS8 && channels >= 1u && lanes >= LUTRA_PIXELS8 && aligned(scratch));
+  memset(scratch, 0x55, 64u * d);
+  lutra_build_tables8_reference(codebook, codewords, d, pixels, channels, tables, lanes, scratch);
 }
 
-void lutra_build_tables8(const int8_t *codebook, uint32_t codewords, uint32_t d, const int16_t *columns, uint32_t count,
-                         int16_t *tables) {
-  CHECK(is_coding(codewords, d) && count >= 1u);
-  lutra_build_tables8_reference(codebook, codewords, d, columns, count, tables);
+void lutra_clear8(uint32_t *sums, uint32_t count) {
+  CHECK(count >= 1u);
+  lutra_clear8_reference(sums, count);
 }
 
-void lutra_add_lookups8(const uint16_t *offsets, uint32_t count, const int16_t *tables, uint32_t packed, uint32_t *sums,
+void lutra_add_lookups8(const uint16_t *offsets, uint32_t fours, const int16_t *tables, uint32_t vectors, uint32_t *sums,
                         uint32_t pitch, uint32_t rows) {
-  CHECK((count == 4u || count == 8u) && aligned(offsets) && packed <= 1u && rows >= 1u);
-  for (uint32_t i = 0u; i < rows * count; i++) {
-    CHECK(offsets[i] % (LUTRA_PIXELS8 * sizeof *tables) == 0u);
-  }
-  lutra_add_lookups8_reference(offsets, count, tables, packed, sums, pitch, rows);
+  CHECK(fours >= 1u && aligned(offsets) && 1u <= vectors && vectors <= 2u && rows >= 1u);
+  (void)*(volatile const uint16_t *)(offsets + 4u * fours * rows + 3u); /* may be read */
+  lutra_add_lookups8_reference(offsets, fours, tables, vectors, sums, pitch, rows);
 }
 
-void lutra_add_padding8(const uint32_t *padding, uint32_t step, uint32_t height, uint32_t width, uint32_t *sums, uint32_t pitch,
-                        uint32_t rows, uint32_t columns) {
-  CHECK(height >= 1u && width >= 1u && rows >= 1u && columns >= 1u);
-  lutra_add_padding8_reference(padding, step, height, width, sums, pitch, rows, columns);
-}
-
-void lutra_requantize8(const lutra_requantization *how, const lutra_channel *channels, uint32_t rows, uint32_t *sums,
-                       uint32_t pitch, uint32_t pixels, uint32_t pool, uint32_t max, int8_t *output) {
+void lutra_requantize8(const lutra_requantization *how, const lutra_channel *channels, const uint32_t *share, uint32_t rows,
+                       uint32_t *sums, uint32_t pitch, uint32_t pixels, uint32_t pool, uint32_t max, int8_t *output) {
   CHECK(rows >= 1u && pixels >= 1u && pool >= 1u && how->acc_shift <= 16u && 1u <= how->output_shift && how->output_shift <= 15u);
-  const uint32_t *const end = sums + (rows - 1u) * pitch + pixels * pool;
-  for (uint32_t i = 0u; i < 8u * pool - 1u; i++) {
-    (void)*(volatile const uint32_t *)(end + i); /* may be read */
+  CHECK(pixels * pool <= pitch);
+  lutra_requantize8_reference(how, channels, share, rows, sums, pitch, pixels, pool, max, output);
+  for (uint32_t n = 0u; n < rows; n++) {
+    memset(sums + n * pitch + pixels * pool, 0x55, (pitch - pixels * pool) * sizeof *sums); /* anything */
   }
-  lutra_requantize8_reference(how, channels, rows, sums, pitch, pixels, pool, max, output);
 }

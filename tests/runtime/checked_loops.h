@@ -18,10 +18,9 @@
 #define lutra_requantize lutra_requantize_checked
 #define lutra_requantize_max lutra_requantize_max_checked
 #define lutra_expand8 lutra_expand8_checked
-#define lutra_columns8 lutra_columns8_checked
 #define lutra_build_tables8 lutra_build_tables8_checked
 #define lutra_add_lookups8 lutra_add_lookups8_checked
-#define lutra_add_padding8 lutra_add_padding8_checked
+#define lutra_clear8 lutra_clear8_checked
 #define lutra_requantize8 lutra_requantize8_checked
 
 #include "loops8.h"
@@ -40,10 +39,9 @@ lutra_depthwise_loop lutra_depthwise;
 lutra_requantize_loop lutra_requantize;
 lutra_requantize_max_loop lutra_requantize_max;
 lutra_expand8_loop lutra_expand8;
-lutra_columns8_loop lutra_columns8;
 lutra_build_tables8_loop lutra_build_tables8;
 lutra_add_lookups8_loop lutra_add_lookups8;
-lutra_add_padding8_loop lutra_add_padding8;
+lutra_clear8_loop lutra_clear8;
 lutra_requantize8_loop lutra_requantize8;
 
 #endif

@@ -76,6 +76,12 @@ static uint32_t is_flat(const lutra_conv2d *layer) {
                                 layer->in_h, layer->in_w, layer->out_h, layer->out_w);
 }
 
+static int within_reach8(const lutra_conv2d *layer) {
+  const uint32_t kernel_w = layer->kernel_w, stride_w = layer->stride_w, pad_left = layer->pad_left, in_w = layer->in_w;
+  return LUTRA_CONV2D_LUT8_REACH_BYTES(is_flat(layer), kernel_w, stride_w, pad_left, in_w, layer->out_w, 1u << layer->log2_codewords,
+                                       (uint32_t)subvectors(layer)) <= 65536u;
+}
+
 static void *lut8_scratch(const lutra_conv2d *layer) {
   const size_t kernel_h = layer->kernel_h, codewords = (size_t)1 << layer->log2_codewords, stride_h = layer->stride_h;
   const size_t kernel_w = layer->kernel_w, stride_w = layer->stride_w, pad_left = layer->pad_left;
@@ -193,7 +199,7 @@ static void check_lut(const lutra_conv2d *layer, const coded *tables) {
   int8_t *const output = random_bytes((size_t)output_size(layer)), *const output8 = random_bytes((size_t)output_size(layer));
   lutra_conv2d_lut(layer, tables->codebook, tables->indices, tables->channels, tables->input, output, lut_scratch(layer));
   check(layer, output, tables->expected);
-  if (layer->pool_w <= 3) {
+  if (within_reach8(layer)) {
     lutra_conv2d_lut8(layer, tables->codebook, tables->indices, tables->channels, tables->input, output8, lut8_scratch(layer));
     check(layer, output8, tables->expected);
   }
@@ -287,9 +293,9 @@ static int lead(const lutra_conv2d *layer) {
   return most;
 }
 
-/* The same for lutra_conv2d_lut8, which may take the image for one row: eight pixels are read, then written. */
+/* The same for lutra_conv2d_lut8, which may take the image for one row: sixteen pixels are read, then written. */
 static int lead8(const lutra_conv2d *layer) {
-  const int later = (layer->in_h * layer->in_w - 1) / 8 * 8 * (layer->out_c - layer->in_c);
+  const int later = (layer->in_h * layer->in_w - 1) / 16 * 16 * (layer->out_c - layer->in_c);
   return !is_flat(layer) ? lead(layer) : later > 0 ? later : 0;
 }
 
@@ -426,7 +432,9 @@ static void damaged_tables_do_no_harm(void) {
       case 2: lutra_conv2d_dense(&layer, weights, channels, input, output, dense_scratch(&layer)); break;
       case 3:
         layer.block = random_block(&layer);
-        lutra_conv2d_lut8(&layer, codebook, indices, channels, input, output, lut8_scratch(&layer));
+        if (within_reach8(&layer)) {
+          lutra_conv2d_lut8(&layer, codebook, indices, channels, input, output, lut8_scratch(&layer));
+        }
         break;
       default:
         if (layer.in_c == layer.out_c) {

@@ -8,14 +8,13 @@ from lutra_compiler.numerics.packing import pack_indices
 from lutra_compiler.numerics.product_quantization import CODEWORD_L1_LIMIT
 from lutra_compiler.program.choose_kernel import Candidate, Impossible
 from lutra_compiler.program.cost_model import cycles
-from lutra_compiler.program.kernels import KERNELS, subvectors
+from lutra_compiler.program.kernels import KERNELS, reach8, subvectors
 from lutra_compiler.program.program import Role
 from lutra_compiler.program.tables import TableData
 
 PAIRS_L1_LIMIT = 127  # the sum of two table entries is an int16
 PACKED_L1_LIMIT = 63  # the sum of four is
-VECTOR_TARGETS = ("cortex-m55",)  # add eight int16 at once
-LUT8_POOL_LIMIT = 3  # columns of a pooling window
+VECTOR_TARGETS = ("cortex-m55",)  # add four int32 at once
 OFFSET_LIMIT = 65536  # bytes of lookup tables that a 16-bit offset reaches
 
 Fields = Mapping[str, int]
@@ -72,10 +71,13 @@ class _Layer:
             yield Impossible("lutra_conv2d_lut", f"codeword norm {norm}, limit {CODEWORD_L1_LIMIT}")
         else:
             packed = {**coding, "packed_sums": int(norm <= PACKED_L1_LIMIT)}
+            within_reach8 = reach8({**self.fields, **coding}) <= OFFSET_LIMIT
+            if not within_reach8 and self.target in VECTOR_TARGETS:
+                yield Impossible("lutra_conv2d_lut8", "its tables reach beyond 16-bit offsets")
             for keep_offsets in (1, 0):
                 for block in _blocks(m, OFFSET_LIMIT // (4 * encoding.codewords)):
                     yield self.candidate("lutra_conv2d_lut", tables, {**packed, "block": block, "keep_offsets": keep_offsets})
-                for block in _blocks(m) if self.fields["pool_w"] <= LUT8_POOL_LIMIT else ():
+                for block in _blocks(m) if within_reach8 else ():
                     way = self.candidate("lutra_conv2d_lut8", tables, {**packed, "block": block, "keep_offsets": keep_offsets})
                     yield way if self.target in VECTOR_TARGETS else replace(way, objection="for CPUs with vectors")
         for block in _blocks(self.fields["out_c"]):

@@ -166,17 +166,29 @@ def _conv2d_lut8(
     flat: int, kernel_h: int, kernel_w: int, stride_h: int, stride_w: int, pad_left: int, in_w: int, out_h: int, out_w: int, out_c: int,
     codewords: int, subvectors: int, d: int, block: int, keep_offsets: int, padded: int,
 ) -> int:
-    if flat:
-        in_w = out_w = 8
-    before = min(max(0, kernel_w - 1 - pad_left) // stride_w, 7)
-    reach = _aligned(-(-in_w // stride_w), 8) + -(-pad_left // stride_w)
-    after = min(max(0, reach - out_w), 7)
+    lanes = _lanes8(flat, kernel_w, stride_w, pad_left, in_w, out_w)
     ring_rows = min(-(-kernel_h // stride_h), out_h)
-    taps = kernel_h * kernel_w
-    sums = before + after + ring_rows * out_c * (out_w + max(before, after)) + (taps * out_c if padded else 0)
-    offsets = out_c * (taps * _aligned(subvectors, 4) if keep_offsets else _aligned(block, 4))
-    tables = max(16 * (block * codewords + 1), 14 * codewords + 512 if padded else 0)
-    return 4 * sums + 16 * 4 * d + 2 * offsets + tables
+    sums = ring_rows * _aligned(16 if flat else out_w, 8) + (kernel_h + 1 if padded else 0)
+    filled = 3 * stride_w if stride_w > 1 and subvectors % 4 else 0
+    kept = kernel_h * _aligned(kernel_w * subvectors + filled, 4)
+    offsets = kept if keep_offsets else _aligned(-(-kernel_w // stride_w) * min(block, 8), 4)
+    tables = max(8 * -(-block // 4) * codewords * lanes + 16, 14 * codewords + 512 if padded else 0)
+    return 4 * out_c * sums + 64 * d + 2 * out_c * offsets + tables
+
+
+def _lanes8(flat: int, kernel_w: int, stride_w: int, pad_left: int, in_w: int, out_w: int) -> int:
+    """LUTRA_CONV2D_LUT8_LANES."""
+    if flat:
+        in_w = out_w = 16
+    pixels = -(-pad_left // stride_w) + _aligned(-(-in_w // stride_w), 8)
+    return max(pixels, out_w + -(-kernel_w // stride_w) - (stride_w == 1))
+
+
+def reach8(fields: Fields) -> int:
+    """Bytes that 16-bit offsets of lutra_conv2d_lut8 must reach: LUTRA_CONV2D_LUT8_REACH_BYTES. At most 65536."""
+    names = ("kernel_w", "stride_w", "pad_left", "in_w", "out_w")
+    lanes = _lanes8(int(is_flat(fields)), *(fields[name] for name in names))
+    return (16 if subvectors(fields) > 4 else 8) * lanes << fields["log2_codewords"]
 
 
 def _aligned(size: int, unit: int) -> int:
@@ -225,10 +237,10 @@ def _behind_the_window(fields: Fields) -> int | None:
 
 
 def _behind_the_window8(fields: Fields) -> int | None:
-    """The same; where rows do not matter, eight pixels are written as soon as they have been read."""
+    """The same; where rows do not matter, sixteen pixels are written as soon as they have been read."""
     if not is_flat(fields):
         return _behind_the_window(fields)
-    pixels_before_the_last = (fields["in_h"] * fields["in_w"] - 1) // 8 * 8
+    pixels_before_the_last = (fields["in_h"] * fields["in_w"] - 1) // 16 * 16
     return max(0, pixels_before_the_last * (fields["out_c"] - fields["in_c"]))
 
 

@@ -17,7 +17,7 @@ from lutra_compiler.numerics.fixed_point import (
     bounds_of,
 )
 from lutra_compiler.numerics.packing import GROUP, index_bytes
-from lutra_compiler.program.kernels import KERNELS, is_flat, leaves_image
+from lutra_compiler.program.kernels import KERNELS, is_flat, leaves_image, reach8
 from lutra_compiler.program.program import ARENA_ALIGN, Buffer, Call, Program, Role, Storage, Table
 from lutra_compiler.program.tables import layer_weights
 
@@ -203,7 +203,7 @@ class _Check:
         elif kernel in ("lutra_conv2d_lut", "lutra_conv2d_lut8"):
             self.ranges({"block": (1, subvectors), "keep_offsets": (0, 1), "packed_sums": (0, 1)})
             self.require(f["block"] % GROUP == 0 or f["block"] == subvectors, f"block is {f['block']}, no whole groups of {GROUP}")
-            reach = 4 * f["block"] << f["log2_codewords"] if kernel == "lutra_conv2d_lut" else 0
+            reach = 4 * f["block"] << f["log2_codewords"] if kernel == "lutra_conv2d_lut" else reach8(f)
             self.require(reach <= 1 << 16, "its tables reach beyond 16-bit offsets")
             self.require(not f["packed_sums"] or 4 * 128 * norm < 1 << 15, "four entries of its tables leave int16, but packed_sums is 1")
 
@@ -351,8 +351,8 @@ def _stays_behind(f: Fields, lead: int) -> bool:
 
 
 def _pixels_stay_behind(f: Fields, lead: int) -> bool:
-    """The same of a convolution that reads and writes eight pixels after the other."""
-    read = range(8, f["in_h"] * f["in_w"], 8)
+    """The same of a convolution that reads and writes sixteen pixels after the other."""
+    read = range(16, f["in_h"] * f["in_w"], 16)
     return lead >= 0 and all(pixels * f["out_c"] <= lead + pixels * f["in_c"] for pixels in read)
 
 

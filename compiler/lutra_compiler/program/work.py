@@ -6,11 +6,15 @@ Counts follow the loops of runtime_c/src/kernels and their inner loops; cost_mod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from lutra_compiler.program.kernels import is_flat
+
 Fields = Mapping[str, int]
 Work = dict[str, float]
 
 GROUP = 8  # LUTRA_GROUP: subvectors of a row whose indices are adjacent
+VECTOR = 16  # int8 that CPUs with vectors multiply at once
 PATCH_PIXELS = 4  # LUTRA_PATCH_PIXELS
+FLAT_WIDTH = 16  # LUTRA_CONV2D_LUT8_FLAT_WIDTH
 FAST_SUBVECTORS = (2, 4, 8, 16)  # lengths for which native table loops exist
 
 
@@ -141,6 +145,40 @@ def _conv2d_lut(pixels: int) -> Callable[[Fields], Work]:
     return count
 
 
+def _conv2d_lut8(f: Fields) -> Work:
+    rows, columns = _axes(f)
+    readings, whole, in_w = rows.readings(), columns.whole, f["in_w"]
+    if is_flat(f):
+        readings, whole, in_w = [1] * -(-f["in_h"] * in_w // FLAT_WIDTH), FLAT_WIDTH, FLAT_WIDTH
+    m, out_c, stride = _subvectors(f), f["out_c"], f["stride_w"]
+    blocks = [min(f["block"], m - first) for first in range(0, m, f["block"])]
+    groups = [min(GROUP, block - first) for block in blocks for first in range(0, block, GROUP)]
+    taps = [len(range(phase, f["kernel_w"], stride)) for phase in range(min(stride, f["kernel_w"]))]
+    fours = sum(-(-t * size // 4) for t in taps for size in groups)  # a row of sums and kernel row
+    vectors, passes = -(-whole // 8), -(-whole // 16)
+    single = vectors - 2 * (passes - 1) == 1
+    sweeps = sum(readings)
+    margins = (len(readings) if len(blocks) > 1 else 1) * sum(-(-b // 4) for b in blocks) * (1 if f["pad_left"] else 0) * 2
+    tables = len(readings) * len(taps) * -(in_w // -stride // 8) * sum(-(-b // 4) for b in blocks) + margins
+    expansions = (f["kernel_h"] if f["keep_offsets"] else sweeps) * sum(taps) * len(groups) * out_c
+    outputs = float(rows.whole * whole) if not is_flat(f) else float(f["in_h"] * f["in_w"])
+    return {
+        "rows": float(len(readings)),
+        "sweeps": float(sweeps * len(taps) * len(groups) * passes),
+        "sweep rows": float(sweeps * len(taps) * len(groups) * passes * out_c),
+        "lookups": float(4 * sweeps * fours * vectors * out_c),
+        "single lookups": float(4 * sweeps * fours * single * out_c),
+        "expanded rows": float(expansions),
+        "padding lookups": float(f["kernel_h"] * f["kernel_w"] * m * out_c if f["padded"] else 0),
+        "cleared": float(min(-(-f["kernel_h"] // f["stride_h"]), f["out_h"]) * vectors * 8 * out_c),
+        **_tables(f, "tables", float(tables), float(tables)),
+        "requantize calls": float(rows.whole if not is_flat(f) else len(readings)),
+        "requantize rows": float((rows.whole if not is_flat(f) else len(readings)) * -(-out_c // 4)),
+        ("requantized words" if out_c % 4 == 0 and f["pool_h"] * f["pool_w"] == 1 else "requantized bytes"): outputs / f["pool_w"] * out_c,
+        "pooled": float(outputs * out_c if f["pool_w"] > 1 else 0),
+    }
+
+
 def _patches(f: Fields, channels: int, out_c: int) -> Work:
     """Dense products of `out_c` channels that read `channels` channels, at every output pixel."""
     rows, columns = _axes(f)
@@ -160,6 +198,7 @@ def _patches(f: Fields, channels: int, out_c: int) -> Work:
         "dots" if length >= 4 else "short dots": float(dots),
         f"tails of {length % 4}": float(dots * (length % 4 > 0)),
         "products": float(dots * (length // 4 * 4)),
+        "vectors": float(dots * -(-length // VECTOR)),
         "filter products": float(rows.whole * len(sizes) * out_c * length),  # of loops that always do all pixels of a patch
         "requantized": float(pixels * out_c),
     }
@@ -199,6 +238,8 @@ def _conv2d_depthwise(f: Fields) -> Work:
         "products": float(seen * (channels // 4 * 4)),
         "tail products": float(seen * (channels % 4)),
         "channel words": float(pixels * -(-channels // 4)),
+        "tap vectors": float(seen * -(-channels // VECTOR)),
+        "channel vectors": float(pixels * -(-channels // VECTOR)),
         "channels": float(pixels * channels),
     }
 
@@ -246,7 +287,8 @@ def _linear_dense(f: Fields) -> Work:
     single = out_c % 4  # rows that are not one of four
     return {
         "rows": float(out_c), "row chunks": float(-(-out_c // 8)), "products": float((out_c - single) * (length // 4 * 4)),
-        "tails": float(out_c * (length % 4)), "single products": float(single * length), "single rows": float(single),
+        "tails": float(out_c * (length % 4)), "vectors": float(out_c * -(-length // VECTOR)),
+        "single products": float(single * length), "single rows": float(single),
     }
 
 
@@ -281,7 +323,7 @@ def _softmax(f: Fields) -> Work:
 
 _WORK: Mapping[str, Callable[[Fields], Work]] = {
     "lutra_conv2d_lut": _conv2d_lut(2),
-    "lutra_conv2d_lut8": _conv2d_lut(8),
+    "lutra_conv2d_lut8": _conv2d_lut8,
     "lutra_conv2d_decode": _conv2d_decode,
     "lutra_conv2d_dense": _conv2d_dense,
     "lutra_conv2d_depthwise": _conv2d_depthwise,

@@ -120,33 +120,40 @@ typedef struct {
    4u * ((padded) ? (kernel_h) * (kernel_w) * (out_c) : 0u))
 #define LUTRA_ALIGNED_HALFWORDS(count) (((count) + 1u) / 2u * 4u)
 
-/* Eight-pixel tables of `block` subvectors; a ring of accumulator rows with gaps between channels for the lanes that have no output;
- * a sum a tap and output channel if padded; four subvectors of eight pixels; offsets of four or eight indices a group, of all taps
- * or of one. `flat`: LUTRA_CONV2D_LUT8_FLAT, where the image counts as one row, eight pixels at a time. */
+/* A ring of accumulator rows, in whole vectors of eight columns; a sum a kernel row and output channel, and one more, if padded;
+ * four subvectors of eight pixels; an offset an index, in fours a kernel row, of all kernel rows or of one and a group; tables of
+ * `block` subvectors, in fours, with a lane a pixel of a row, padded ones included. `flat`: LUTRA_CONV2D_LUT8_FLAT, where the
+ * image counts as one row, 16 pixels at a time. */
 #define LUTRA_CONV2D_LUT8_FLAT(kernel_h, kernel_w, stride_h, stride_w, pool_h, pool_w, in_h, in_w, out_h, out_w)                \
   ((kernel_h) == 1u && (kernel_w) == 1u && (stride_h) == 1u && (stride_w) == 1u && (pool_h) == 1u && (pool_w) == 1u &&          \
    (in_h) == (out_h) && (in_w) == (out_w))
-#define LUTRA_CONV2D_LUT8_COLUMNS 4u
-#define LUTRA_CONV2D_LUT8_BEFORE(kernel_w, stride_w, pad_left) \
-  LUTRA_LEAST((kernel_w) > (pad_left) + 1u ? ((kernel_w) - 1u - (pad_left)) / (stride_w) : 0u, 7u)
-#define LUTRA_CONV2D_LUT8_REACH(in_w, stride_w, pad_left) \
-  ((((in_w) + (stride_w) - 1u) / (stride_w) + 7u) / 8u * 8u + ((pad_left) + (stride_w) - 1u) / (stride_w))
-#define LUTRA_CONV2D_LUT8_AFTER(in_w, out_w, stride_w, pad_left)                                                             \
-  (LUTRA_CONV2D_LUT8_REACH(in_w, stride_w, pad_left) > (out_w)                                                               \
-       ? LUTRA_LEAST(LUTRA_CONV2D_LUT8_REACH(in_w, stride_w, pad_left) - (out_w), 7u)                                        \
-       : 0u)
+#define LUTRA_CONV2D_LUT8_FLAT_WIDTH 16u
+#define LUTRA_CONV2D_LUT8_PITCH(out_w) (((out_w) + 7u) / 8u * 8u)
+#define LUTRA_CONV2D_LUT8_LANES(kernel_w, stride_w, pad_left, in_w, out_w)                                                   \
+  LUTRA_MOST(((pad_left) + (stride_w) - 1u) / (stride_w) + LUTRA_CONV2D_LUT8_PITCH(((in_w) + (stride_w) - 1u) / (stride_w)), \
+             (out_w) + ((kernel_w) + (stride_w) - 1u) / (stride_w) - ((stride_w) > 1u ? 0u : 1u))
+/* How far 16-bit offsets must reach into the tables of eight subvectors, or of four: at most 65,536 bytes. */
+#define LUTRA_CONV2D_LUT8_REACH_BYTES(flat, kernel_w, stride_w, pad_left, in_w, out_w, codewords, subvectors)                   \
+  (((subvectors) > 4u ? 16u : 8u) * (codewords) *                                                                               \
+   LUTRA_CONV2D_LUT8_LANES(kernel_w, stride_w, pad_left, (flat) ? LUTRA_CONV2D_LUT8_FLAT_WIDTH : (in_w),                        \
+                           (flat) ? LUTRA_CONV2D_LUT8_FLAT_WIDTH : (out_w)))
+#define LUTRA_CONV2D_LUT8_OFFSETS(kernel_h, kernel_w, stride_w, out_c, subvectors, block, keep_offsets)                         \
+  ((out_c) * ((keep_offsets)                                                                                                    \
+                  ? (kernel_h) * LUTRA_IN_FOURS((kernel_w) * (subvectors) +                                                     \
+                                                ((stride_w) > 1u && (subvectors) % 4u > 0u ? 3u * (stride_w) : 0u))             \
+                  : LUTRA_IN_FOURS(((kernel_w) + (stride_w) - 1u) / (stride_w) * LUTRA_LEAST(block, 8u))))
+#define LUTRA_IN_FOURS(count) (((count) + 3u) / 4u * 4u)
 #define LUTRA_CONV2D_LUT8_SCRATCH_BYTES(flat, kernel_h, kernel_w, stride_h, stride_w, pad_left, in_w, out_h, out_w, out_c,    \
                                         codewords, subvectors, d, block, keep_offsets, padded)                               \
-  LUTRA_CONV2D_LUT8_BYTES_(kernel_h, kernel_w, LUTRA_CONV2D_RING_ROWS(kernel_h, stride_h, out_h),                             \
-                           LUTRA_CONV2D_LUT8_BEFORE(kernel_w, stride_w, pad_left),                                           \
-                           LUTRA_CONV2D_LUT8_AFTER((flat) ? 8u : (in_w), (flat) ? 8u : (out_w), stride_w, pad_left),         \
-                           (flat) ? 8u : (out_w), out_c, codewords, subvectors, d, block, keep_offsets, padded)
-#define LUTRA_CONV2D_LUT8_BYTES_(kernel_h, kernel_w, ring_rows, before, after, out_w, out_c, codewords, subvectors, d, block, \
-                                 keep_offsets, padded)                                                                       \
-  (4u * ((before) + (after) + (ring_rows) * (out_c) * ((out_w) + ((before) > (after) ? (before) : (after)))) +                \
-   4u * ((padded) ? (kernel_h) * (kernel_w) * (out_c) : 0u) + 16u * LUTRA_CONV2D_LUT8_COLUMNS * (d) +                        \
-   2u * (out_c) * ((keep_offsets) ? (kernel_h) * (kernel_w) * (((subvectors) + 3u) & ~3u) : ((block) + 3u) & ~3u) +           \
-   LUTRA_MOST(16u * ((block) * (codewords) + 1u), (padded) ? 14u * (codewords) + 512u : 0u))
+  (4u * (out_c) * (LUTRA_CONV2D_RING_ROWS(kernel_h, stride_h, out_h) *                                                       \
+                       LUTRA_CONV2D_LUT8_PITCH((flat) ? LUTRA_CONV2D_LUT8_FLAT_WIDTH : (out_w)) +                            \
+                   ((padded) ? (kernel_h) + 1u : 0u)) +                                                                          \
+   64u * (d) + 2u * LUTRA_CONV2D_LUT8_OFFSETS(kernel_h, kernel_w, stride_w, out_c, subvectors, block, keep_offsets) +        \
+   LUTRA_MOST(8u * (((block) + 3u) / 4u) * (codewords) *                                                                     \
+                      LUTRA_CONV2D_LUT8_LANES(kernel_w, stride_w, pad_left, (flat) ? LUTRA_CONV2D_LUT8_FLAT_WIDTH : (in_w),  \
+                                              (flat) ? LUTRA_CONV2D_LUT8_FLAT_WIDTH : (out_w)) +                             \
+                  16u,                                                                                                       \
+              (padded) ? 14u * (codewords) + 512u : 0u))
 #define LUTRA_LEAST(a, b) ((a) < (b) ? (a) : (b))
 #define LUTRA_MOST(a, b) ((a) > (b) ? (a) : (b))
 
@@ -158,12 +165,12 @@ typedef struct {
   (LUTRA_CONV2D_DENSE_SCRATCH_BYTES(length, block) + ((length) * (block) + 3u) / 4u * 4u)
 /* A sum a channel, and a window that reaches beyond the image. */
 #define LUTRA_CONV2D_DEPTHWISE_SCRATCH_BYTES(kernel_h, kernel_w, out_c, padded) \
-  (4u * (out_c) + ((padded) ? ((kernel_h) * (kernel_w) * (out_c) + 3u) / 4u * 4u : 0u))
+  (4u * (out_c) + ((padded) ? (1u * (kernel_h) * (kernel_w) * (out_c) + 3u) / 4u * 4u : 0u))
 
 /* `output` may be where `input` is, or before, if no output row is longer than the input rows that are dead by then. */
 void lutra_conv2d_lut(const lutra_conv2d *layer, const int8_t *codebook, const uint8_t *indices, const lutra_channel *channels,
                       const int8_t *input, int8_t *output, void *scratch);
-/* The same function, for CPUs that add eight int16 at once; pool_w is at most 3. */
+/* The same function, for CPUs that add four int32 at once. The tables are within reach: LUTRA_CONV2D_LUT8_REACH_BYTES. */
 void lutra_conv2d_lut8(const lutra_conv2d *layer, const int8_t *codebook, const uint8_t *indices, const lutra_channel *channels,
                        const int8_t *input, int8_t *output, void *scratch);
 void lutra_conv2d_decode(const lutra_conv2d *layer, const int8_t *codebook, const uint8_t *indices, const lutra_channel *channels,

@@ -3,16 +3,14 @@
 #ifndef LUTRA_ARM_MVE_BACKEND8_H
 #define LUTRA_ARM_MVE_BACKEND8_H
 
-lutra_expand8_loop lutra_expand8_mve;
-#define lutra_expand8 lutra_expand8_mve
-lutra_columns8_loop lutra_columns8_mve;
-#define lutra_columns8 lutra_columns8_mve
 lutra_build_tables8_loop lutra_build_tables8_mve;
 #define lutra_build_tables8 lutra_build_tables8_mve
+lutra_expand8_loop lutra_expand8_mve;
+#define lutra_expand8 lutra_expand8_mve
+lutra_clear8_loop lutra_clear8_mve;
+#define lutra_clear8 lutra_clear8_mve
 lutra_add_lookups8_loop lutra_add_lookups8_mve;
 #define lutra_add_lookups8 lutra_add_lookups8_mve
-lutra_add_padding8_loop lutra_add_padding8_mve;
-#define lutra_add_padding8 lutra_add_padding8_mve
 lutra_requantize8_loop lutra_requantize8_mve;
 #define lutra_requantize8 lutra_requantize8_mve
 

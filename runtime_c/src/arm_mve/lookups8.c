@@ -5,133 +5,93 @@
 #include <arm_mve.h>
 
 void lutra_expand8_mve(const uint8_t *indices, uint32_t index_bits, uint32_t codewords, uint32_t count, uint32_t rows,
-                       uint16_t *offsets) {
-  const uint16x8_t starts = vshlq_n_u16(vmulq_n_u16(vminq_u16(vidupq_n_u16(0u, 1), vdupq_n_u16((uint16_t)count)),
-                                                    (uint16_t)codewords), 4);
-  const uint16x8_t mask = vpselq_u16(vdupq_n_u16((uint16_t)(codewords - 1u)), vdupq_n_u16(0u), vctp16q(count));
-  const uint32_t step = 2u * LUTRA_LOOKUPS8(count);
-#define EXPAND(load, row_bytes)                                                      \
-  __asm__ volatile("dls lr, %[rows]\n"                                               \
-                   "1: vctp.16 %[some]\n" load                                       \
-                   "vand q0, q0, %q[mask]\n"                                         \
-                   "add %[indices], %[bytes]\n"                                      \
-                   "vshl.i16 q0, q0, #4\n"                                           \
-                   "vctp.8 %[step]\n"                                                \
-                   "vadd.i16 q0, q0, %q[starts]\n"                                   \
-                   "vpst\n"                                                          \
-                   "vstrht.16 q0, [%[offsets]]\n"                                    \
-                   "add %[offsets], %[step]\n"                                       \
-                   "le lr, 1b\n"                                                     \
-                   : [indices] "+l"(indices), [offsets] "+r"(offsets)                \
-                   : [rows] "r"(rows), [some] "r"(count), [bytes] "r"(row_bytes), [step] "r"(step), [spread] "r"(0x1001u), \
-                     [mask] "w"(mask), [starts] "w"(starts)                          \
+                       uint32_t lanes, uint32_t shift, uint16_t *offsets, uint32_t step) {
+  const uint16x8_t lane = vidupq_n_u16(0u, 1), table = vshrq_n_u16(lane, 2), subvector = vandq_u16(lane, vdupq_n_u16(3u));
+  const uint16x8_t entries = vaddq_u16(vmulq_n_u16(table, (uint16_t)(4u * codewords)), subvector);
+  const uint16x8_t starts = vaddq_n_u16(vmulq_n_u16(entries, (uint16_t)(2u * lanes)), (uint16_t)shift);
+  const uint16x8_t mask = vdupq_n_u16((uint16_t)(codewords - 1u));
+#define EXPAND(load, row_bytes)                                                                              \
+  __asm__ volatile("vctp.16 %[count]\n"                                                                      \
+                   "dls lr, %[rows]\n"                                                                       \
+                   "1: vpst\n" load                                                                             \
+                   "vand q0, q0, %q[mask]\n"                                                                 \
+                   "vmul.i16 q0, q0, %[entry]\n"                                                             \
+                   "add %[indices], %[bytes]\n"                                                              \
+                   "vadd.i16 q0, q0, %q[starts]\n"                                                           \
+                   "vpst\n"                                                                                  \
+                   "vstrht.16 q0, [%[offsets]]\n"                                                            \
+                   "add %[offsets], %[step]\n"                                                               \
+                   "le lr, 1b\n"                                                                             \
+                   : [indices] "+l"(indices), [offsets] "+r"(offsets)                                        \
+                   : [rows] "r"(rows), [count] "r"(count), [bytes] "r"(row_bytes),                      \
+                     [step] "r"(2u * step), [entry] "r"(8u * lanes), [spread] "r"(0x1001u), [mask] "w"(mask), \
+                     [starts] "w"(starts)                                                                    \
                    : "q0", "lr", "memory")
   if (index_bits == 4u) {
     /* Two indices a byte go to the halves of a 32-bit lane. */
-    EXPAND("vpst\n"
-           "vldrbt.u32 q0, [%[indices]]\n"
+    EXPAND("vldrbt.u32 q0, [%[indices]]\n"
            "vmul.i32 q0, q0, %[spread]\n",
            (count + 1u) >> 1);
   } else {
-    EXPAND("vpst\n"
-           "vldrbt.u16 q0, [%[indices]]\n",
-           count);
+    EXPAND("vldrbt.u16 q0, [%[indices]]\n", count);
   }
 }
 
-/* Addresses of four vectors, from four offsets in two words. */
-#define ADDRESSES(a, b)                               \
-  "uxtah %[p0], %[tables], %[" a "]\n"                \
-  "uxtah %[p2], %[tables], %[" b "]\n"                \
-  "add %[p1], %[tables], %[" a "], lsr #16\n"         \
-  "add %[p3], %[tables], %[" b "], lsr #16\n"
+void lutra_clear8_mve(uint32_t *sums, uint32_t count) {
+  __asm__ volatile("dlstp.32 lr, %[count]\n"
+                   "1: vstrw.32 %q[zero], [%[sums]], #16\n"
+                   "letp lr, 1b\n"
+                   : [sums] "+r"(sums)
+                   : [count] "r"(count), [zero] "w"(vdupq_n_u32(0u))
+                   : "lr", "memory");
+}
 
-/* Widened as they are read: sums in q0 and q1. */
-#define WIDE_FIRST(p)                                 \
-  "vldrh.s32 q0, [%[" p "]]\n"                        \
-  "vldrw.32 q2, [%[sums]]\n"                          \
-  "vadd.i32 q0, q0, q2\n"                             \
-  "vldrh.s32 q1, [%[" p "], #8]\n"                    \
-  "vldrw.32 q3, [%[sums], #16]\n"                     \
-  "vadd.i32 q1, q1, q3\n"
-#define WIDE(p)                                       \
-  "vldrh.s32 q2, [%[" p "]]\n"                        \
-  "vadd.i32 q0, q0, q2\n"                             \
-  "vldrh.s32 q3, [%[" p "], #8]\n"                    \
-  "vadd.i32 q1, q1, q3\n"
-#define WIDE_STORE                                    \
-  "vstrw.32 q0, [%[sums]]\n"                          \
-  "vstrw.32 q1, [%[sums], #16]\n"                     \
-  "add %[sums], %[pitch]\n"
-#define WIDE_FOUR WIDE_FIRST("p0") WIDE("p1") WIDE("p2") WIDE("p3")
-#define WIDE_MORE WIDE("p0") WIDE("p1") WIDE("p2") WIDE("p3")
+/* Lanes 4 * half .. + 3 of an entry, widened as they are read, to sums q`half`. */
+#define ADD(p, half, at, free)                       \
+  "vldrh.s32 " free ", [%[" p "], #" at "]\n"        \
+  "vadd.i32 " half ", " half ", " free "\n"
+#define ADD1(p) ADD(p, "q0", "0", "q2") ADD(p, "q1", "8", "q3")
+#define ADD2(p) ADD(p, "q0", "0", "q4") ADD(p, "q1", "8", "q5") ADD(p, "q2", "16", "q4") ADD(p, "q3", "24", "q5")
 
-/* Four added as int16, then widened, even columns apart from odd ones: q2 and q3. */
-#define PACKED_FOUR                                   \
-  "vldrh.16 q0, [%[p0]]\n"                            \
-  "vldrh.16 q1, [%[p1]]\n"                            \
-  "vadd.i16 q0, q0, q1\n"                             \
-  "vldrh.16 q1, [%[p2]]\n"                            \
-  "vadd.i16 q0, q0, q1\n"                             \
-  "vldrh.16 q1, [%[p3]]\n"                            \
-  "vadd.i16 q0, q0, q1\n"                             \
-  "vld20.32 {q2, q3}, [%[sums]]\n"                    \
-  "vmovlb.s16 q1, q0\n"                               \
-  "vld21.32 {q2, q3}, [%[sums]]\n"                    \
-  "vmovlt.s16 q0, q0\n"                               \
-  "vadd.i32 q2, q2, q1\n"                             \
-  "vadd.i32 q3, q3, q0\n"
-#define PACKED_MORE                                   \
-  "vldrh.16 q0, [%[p0]]\n"                            \
-  "vldrh.16 q1, [%[p1]]\n"                            \
-  "vadd.i16 q0, q0, q1\n"                             \
-  "vldrh.16 q1, [%[p2]]\n"                            \
-  "vadd.i16 q0, q0, q1\n"                             \
-  "vldrh.16 q1, [%[p3]]\n"                            \
-  "vadd.i16 q0, q0, q1\n"                             \
-  "vmovlb.s16 q1, q0\n"                               \
-  "vmovlt.s16 q0, q0\n"                               \
-  "vadd.i32 q2, q2, q1\n"                             \
-  "vadd.i32 q3, q3, q0\n"
-#define PACKED_STORE                                  \
-  "vst20.32 {q2, q3}, [%[sums]]\n"                    \
-  "vst21.32 {q2, q3}, [%[sums]]\n"                    \
-  "add %[sums], %[pitch]\n"
+/* A row of sums stays in registers for all its lookups; the next four offsets, in a and b, are read ahead. */
+#define LOOKUPS(read, add, write, ...)                                                                        \
+  __asm__ volatile("ldrd %[a], %[b], [%[offsets]], #8\n"                                                      \
+                   "1: dls lr, %[fours]\n" read                                                               \
+                   "2: uxtah %[p0], %[tables], %[a]\n"                                                        \
+                   "add %[p1], %[tables], %[a], lsr #16\n"                                                    \
+                   "uxtah %[p2], %[tables], %[b]\n"                                                           \
+                   "add %[p3], %[tables], %[b], lsr #16\n"                                                    \
+                   "ldrd %[a], %[b], [%[offsets]], #8\n" add("p0") add("p1") add("p2") add("p3")              \
+                   "le lr, 2b\n"                                                                              \
+                   "subs %[rows], #1\n" write                                                                 \
+                   "add %[sums], %[pitch]\n"                                                                  \
+                   "bne 1b\n"                                                                                 \
+                   : [offsets] "+r"(offsets), [sums] "+r"(sums), [rows] "+r"(rows), [p0] "=&l"(p0), [p1] "=&l"(p1), \
+                     [p2] "=&l"(p2), [p3] "=&l"(p3), [a] "=&r"(a), [b] "=&r"(b)                               \
+                   : [tables] "r"(tables), [pitch] "r"(4u * pitch), [fours] "r"(fours)                        \
+                   : __VA_ARGS__, "lr", "cc", "memory")
 
-#define FOUR(look, store)                             \
-  "dls lr, %[rows]\n"                                 \
-  "1: ldrd %[a], %[b], [%[offsets]], #8\n"            \
-  ADDRESSES("a", "b") look store                      \
-  "le lr, 1b\n"
-#define EIGHT(look, more, store)                      \
-  "dls lr, %[rows]\n"                                 \
-  "1: ldrd %[a], %[b], [%[offsets]], #8\n"            \
-  "ldrd %[c], %[d], [%[offsets]], #8\n"               \
-  ADDRESSES("a", "b") look ADDRESSES("c", "d") more store \
-  "le lr, 1b\n"
-
-#define LOOP(body)                                                                                                       \
-  __asm__ volatile(body                                                                                                  \
-                   : [offsets] "+r"(offsets), [sums] "+r"(sums), [p0] "=&l"(p0), [p1] "=&l"(p1), [p2] "=&l"(p2),          \
-                     [p3] "=&l"(p3), [a] "=&r"(a), [b] "=&r"(b), [c] "=&r"(c), [d] "=&r"(d)                              \
-                   : [tables] "r"(tables), [pitch] "r"(4u * pitch), [rows] "r"(rows)                                     \
-                   : "q0", "q1", "q2", "q3", "lr", "memory")
-
-void lutra_add_lookups8_mve(const uint16_t *offsets, uint32_t count, const int16_t *tables, uint32_t packed, uint32_t *sums,
+void lutra_add_lookups8_mve(const uint16_t *offsets, uint32_t fours, const int16_t *tables, uint32_t vectors, uint32_t *sums,
                             uint32_t pitch, uint32_t rows) {
-  uint32_t p0, p1, p2, p3, a, b, c, d;
-  if (packed) {
-    if (count > 4u) {
-      LOOP(EIGHT(PACKED_FOUR, PACKED_MORE, PACKED_STORE));
-    } else {
-      LOOP(FOUR(PACKED_FOUR, PACKED_STORE));
-    }
+  uint32_t p0, p1, p2, p3, a, b;
+  if (vectors == 1u) {
+    LOOKUPS("vldrw.32 q0, [%[sums]]\n"
+            "vldrw.32 q1, [%[sums], #16]\n",
+            ADD1,
+            "vstrw.32 q0, [%[sums]]\n"
+            "vstrw.32 q1, [%[sums], #16]\n",
+            "q0", "q1", "q2", "q3");
   } else {
-    if (count > 4u) {
-      LOOP(EIGHT(WIDE_FOUR, WIDE_MORE, WIDE_STORE));
-    } else {
-      LOOP(FOUR(WIDE_FOUR, WIDE_STORE));
-    }
+    LOOKUPS("vldrw.32 q0, [%[sums]]\n"
+            "vldrw.32 q1, [%[sums], #16]\n"
+            "vldrw.32 q2, [%[sums], #32]\n"
+            "vldrw.32 q3, [%[sums], #48]\n",
+            ADD2,
+            "vstrw.32 q0, [%[sums]]\n"
+            "vstrw.32 q1, [%[sums], #16]\n"
+            "vstrw.32 q2, [%[sums], #32]\n"
+            "vstrw.32 q3, [%[sums], #48]\n",
+            "q0", "q1", "q2", "q3", "q4", "q5");
   }
 }
 #endif

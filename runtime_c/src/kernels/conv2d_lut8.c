@@ -5,19 +5,21 @@
 #include "coding.h"
 #include "requantization.h"
 
-/* Input-stationary: the tables of eight pixels, stride_w apart, serve every kernel tap that reads them. Rows and columns of the
- * input count from the first padded one, so that output row i reads rows i * stride_h .. i * stride_h + kernel_h - 1. Padding is
- * not looked up: its share of an output at the border is there before the pixels add theirs. Lanes beyond the row are zeros, and
- * what falls beside the outputs goes to the gap between the channels' sums. */
+/* The tables of an input row have a lane for each of its pixels, padded ones included, so that what an output looks up at a
+ * kernel row lies in adjacent lanes. If the stride is 2, say, even and odd columns take turns: phases. Rows and columns of the
+ * input count from the first padded one, so that output row i reads rows i * stride_h .. i * stride_h + kernel_h - 1. Padded rows
+ * are not looked up: their share of an output is the same in every column. */
 typedef struct {
   const lutra_conv2d *layer;
   lutra_coding coding;
-  uint32_t in_h, in_w, out_h, out_w; /* as the pixels are walked through, and only columns in whole pooling windows */
-  uint32_t taps, pitch;
-  uint32_t *ring, *ring_end; /* sums of the output rows that are under way, column 0 */
-  uint32_t *padding;         /* sums of a padded pixel: [tap][output channel] */
-  int16_t *columns, *tables;
-  uint16_t *offsets; /* of table entries: [block][tap][group][output channel][4 or 8], or of one tap at a time */
+  uint32_t in_h, in_w, out_h, out_w; /* as they are walked through, outputs only in whole pooling windows */
+  uint32_t lanes, pitch;
+  uint32_t *ring, *ring_end; /* sums of the output rows that are under way */
+  uint32_t *padding;         /* what a padded row adds: [kernel row][output channel] */
+  void *columns; /* scratch of lutra_build_tables8 */
+  int16_t *tables;
+  uint16_t *offsets; /* of table entries: [block][phase][kernel row][group][output channel][tap of the phase][subvector], or of
+                        one group at a kernel row; an output channel's are filled up to a multiple of four */
 } convolution;
 
 /* Subvectors whose tables exist at once. */
@@ -42,210 +44,219 @@ static block next_block(const convolution *conv, block done) {
   return (block){first, lutra_at_most(conv->coding.subvectors - first, conv->layer->block)};
 }
 
-/* Offsets of a row of `count` subvectors. */
-static uint32_t lookups(uint32_t count) {
+static uint32_t in_fours(uint32_t count) {
   return (count + 3u) & ~3u;
 }
 
-/* The offsets of a tap's entries in the block's tables. */
-static void expand(const convolution *conv, block part, uint32_t tap, uint16_t *offsets) {
+/* Kernel columns that a phase meets: `phase`, phase + stride_w, .. */
+static uint32_t taps_of_phase(const lutra_conv2d *layer, uint32_t phase) {
+  return (layer->kernel_w - phase + layer->stride_w - 1u) / layer->stride_w;
+}
+
+/* The lane of a phase's first pixel inside the image. */
+static uint32_t margin(const lutra_conv2d *layer, uint32_t phase) {
+  return layer->pad_left > phase ? (layer->pad_left - phase + layer->stride_w - 1u) / layer->stride_w : 0u;
+}
+
+/* The offsets of a group's lookups at the phase's taps of a kernel row, in tables whose lane 0 is that of the first of the taps.
+ * Four subvectors have a table; those that are missing have entries of zeros, which fill rows up. */
+static uint16_t *expand(const convolution *conv, uint32_t group, uint32_t size, uint32_t phase, uint32_t ky, uint16_t *offsets) {
   const lutra_coding *const coding = &conv->coding;
-  for (uint32_t m = 0u, size; m < part.count; m += size) {
-    size = lutra_at_most(part.count - m, LUTRA_GROUP);
-    lutra_expand8(lutra_group_indices(coding, tap, part.first + m), coding->index_bits, coding->codewords, size, coding->rows,
-                  offsets);
-    offsets += coding->rows * LUTRA_LOOKUPS8(size);
+  const lutra_conv2d *const layer = conv->layer;
+  const uint32_t used = taps_of_phase(layer, phase) * size, step = in_fours(used);
+  for (uint32_t kx = phase, lane = 0u; kx < layer->kernel_w; kx += layer->stride_w, lane++) {
+    lutra_expand8(lutra_group_indices(coding, ky * layer->kernel_w + kx, group), coding->index_bits, coding->codewords, size,
+                  coding->rows, conv->lanes, lane * (uint32_t)sizeof *conv->tables, offsets + lane * size, step);
+  }
+  const uint32_t zeros = ((size >> 2) * LUTRA_SUBVECTORS8 * coding->codewords + (size & 3u)) * conv->lanes;
+  uint16_t *const end = offsets + step * coding->rows;
+  for (uint32_t i = used; i < step; i++) {
+    for (uint16_t *row = offsets; row < end; row += step) {
+      row[i] = (uint16_t)(zeros * sizeof *conv->tables);
+    }
+  }
+  return end;
+}
+
+static void expand_all(const convolution *conv) {
+  const lutra_conv2d *const layer = conv->layer;
+  uint16_t *offsets = conv->offsets;
+  for (block part = next_block(conv, (block){0u, 0u}); part.count > 0u; part = next_block(conv, part)) {
+    for (uint32_t phase = 0u; phase < layer->stride_w && phase < layer->kernel_w; phase++) {
+      for (uint32_t ky = 0u; ky < layer->kernel_h; ky++) {
+        for (uint32_t m = 0u; m < part.count; m += LUTRA_GROUP) {
+          offsets = expand(conv, part.first + m, lutra_at_most(part.count - m, LUTRA_GROUP), phase, ky, offsets);
+        }
+      }
+    }
   }
 }
 
-/* The tables of up to eight pixels x, x + step, .. of the image, zeros where a channel is missing, and a vector of zeros. */
-static void build(const convolution *conv, block part, const int8_t *x, uint32_t step, uint32_t pixels) {
+/* Eight lanes of the block's tables, from `lane` on. */
+static void build(const convolution *conv, block part, uint32_t lane, lutra_pixels8 pixels) {
   const lutra_coding *const coding = &conv->coding;
-  const uint32_t d = coding->subvector;
-  int16_t *tables = conv->tables;
-  for (uint32_t m = 0u, size; m < part.count; m += size) {
-    size = lutra_at_most(part.count - m, LUTRA_CONV2D_LUT8_COLUMNS);
-    const uint32_t first = (part.first + m) * d, channels = lutra_at_most(coding->channels - first, size * d);
-    lutra_columns8(x + first, step, pixels, channels, conv->columns);
-    memset(conv->columns + channels * LUTRA_PIXELS8, 0, (size * d - channels) * LUTRA_PIXELS8 * sizeof *tables);
-    lutra_build_tables8(coding->codebook, coding->codewords, d, conv->columns, size, tables);
-    tables += size * coding->codewords * LUTRA_PIXELS8;
-  }
-  memset(tables, 0, LUTRA_PIXELS8 * sizeof *tables);
-}
-
-/* Adds what the eight pixels contribute to a tap's outputs. */
-static void add_tap(const convolution *conv, block part, uint32_t tap, uint32_t *sums) {
-  const lutra_coding *const coding = &conv->coding;
-  const uint16_t *offsets = conv->offsets;
-  if (conv->layer->keep_offsets != 0u) {
-    offsets += coding->rows * (part.first * conv->taps + tap * lookups(part.count));
-  } else {
-    expand(conv, part, tap, conv->offsets);
-  }
-  const int16_t *tables = conv->tables;
-  for (uint32_t m = 0u, size; m < part.count; m += size) {
-    size = LUTRA_LOOKUPS8(lutra_at_most(part.count - m, LUTRA_GROUP));
-    lutra_add_lookups8(offsets, size, tables, conv->layer->packed_sums, sums, conv->pitch, coding->rows);
-    offsets += coding->rows * size;
-    tables += size * coding->codewords * LUTRA_PIXELS8;
+  const uint32_t d = coding->subvector, last = part.first + part.count;
+  int16_t *tables = conv->tables + lane;
+  pixels.x += part.first * d;
+  for (uint32_t m = part.first; m < last; m += LUTRA_SUBVECTORS8) {
+    const uint32_t channels = lutra_at_most(coding->channels, last * d) - m * d;
+    lutra_build_tables8(coding->codebook, coding->codewords, d, &pixels, channels, tables, conv->lanes, conv->columns);
+    pixels.x += LUTRA_SUBVECTORS8 * d;
+    tables += LUTRA_SUBVECTORS8 * coding->codewords * conv->lanes;
   }
 }
 
-/* Adds the pixels of an input row. */
+/* The lanes left and right of the image. What is written too much lies in lanes that are still to come. */
+static void build_margins(const convolution *conv, block part, const int8_t *any) {
+  const lutra_conv2d *const layer = conv->layer;
+  const lutra_pixels8 padding = {any, 0u, 0u, layer->input_zero_point};
+  const uint32_t begin = margin(layer, 0u), step = LUTRA_PIXELS8 * layer->stride_w;
+  for (uint32_t lane = begin + LUTRA_PIXELS8 * ((conv->in_w + step - 1u) / step); lane < conv->lanes; lane += LUTRA_PIXELS8) {
+    build(conv, part, lane, padding);
+  }
+  for (uint32_t lane = 0u; lane < begin; lane += LUTRA_PIXELS8) {
+    build(conv, part, lane, padding);
+  }
+}
+
+/* Adds what the tables contribute to the outputs that read their row. */
+static void add_tables(const convolution *conv, block part, uint32_t phase, const uint16_t *kept, place row) {
+  const lutra_conv2d *const layer = conv->layer;
+  const lutra_coding *const coding = &conv->coding;
+  const uint32_t taps = taps_of_phase(layer, phase), start = margin(layer, 0u) - margin(layer, phase);
+  for (; row.ky >= 0 && row.i < conv->out_h; row.ky -= layer->stride_h, row.i++) {
+    const uint16_t *offsets = kept + (uint32_t)row.ky * in_fours(taps * part.count) * coding->rows;
+    const int16_t *tables = conv->tables + start;
+    for (uint32_t m = 0u; m < part.count; m += LUTRA_GROUP) {
+      const uint32_t size = lutra_at_most(part.count - m, LUTRA_GROUP), fours = in_fours(taps * size) >> 2;
+      if (layer->keep_offsets == 0u) {
+        expand(conv, part.first + m, size, phase, (uint32_t)row.ky, conv->offsets);
+        offsets = conv->offsets;
+      }
+      for (uint32_t x = 0u, vectors; x < conv->out_w; x += LUTRA_PIXELS8 * vectors) {
+        vectors = conv->out_w - x > LUTRA_PIXELS8 ? 2u : 1u;
+        lutra_add_lookups8(offsets, fours, tables + x, vectors, row.sums + x, conv->pitch, coding->rows);
+      }
+      offsets += 4u * fours * coding->rows;
+      tables += LUTRA_GROUP * coding->codewords * conv->lanes;
+    }
+    row.sums = next_row(conv, row.sums);
+  }
+}
+
+/* Adds the pixels of an input row, of which `pixels` are there. */
 static void add_row(const convolution *conv, const int8_t *input, uint32_t pixels, place row) {
   const lutra_conv2d *const layer = conv->layer;
   const uint32_t stride = layer->stride_w, step = stride * layer->in_c;
+  const uint16_t *offsets = conv->offsets;
   for (block part = next_block(conv, (block){0u, 0u}); part.count > 0u; part = next_block(conv, part)) {
-    for (uint32_t kx = 0u; kx < stride && kx < layer->kernel_w; kx++) {
-      int32_t j = 0; /* the column of outputs that the first pixel meets at tap kx; at later taps it meets earlier ones */
-      uint32_t x = kx;
-      for (; x < layer->pad_left; x += stride) {
-        j++;
-      }
-      for (x -= layer->pad_left; x < pixels; x += LUTRA_PIXELS8 * stride, j += (int32_t)LUTRA_PIXELS8) {
-        uint32_t count = 0u;
-        while (count < LUTRA_PIXELS8 && x + count * stride < pixels) {
-          count++;
+    if (part.count < conv->coding.subvectors) {
+      build_margins(conv, part, input);
+    }
+    for (uint32_t phase = 0u; phase < stride && phase < layer->kernel_w; phase++) {
+      uint32_t x = phase + margin(layer, phase) * stride - layer->pad_left, lane = margin(layer, 0u);
+      for (uint32_t first = 0u; first < conv->in_w; first += LUTRA_PIXELS8 * stride) {
+        lutra_pixels8 group = {input + x * layer->in_c, step, 0u, layer->input_zero_point};
+        for (; group.count < LUTRA_PIXELS8 && x < pixels; x += stride) {
+          group.count++;
         }
-        build(conv, part, input + x * layer->in_c, step, count);
-        place at = row;
-        for (; at.ky >= 0 && at.i < conv->out_h; at.ky -= layer->stride_h, at.i++) {
-          int32_t column = j;
-          for (uint32_t tap = kx; tap < layer->kernel_w; tap += stride, column--) {
-            if (column < (int32_t)conv->out_w && column > -(int32_t)LUTRA_PIXELS8) {
-              add_tap(conv, part, (uint32_t)at.ky * layer->kernel_w + tap, at.sums + column);
-            }
-          }
-          at.sums = next_row(conv, at.sums);
-        }
+        build(conv, part, lane, group);
+        lane += LUTRA_PIXELS8;
       }
+      add_tables(conv, part, phase, offsets, row);
+      offsets += layer->kernel_h * in_fours(taps_of_phase(layer, phase) * part.count) * conv->coding.rows;
     }
   }
 }
 
-/* What a padded pixel contributes at each tap. */
+/* What a padded row adds at each kernel row. */
 static void sum_padding(const convolution *conv) {
   const lutra_coding *const coding = &conv->coding;
+  const lutra_conv2d *const layer = conv->layer;
   int8_t pixel[LUTRA_GROUP * LUTRA_MAX_SUBVECTOR];
-  memset(conv->padding, 0, conv->taps * coding->rows * sizeof *conv->padding);
-  memset(pixel, conv->layer->input_zero_point, sizeof pixel);
+  memset(conv->padding, 0, layer->kernel_h * coding->rows * sizeof *conv->padding);
+  memset(pixel, layer->input_zero_point, sizeof pixel);
   for (uint32_t group = 0u; group < coding->subvectors; group += LUTRA_GROUP) {
-    const uint32_t size = lutra_at_most(coding->subvectors - group, LUTRA_GROUP), last = group + size - 1u;
-    const uint32_t length = lutra_subvector_length(coding, last), missing = coding->subvector - length;
+    const uint32_t size = lutra_at_most(coding->subvectors - group, LUTRA_GROUP);
+    const uint32_t missing = coding->subvector - lutra_subvector_length(coding, group + size - 1u);
     memset(pixel + size * coding->subvector - missing, 0, missing);
     lutra_build_tables(coding->codebook, coding->codewords, coding->subvector, pixel, size, conv->tables);
-    uint32_t *sums = conv->padding;
-    for (uint32_t tap = 0u; tap < conv->taps; tap++) {
-      lutra_add_lookups(lutra_group_indices(coding, tap, group), coding->index_bits, coding->codewords, conv->tables, size, sums,
-                        coding->rows);
-      sums += coding->rows;
+    for (uint32_t ky = 0u, tap = 0u; ky < layer->kernel_h; ky++) {
+      for (uint32_t kx = 0u; kx < layer->kernel_w; kx++, tap++) {
+        lutra_add_lookups(lutra_group_indices(coding, tap, group), coding->index_bits, coding->codewords, conv->tables, size,
+                          conv->padding + ky * coding->rows, coding->rows);
+      }
     }
   }
 }
 
-/* Positions first .. last - 1 of a kernel lie inside the image; the others are padding. */
-typedef struct {
-  uint32_t first, last;
-} range;
-
-/* `start`: of the window, counted from the first padded position. */
-static range inside(uint32_t start, uint32_t kernel, uint32_t padding, uint32_t size) {
-  const uint32_t end = padding + size;
-  range taps = {start < padding ? lutra_at_most(padding - start, kernel) : 0u, start < end ? lutra_at_most(end - start, kernel) : 0u};
-  taps.last = taps.last < taps.first ? taps.first : taps.last;
-  return taps;
-}
-
-/* Adds a rectangle of taps that are padding to `count` columns. */
-static void add_padding(const convolution *conv, range rows, range columns, uint32_t *sums, uint32_t count) {
-  const uint32_t out_c = conv->coding.rows, step = conv->layer->kernel_w * out_c;
-  if (rows.first < rows.last && columns.first < columns.last) {
-    lutra_add_padding8(conv->padding + rows.first * step + columns.first * out_c, step, rows.last - rows.first,
-                       columns.last - columns.first, sums, conv->pitch, out_c, count);
-  }
-}
-
-/* The padding of output row i, whose sums are 0. */
-static void begin_row(const convolution *conv, uint32_t *sums, uint32_t i) {
+/* The share of padded rows in output row i, NULL if there are none. */
+static const uint32_t *padded_share(const convolution *conv, uint32_t i) {
   const lutra_conv2d *const layer = conv->layer;
-  if (layer->padded == 0u || i >= conv->out_h) {
-    return;
+  const uint32_t *padding = conv->padding, *share = NULL;
+  uint32_t *const sum = conv->padding + layer->kernel_h * conv->coding.rows;
+  if (layer->padded == 0u) {
+    return NULL;
   }
-  const uint32_t kernel_h = layer->kernel_h, kernel_w = layer->kernel_w;
-  const range rows = inside(i * layer->stride_h, kernel_h, layer->pad_top, conv->in_h), all = {0u, kernel_w};
-  add_padding(conv, (range){0u, rows.first}, all, sums, conv->out_w);
-  add_padding(conv, (range){rows.last, kernel_h}, all, sums, conv->out_w);
-  for (uint32_t j = 0u; j < conv->out_w; j++) {
-    const range columns = inside(j * layer->stride_w, kernel_w, layer->pad_left, conv->in_w);
-    add_padding(conv, rows, (range){0u, columns.first}, sums + j, 1u);
-    add_padding(conv, rows, (range){columns.last, kernel_w}, sums + j, 1u);
+  for (uint32_t ky = 0u; ky < layer->kernel_h; ky++) {
+    if (i * layer->stride_h + ky - layer->pad_top >= conv->in_h) { /* wraps above the image */
+      for (uint32_t n = 0u; n < conv->coding.rows; n++) {
+        sum[n] = padding[n] + (share != NULL ? share[n] : 0u);
+      }
+      share = sum;
+    }
+    padding += conv->coding.rows;
   }
+  return share;
 }
 
 /* Columns or rows in whole pooling windows. */
 static uint32_t whole(uint32_t count, uint32_t pool) {
-  uint32_t covered = 0u;
-  while (covered + pool <= count) {
-    covered += pool;
-  }
-  return covered;
+  return count / pool * pool;
 }
 
 /* Divides the scratch up and clears the sums. */
-static void place_tables(convolution *conv, uint32_t flat, uint32_t *scratch) {
+static void place_tables(convolution *conv, uint32_t in_w, uint32_t out_w, uint32_t *scratch) {
   const lutra_conv2d *const layer = conv->layer;
-  const uint32_t rows = conv->coding.rows, in_w = flat ? conv->in_w : layer->in_w, out_w = flat ? conv->out_w : layer->out_w;
-  const uint32_t before = LUTRA_CONV2D_LUT8_BEFORE(layer->kernel_w, layer->stride_w, layer->pad_left);
-  const uint32_t after = LUTRA_CONV2D_LUT8_AFTER(in_w, out_w, layer->stride_w, layer->pad_left);
-  conv->pitch = out_w + (before > after ? before : after);
-  conv->ring = scratch + before;
-  conv->ring_end = conv->ring;
-  for (uint32_t ky = 0u, i = 0u; ky < layer->kernel_h && i < layer->out_h; ky += layer->stride_h, i++) {
-    conv->ring_end += conv->pitch * rows;
-  }
-  conv->padding = conv->ring_end + after;
-  memset(scratch, 0, (size_t)(conv->padding - scratch) * sizeof *scratch);
-  conv->columns = (int16_t *)(conv->padding + (layer->padded ? conv->taps * rows : 0u));
-  conv->offsets = (uint16_t *)(conv->columns + LUTRA_PIXELS8 * LUTRA_CONV2D_LUT8_COLUMNS * conv->coding.subvector);
-  conv->tables = (int16_t *)(conv->offsets + rows * (layer->keep_offsets ? conv->taps * lookups(conv->coding.subvectors)
-                                                                         : lookups(layer->block)));
-}
-
-static void expand_all(const convolution *conv) {
-  uint16_t *offsets = conv->offsets;
-  for (block part = next_block(conv, (block){0u, 0u}); part.count > 0u; part = next_block(conv, part)) {
-    for (uint32_t tap = 0u; tap < conv->taps; tap++) {
-      expand(conv, part, tap, offsets);
-      offsets += conv->coding.rows * lookups(part.count);
-    }
-  }
+  const uint32_t rows = conv->coding.rows;
+  conv->lanes = LUTRA_CONV2D_LUT8_LANES(layer->kernel_w, layer->stride_w, layer->pad_left, in_w, out_w);
+  conv->pitch = LUTRA_CONV2D_LUT8_PITCH(out_w);
+  conv->ring = scratch;
+  const uint32_t ring_rows = LUTRA_CONV2D_RING_ROWS(layer->kernel_h, (uint32_t)layer->stride_h, layer->out_h);
+  conv->ring_end = scratch + conv->pitch * rows * ring_rows;
+  lutra_clear8(scratch, (uint32_t)(conv->ring_end - conv->ring));
+  conv->padding = conv->ring_end;
+  conv->columns = conv->padding + (layer->padded ? (layer->kernel_h + 1u) * rows : 0u);
+  conv->offsets = (uint16_t *)conv->columns + LUTRA_PIXELS8 * LUTRA_SUBVECTORS8 * conv->coding.subvector;
+  const uint32_t offsets = LUTRA_CONV2D_LUT8_OFFSETS(layer->kernel_h, layer->kernel_w, layer->stride_w, rows,
+                                                     conv->coding.subvectors, layer->block, layer->keep_offsets);
+  conv->tables = (int16_t *)(conv->offsets + offsets);
 }
 
 void lutra_conv2d_lut8(const lutra_conv2d *layer, const int8_t *codebook, const uint8_t *indices, const lutra_channel *channels,
                        const int8_t *input, int8_t *output, void *scratch) {
   const lutra_requantization how = LUTRA_REQUANTIZATION(layer);
   convolution conv = {.layer = layer, .coding = LUTRA_CODING(layer, codebook, indices), .in_h = layer->in_h, .in_w = layer->in_w};
-  conv.taps = (uint32_t)layer->kernel_h * layer->kernel_w;
   conv.out_h = whole(layer->out_h, layer->pool_h);
   conv.out_w = whole(layer->out_w, layer->pool_w);
   const uint32_t flat = LUTRA_CONV2D_LUT8_FLAT(layer->kernel_h, layer->kernel_w, layer->stride_h, layer->stride_w, layer->pool_h,
                                                layer->pool_w, layer->in_h, layer->in_w, layer->out_h, layer->out_w);
-  uint32_t pixels = conv.in_h * conv.in_w; /* of the input that are left */
+  uint32_t pixels = conv.in_h * conv.in_w; /* of a flat image that are left */
   if (flat) {
-    conv.in_w = conv.out_w = LUTRA_PIXELS8;
-    conv.in_h = conv.out_h = (pixels + LUTRA_PIXELS8 - 1u) / LUTRA_PIXELS8;
+    conv.in_w = conv.out_w = LUTRA_CONV2D_LUT8_FLAT_WIDTH;
+    conv.in_h = conv.out_h = (pixels + conv.in_w - 1u) / conv.in_w;
+    place_tables(&conv, conv.in_w, conv.out_w, scratch);
+  } else {
+    place_tables(&conv, layer->in_w, layer->out_w, scratch);
   }
-  place_tables(&conv, flat, scratch);
   if (layer->padded != 0u) {
     sum_padding(&conv);
   }
   if (layer->keep_offsets != 0u) {
     expand_all(&conv);
   }
-  uint32_t begun = 0u; /* output rows whose sums are in the ring, or stored */
-  for (uint32_t *row = conv.ring; row < conv.ring_end; row += conv.pitch * conv.coding.rows) {
-    begin_row(&conv, row, begun++);
+  if (layer->block >= conv.coding.subvectors) {
+    build_margins(&conv, next_block(&conv, (block){0u, 0u}), input);
   }
   place at = {.sums = conv.ring};
   for (uint32_t y = 0u, pool_y = 0u; at.i < conv.out_h; at.i++) {
@@ -258,8 +269,8 @@ void lutra_conv2d_lut8(const lutra_conv2d *layer, const int8_t *codebook, const 
       }
     }
     const uint32_t columns = flat ? in_w : conv.out_w / layer->pool_w;
-    lutra_requantize8(&how, channels, conv.coding.rows, at.sums, conv.pitch, columns, layer->pool_w, pool_y, output);
-    begin_row(&conv, at.sums, begun++);
+    lutra_requantize8(&how, channels, padded_share(&conv, at.i), conv.coding.rows, at.sums, conv.pitch, columns, layer->pool_w,
+                      pool_y, output);
     at.sums = next_row(&conv, at.sums);
     if (++pool_y == layer->pool_h) {
       pool_y = 0u;

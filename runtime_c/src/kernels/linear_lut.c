@@ -10,8 +10,10 @@ static void build_group(const lutra_coding *coding, uint32_t group, uint32_t siz
   input += group * d;
   if (length < d) {
     size--;
-    int8_t tail[LUTRA_MAX_SUBVECTOR] = {0};
-    memcpy(tail, input + size * d, length);
+    int8_t tail[LUTRA_MAX_SUBVECTOR];
+    for (uint32_t j = 0u; j < d; j++) {
+      tail[j] = j < length ? input[size * d + j] : 0;
+    }
     lutra_build_tables(coding->codebook, coding->codewords, d, tail, 1u, tables + size * coding->codewords);
   }
   if (size > 0u) {

@@ -35,7 +35,7 @@ def steps_of_rows(f: Fields) -> Iterator[tuple[int, int]]:
 
 def steps_of_pixels(f: Fields) -> Iterator[tuple[int, int]]:
     pixels = f["in_h"] * f["in_w"]
-    for end in range(8, pixels + 8, 8):
+    for end in range(16, pixels + 16, 16):
         yield min(end, pixels) * f["in_c"], min(end, pixels) * f["out_c"]
 
 
