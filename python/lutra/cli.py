@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 the question was answered with no, 2 bad input or usage, 1
 
 import json
 import logging
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -43,7 +44,17 @@ Model = Annotated[str, typer.Argument(metavar="MODEL", help="An .onnx or .lutra 
 Bundle = Annotated[str, typer.Argument(metavar="MODEL", help="A folder that `generate` wrote, a .lutra file, or zoo:NETWORK[/POINT].")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else.")]
 Target = Annotated[str, typer.Option(help="The processor.")]
-Ram = Annotated[int | None, typer.Option(min=1, help="The most bytes that the arena may have.", metavar="BYTES")]
+
+
+def _size(text: str) -> int:
+    """Bytes: "6144", or "6K" in units of 1024."""
+    found = re.fullmatch(r"([0-9]+)([kK]?)", text)
+    if found is None or not int(found[1]):
+        raise typer.BadParameter(f"{text!r} is not a number of bytes such as 6144 or 6K")
+    return int(found[1]) * (1024 if found[2] else 1)
+
+
+Ram = Annotated[int | None, typer.Option(parser=_size, help="The most bytes that the arena may have, as 6144 or 6K.", metavar="BYTES")]
 Board = Annotated[str | None, typer.Option(help="Also run it as firmware on this board in QEMU, such as microbit.")]
 
 
@@ -80,7 +91,7 @@ def analyze(model: Model, target: Target = DEFAULT_TARGET, ram: Ram = None, as_j
     \b
     Examples:
       lutra analyze network.onnx
-      lutra analyze zoo:lenet5 --target cortex-m4 --ram 6144
+      lutra analyze zoo:lenet5 --target cortex-m4 --ram 6K
       lutra analyze zoo:lenet5 --json
     """
     try:
@@ -160,7 +171,7 @@ def generate(
     \b
     Examples:
       lutra generate zoo:lenet5 -o lenet5 --prefix lenet5
-      lutra generate network.lutra -o bundle --prefix network --target cortex-m4 --ram 16384
+      lutra generate network.lutra -o bundle --prefix network --target cortex-m4 --ram 16K
     """
     source = api.load(model)
     api.generate(source, output, prefix=prefix, target=target, ram=ram)

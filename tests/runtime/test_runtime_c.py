@@ -19,7 +19,7 @@ SOURCES = sorted(RUNTIME.glob("src/**/*.c"))
 HEADER = RUNTIME / "include/lutra/lutra_kernels.h"
 WARNINGS = ("-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Wvla", "-Wdouble-promotion", "-pedantic", "-Werror")
 DESCRIPTORS = {kernel.descriptor.c_type: kernel.descriptor for kernel in KERNELS.values()}
-HELPERS = re.compile(r"memcpy|memset|__aeabi_u?idiv|__gnu_thumb1_case_\w+")
+HELPERS = re.compile(r"memcpy|memset|__aeabi_u?idiv(mod)?|__gnu_thumb1_case_\w+")
 
 
 def run(*command: str | Path, cwd: Path = ROOT) -> str:

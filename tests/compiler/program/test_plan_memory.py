@@ -1,9 +1,11 @@
+from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
 import pytest
 
 from lutra_compiler.ir.ops import Activation, Add, Clamp, Concat, Conv2d, Linear, MaxPool
+from lutra_compiler.program.choose_kernel import Candidate
 from lutra_compiler.program.lower import lower
 from lutra_compiler.program.program import Buffer, Program, Storage
 from lutra_compiler.target import target_by_name
@@ -19,7 +21,11 @@ def chain(*features: int) -> Program:
 
 
 def program_of(ops: list, inputs: dict, **arguments) -> Program:
-    return lower(graph(ops, inputs, **arguments), target_by_name("generic"))
+    return lower(graph(ops, inputs, **arguments), target_by_name("generic"), choose=lookup_tables_if_possible)
+
+
+def lookup_tables_if_possible(candidates: Sequence[Candidate]) -> Candidate:
+    return next((candidate for candidate in candidates if candidate.kernel == "lutra_conv2d_lut"), candidates[0])
 
 
 def rectify(name: str, source: str) -> Activation:

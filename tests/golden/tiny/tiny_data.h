@@ -50,7 +50,7 @@ static const uint8_t tiny_t2_conv2d_lut_indices[27] LUTRA_ALIGNED = {
   10, 2, 13, 4, 4, 7, 7, 13, 4, 1, 5, 6, 2, 6, 14, 4, 3, 5, 14, 13, 12, 3, 12, 4, 4, 4, 12,
 };
 
-static const lutra_channel tiny_t3_conv2d_lut_channels[3] = {
+static const lutra_channel tiny_t3_conv2d_lut_channels[3] LUTRA_ALIGNED = {
   {40, 2609}, {-25, 2323}, {7, 7175},
 };
 
@@ -80,7 +80,7 @@ static const uint8_t tiny_t6_linear_decode_indices[10] LUTRA_ALIGNED = {
   93, 5, 32, 2, 165, 9, 50, 7, 85, 5,
 };
 
-static const lutra_channel tiny_t7_linear_decode_channels[5] = {
+static const lutra_channel tiny_t7_linear_decode_channels[5] LUTRA_ALIGNED = {
   {-300, 2066}, {0, 4095}, {220, 6400}, {-32768, 1}, {32767, 63488},
 };
 
