@@ -167,7 +167,7 @@ typedef struct {
 #define LUTRA_CONV2D_DEPTHWISE_SCRATCH_BYTES(kernel_h, kernel_w, out_c, padded) \
   (4u * (out_c) + ((padded) ? (1u * (kernel_h) * (kernel_w) * (out_c) + 3u) / 4u * 4u : 0u))
 
-/* `output` may be where `input` is, or before, if no output row is longer than the input rows that are dead by then. */
+/* `output` may be where `input` is, or before: SPEC.md, "Output over input". */
 void lutra_conv2d_lut(const lutra_conv2d *layer, const int8_t *codebook, const uint8_t *indices, const lutra_channel *channels,
                       const int8_t *input, int8_t *output, void *scratch);
 /* The same function, for CPUs that add four int32 at once. The tables are within reach: LUTRA_CONV2D_LUT8_REACH_BYTES. */
