@@ -9,6 +9,7 @@ FloatArray = npt.NDArray[np.float32]
 IndexArray = npt.NDArray[np.int64]
 
 CODEWORD_LIMIT = 127
+ROW_SIZE_FLOOR = 2.0**-12  # of the largest row
 CODEWORD_L1_LIMIT = 255  # 128 * 255 < 2^15: lookup tables of int16 stay exact
 
 
@@ -35,7 +36,7 @@ def row_sizes(sizes: FloatArray) -> FloatArray:
     A row that is as good as dead would otherwise get a scale so small that its bias leaves int32 in units of it.
     """
     largest = float(sizes.max(initial=0.0))
-    return np.maximum(sizes, largest * 2.0**-12 if largest > 0 else 1.0).astype(np.float32)
+    return np.maximum(sizes, largest * ROW_SIZE_FLOOR if largest > 0 else 1.0).astype(np.float32)
 
 
 def assign(points: FloatArray, codebook: FloatArray) -> IndexArray:
