@@ -11,6 +11,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -63,21 +64,31 @@ def silent(progress: Progress) -> None:
     """Report nothing."""
 
 
+def _processes() -> PartialState:
+    return PartialState(cpu=not torch.cuda.is_available())
+
+
 def training_device() -> torch.device:
     """Where networks are trained: this process's GPU, else the CPU."""
-    device: torch.device = PartialState().device
+    device: torch.device = _processes().device
     return device
 
 
 def is_main_process() -> bool:
     """Whether this is the process that reports and writes files; true unless torchrun has started several."""
-    main: bool = PartialState().is_main_process
+    main: bool = _processes().is_main_process
     return main
+
+
+def main_process_first() -> AbstractContextManager[None]:
+    """Within it the other processes wait for the main one."""
+    first: AbstractContextManager[None] = _processes().main_process_first()
+    return first
 
 
 def wait_for_all_processes() -> None:
     """Go on when all processes of a torchrun have come here."""
-    PartialState().wait_for_everyone()
+    _processes().wait_for_everyone()
 
 
 @dataclass(frozen=True)
@@ -139,7 +150,7 @@ def fit(
     """
     if teacher is None and samples.labels is None:
         raise DataError(f"stage '{name}' needs labels or a teacher network to learn from; give at least one")
-    accelerator = Accelerator()
+    accelerator = Accelerator(cpu=not torch.cuda.is_available())
     processes, rank = accelerator.num_processes, accelerator.process_index
     module.to(accelerator.device)
     if teacher is not None:
