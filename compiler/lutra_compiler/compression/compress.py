@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from lutra_compiler.compression.calibrate import SOFTMAX_OUTPUT, calibrate
+from lutra_compiler.compression.code_indices import code_indices
 from lutra_compiler.compression.product_quantize import layer_settings, product_quantize, scalar_quantize
 from lutra_compiler.compression.prune import magnitude_scores, prune, round_widths, target_widths, taylor_scores, weighted_layers
 from lutra_compiler.compression.torch_graph import TorchGraph
@@ -66,6 +67,8 @@ def compress(
     graph = run.pruning(graph)
     graph = run.stage("assignment", graph, run.assignment)
     graph = run.stage("codewords", graph, run.codewords)
+    if config.index_coding == "auto":
+        graph = code_indices(graph)
     if isinstance(softmax, Softmax):
         quantization = {**graph.quantization, softmax.output: SOFTMAX_OUTPUT}
         graph = replace(graph, ops=(*graph.ops, softmax), outputs=(softmax.output,), quantization=quantization)
