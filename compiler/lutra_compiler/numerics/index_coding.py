@@ -106,28 +106,28 @@ def _starts(codes: Bytes, index_bits: int) -> Counts:
 
 
 def _choose(counts: Counts, index_bits: int) -> tuple[Bytes, Counts]:
-    """Codes [K] and starts [K + 1] for indices that appear `counts` times: the cheapest that changes of one code after the other find."""
+    """Codes [K] and starts [K + 1] for indices that appear `counts` times: the cheapest, but for some bits, that changes of single codes find.
+    """
     common, levels = int(np.argmax(counts)), _levels(index_bits)
     wanted = counts[np.arange(len(counts)) ^ common].astype(np.float64)
     used = np.flatnonzero(wanted[1:]) + 1
     legal = np.unique(np.searchsorted(levels, levels[levels > 0]))  # one code a frequency
-    logarithms = np.log2(levels[legal])
+    frequencies = levels[legal]
+    ideal = TOTAL * wanted[used] / max(wanted.sum(), 1)
+    below = np.maximum(np.searchsorted(frequencies, ideal, side="right") - 1, 0)
+    nearest = np.searchsorted((frequencies[1:] + frequencies[:-1]) / 2, ideal)
+    at = next(start for start in (nearest, below, 0 * below) if frequencies[start].sum() < TOTAL)
+    rest, gained = TOTAL - int(frequencies[at].sum()), np.inf
+    while gained > 1:
+        gained = 0.0
+        for i, s in enumerate(used):
+            room = rest + frequencies[at[i]] - frequencies
+            room = room[room > 0]
+            saved = wanted[s] * np.log2(frequencies[: room.size]) + wanted[0] * np.log2(room)
+            best = int(np.argmax(saved))
+            gained += saved[best] - saved[at[i]]
+            at[i], rest = best, int(room[best])
     codes = np.zeros(len(counts), np.uint8)
-    nearest = np.searchsorted((levels[legal][1:] + levels[legal][:-1]) / 2, TOTAL * wanted[used] / max(wanted.sum(), 1))
-    codes[used] = legal[nearest]
-    if levels[codes[1:]].sum() >= TOTAL:
-        codes[used] = legal[0]
-    rest = TOTAL - int(levels[codes[1:]].sum())
-    moved = True
-    while moved:
-        moved = False
-        for s in used:
-            room = rest + levels[codes[s]] - levels[legal]
-            fits = room > 0
-            gain = wanted[s] * logarithms[fits] + wanted[0] * np.log2(room[fits])
-            best = int(np.argmax(gain))
-            if gain[best] > wanted[s] * np.log2(levels[codes[s]]) + wanted[0] * np.log2(rest) + 1e-9:
-                codes[s], rest, moved = legal[best], int(room[best]), True
-    codes[0] = common
+    codes[0], codes[used] = common, legal[at]
     return codes, _starts(codes, index_bits)
 
