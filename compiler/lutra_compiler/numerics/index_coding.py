@@ -38,7 +38,7 @@ def encode_indices(indices: Bytes, codewords: int, index_bits: int) -> Bytes:
 
 
 def decode_indices(coded: Bytes, count: int, codewords: int, index_bits: int) -> Bytes:
-    """The first `count` indices, uint8, of a coded table: the inverse of encode_indices. Any bytes give indices."""
+    """The first `count` indices, uint8, of a coded table: the inverse of encode_indices. Any bytes give some."""
     return _decoded(coded.tobytes(), count, codewords, index_bits)
 
 
@@ -51,8 +51,9 @@ def _decoded(coded: bytes, count: int, codewords: int, index_bits: int) -> Bytes
     symbols = np.zeros(TOTAL, np.int64)
     for step in _steps(codewords):
         symbols += step * (starts[symbols + step] <= slots)
+    symbols[: starts[1]] = 0  # unless the table is damaged, they are
     symbol_of = symbols.tolist()
-    frequency_of = (np.diff(starts)[symbols] & 0xFFFF).tolist()
+    frequency_of = np.diff(starts)[symbols].tolist()
     offset_of = (slots - starts[symbols]).tolist()
     stream = iter(coded[first:])
     state, decoded = 0, bytearray(count)
@@ -62,7 +63,7 @@ def _decoded(coded: bytes, count: int, codewords: int, index_bits: int) -> Bytes
         slot = state & TOTAL - 1
         decoded[i] = symbol_of[slot]
         state = frequency_of[slot] * (state >> FREQUENCY_BITS) + offset_of[slot] & 0xFFFFFFFF
-    indices: Bytes = np.frombuffer(bytes(decoded), np.uint8) ^ (codes[0] & codewords - 1)
+    indices: Bytes = np.frombuffer(bytes(decoded), np.uint8) ^ codes[0]
     indices.flags.writeable = False
     return indices
 

@@ -13,7 +13,6 @@ static uint32_t find_starts(const uint8_t *codes, uint32_t bits, uint32_t codewo
     code = bits == 4u ? (uint32_t)codes[symbol >> 1] >> ((symbol & 1u) << 2) << 4 & 0xFFu : codes[symbol];
     start -= code * code * code >> 12;
   } while (symbol > 0u);
-  starts[0] = 0u;
   return code >> (8u - bits);
 }
 
@@ -23,7 +22,7 @@ void lutra_unpack_indices(const lutra_indices *layer, const uint8_t *coded, uint
   const uint8_t *const coded_end = coded + (layer->coded_bytes_low | (uint32_t)layer->coded_bytes_high << 16);
   const uint8_t *const output_end = output + (layer->bytes_low | (uint32_t)layer->bytes_high << 16);
   uint16_t *const starts = scratch;
-  uint32_t flips = find_starts(coded, bits, codewords, starts) & (codewords - 1u); /* of the symbols of a byte */
+  uint32_t flips = find_starts(coded, bits, codewords, starts); /* of the symbols of a byte */
   flips |= bits == 4u ? flips << 4 : 0u;
   const uint32_t most = starts[1]; /* frequency of symbol 0 */
   uint32_t state = 0u;
@@ -44,7 +43,7 @@ void lutra_unpack_indices(const lutra_indices *layer, const uint8_t *coded, uint
             start += step;
           }
         }
-        state = (uint32_t)(uint16_t)(start[1] - start[0]) * state + slot - start[0];
+        state = (uint32_t)(start[1] - start[0]) * state + slot - start[0];
         packed ^= (uint32_t)(start - starts) << shift;
       }
     }

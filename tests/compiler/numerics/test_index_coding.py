@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lutra_compiler.numerics.index_coding import coded_bytes, decode_indices, encode_indices, symbol_bits, table_bytes
@@ -28,6 +28,7 @@ def indices(draw: st.DrawFn) -> tuple[np.ndarray, int, int]:
     return skewed(codewords, count, concentration, draw(st.integers(0, 2**32))), codewords, bits
 
 
+@settings(deadline=None)
 @given(indices())
 def test_any_indices_come_back(case: tuple[np.ndarray, int, int]):
     symbols, codewords, bits = case
@@ -55,6 +56,7 @@ def test_the_table_of_sixteen_codewords_takes_eight_bytes():
     assert table_bytes(16, 4) == 8
 
 
+@settings(deadline=None)
 @given(indices())
 def test_the_stream_is_as_long_as_the_entropy_says(case: tuple[np.ndarray, int, int]):
     symbols, codewords, bits = case
@@ -70,6 +72,7 @@ def test_many_zeros_cost_a_hundredth_more_than_their_entropy(zeros: float):
     assert stream <= 1.01 * entropy_bytes(symbols) + 1
 
 
+@settings(deadline=None)
 @given(indices())
 def test_the_estimate_is_that_of_the_encoder(case: tuple[np.ndarray, int, int]):
     symbols, codewords, bits = case
@@ -85,11 +88,11 @@ def test_the_cost_of_an_index_is_about_its_information():
 
 
 @given(st.sampled_from(CODINGS), st.binary(min_size=256, max_size=400), st.integers(1, 500))
-def test_any_bytes_decode_to_indices(coding: tuple[int, int], content: bytes, count: int):
+def test_any_bytes_decode_to_as_many_indices_as_are_wanted(coding: tuple[int, int], content: bytes, count: int):
     codewords, bits = coding
     decoded = decode_indices(np.frombuffer(content, np.uint8), count, codewords, bits)
     assert decoded.size == count
-    assert decoded.max() < codewords
+    assert decoded.max() < 1 << bits
 
 
 def test_a_stream_may_end_at_any_byte():
@@ -114,7 +117,7 @@ def by_hand(coded: list[int], count: int) -> list[int]:
         slot = x % 4096
         (s,) = (s for s in range(4) if start[s] <= slot < start[s + 1])
         x = frequency[s] * (x // 4096) + slot - start[s]
-        values.append(s ^ (codes[0] & 3))
+        values.append(s ^ codes[0])
     return values
 
 
