@@ -195,7 +195,7 @@ class _Check:
             if self.call.indices is None:
                 self.table(Role.INDICES, self.call.tables[1], size)
             else:
-                self.size("indices", self.call.indices, size)
+                self.size("memory for indices", self.call.indices, size)
             if not self.call.kernel.endswith("_decode"):
                 self.lookup_tables(subvectors, int(np.abs(codebook.astype(np.int64)).reshape(-1, f["subvector"]).sum(axis=1).max()))
         else:
