@@ -55,8 +55,10 @@ Select = Callable[[Sequence[Candidate]], Sequence[Candidate]]
 
 @dataclass(frozen=True)
 class Coding:
-    """A product-quantized weight; `l1`: largest L1 norm of a codeword; `index_bits`: 4 where possible unless given; `zeros`: of coded
-    indices, the share that is 0, a codeword of zeros, while the others are equally frequent; None: not coded."""
+    """A product-quantized weight; `l1`: largest L1 norm of a codeword; `index_bits`: 4 where possible unless given.
+
+    `zeros`: of coded indices, the share that is 0, a codeword of zeros; the others are equally frequent. None: not coded.
+    """
 
     subvector: int
     codewords: int
@@ -86,7 +88,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Measurement:
-    """One call of `kernel`, for `layer`, with the descriptor `fields`, for one input. Reads and stores count accesses; `model_bytes`: its tables,
+    """One call of `kernel` with the descriptor `fields`, for one input. Reads and stores count accesses; `model_bytes`: its tables,
     its descriptor, and their CRC-32s."""
 
     layer: Layer

@@ -102,7 +102,7 @@ class LayerAnalysis:
     other_bytes: int  # descriptor, small tables, CRCs
     scratch_bytes: int
     cycles: float  # estimated
-    candidates: tuple[Considered, ...]  # what the kernel was chosen from
+    candidates: tuple[Considered, ...]  # what the kernel was chosen from; their costs include the call that decodes coded indices
 
     @property
     def model_bytes(self) -> int:

@@ -202,7 +202,7 @@ def test_int8_without_training_agrees_with_float(trained: Graph) -> None:
 
 
 @pytest.mark.parametrize("index_coding", ["never", "auto"])
-def test_indices_are_coded_where_the_configuration_lets_them(trained: Graph, compressed: Graph, index_coding: Literal["never", "auto"]) -> None:
+def test_indices_are_coded_if_that_is_configured(trained: Graph, compressed: Graph, index_coding: Literal["never", "auto"]) -> None:
     zeros = ProductQuantized(np.ones((16, 8), np.int8), np.zeros((64, 1, 64), np.uint8), np.ones(64, np.float32), (64, 512), 4)
     finished = compressed.with_encodings({"hidden": zeros})
     stages = Stages(load=lambda _: finished, save=lambda *_: None)

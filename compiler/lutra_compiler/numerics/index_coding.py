@@ -107,8 +107,7 @@ def _starts(codes: Bytes, index_bits: int) -> Counts:
 
 
 def _choose(counts: Counts, index_bits: int) -> tuple[Bytes, Counts]:
-    """Codes [K] and starts [K + 1] for indices that appear `counts` times: the cheapest, but for some bits, that changes of single codes find.
-    """
+    """Codes [K] and starts [K + 1] for indices that appear `counts` times: the cheapest that changes of single codes find."""
     common, levels = int(np.argmax(counts)), _levels(index_bits)
     wanted = counts[np.arange(len(counts)) ^ common].astype(np.float64)
     used = np.flatnonzero(wanted[1:]) + 1

@@ -136,7 +136,7 @@ def buffer(call_index: int, which: str, **changes: object) -> Change:
 
     def change(p: Program) -> Program:
         used = p.calls[call_index]
-        index = {"output": used.output, "scratch": used.scratch, "input": used.inputs[0]}[which]
+        index = used.inputs[0] if which == "input" else {"output": used.output, "scratch": used.scratch}[which]
         assert index is not None
         return replace(p, buffers=(*p.buffers[:index], replace(p.buffers[index], **changes), *p.buffers[index + 1 :]))
 
