@@ -152,15 +152,20 @@ class TrainingConfig:
 
 @dataclass(frozen=True)
 class CompressionConfig:
-    """All that decides what a network becomes. A layer takes the first entry of `layers` that matches, else a default by its size."""
+    """All that decides what a network becomes. A layer takes the first entry of `layers` that matches, else a default by its size.
+
+    `index_coding` "auto" entropy-codes the indices of layers where that saves flash; it costs RAM and time.
+    """
 
     layers: tuple[LayerConfig, ...] = ()
     pruning: PruningConfig = PruningConfig()
     training: TrainingConfig = TrainingConfig()
     calibration_samples: int = 1024
     seed: int = 0
+    index_coding: Literal["never", "auto"] = "never"
 
     def __post_init__(self) -> None:
+        _one_of(self, "index_coding", ("never", "auto"))
         _within(self, "calibration_samples", 1, 1 << 20)
         _within(self, "seed", 0, (1 << 63) - 1)
 
