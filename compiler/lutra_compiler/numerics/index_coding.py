@@ -78,7 +78,8 @@ def symbol_bits(counts: Counts, index_bits: int) -> npt.NDArray[np.float64]:
     codes, starts = _choose(counts, index_bits)
     with np.errstate(divide="ignore"):
         bits: npt.NDArray[np.float64] = FREQUENCY_BITS - np.log2(np.diff(starts))
-    return bits[np.arange(len(counts)) ^ int(codes[0])]
+    ordered: npt.NDArray[np.float64] = bits[np.arange(len(counts)) ^ int(codes[0])]
+    return ordered
 
 
 def coded_bytes(counts: Counts, index_bits: int) -> int:
