@@ -71,14 +71,14 @@ def _propagate(flat: FloatArray, rows: QuantizedRows, hessian: FloatArray, block
     columns = np.concatenate([np.arange(block[2].start, block[2].stop) for block in order])
     inverse = np.linalg.inv(hessian[np.ix_(columns, columns)].astype(np.float64))
     factor = np.linalg.cholesky((inverse + inverse.T) / 2).T  # H^-1 = U^T U
-    left = flat[:, columns] / rows.scale[:, None]
+    left: FloatArray = flat[:, columns] / rows.scale[:, None]
     codebook = rows.codebook.astype(np.float32)
     indices = np.empty_like(rows.indices)
     at = 0
     for tap, number, span in order:
         here, width = slice(at, at + span.stop - span.start), span.stop - span.start
         # In these coordinates the squared error is what remains after the columns that follow have made good what they can.
-        whitening = np.linalg.inv(factor[here, here]).astype(np.float32)
+        whitening: FloatArray = np.linalg.inv(factor[here, here]).astype(np.float32)
         chosen = assign(left[:, here] @ whitening, codebook[:, :width] @ whitening)
         indices[:, tap, number] = chosen
         error = (left[:, here] - codebook[chosen, :width]) @ whitening
@@ -116,10 +116,10 @@ def _with_codewords(flat: FloatArray, rows: QuantizedRows, hessian: FloatArray, 
     def spread(codebook: npt.NDArray[Any]) -> FloatArray:
         return decode(codebook.astype(np.float32), rows.indices, channels).reshape(flat.shape) * rows.scale[:, None]
 
-    def gather(per_entry: FloatArray) -> npt.NDArray[np.float64]:
+    def gather(per_entry: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
         scaled = (per_entry * rows.scale[:, None]).reshape(len(flat), taps, channels)
         padded = np.pad(scaled, ((0, 0), (0, 0), (0, -channels % subvector))).reshape(-1, subvector)
-        sums = np.stack([np.bincount(places, column, codewords) for column in padded.T], axis=1)
+        sums: npt.NDArray[np.float64] = np.stack([np.bincount(places, column, codewords) for column in padded.T], axis=1)
         if pin_zero:
             sums[0] = 0
         return sums
