@@ -5,6 +5,8 @@ rounding (straight-through estimator, Bengio 2013). `encoding()` gives the integ
 size whatever the size of the weight, so that one learning rate suits all layers.
 """
 
+from collections.abc import Iterable
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -163,6 +165,15 @@ class CodebookWeight(nn.Module):
 
 
 WeightModule = FloatWeight | ScalarWeight | CodebookWeight
+
+
+def share_codebooks(weights: Iterable[nn.Module]) -> None:
+    """Let weights that have the same codebook train one, so that they keep the same bytes."""
+    shared: dict[tuple[float, bytes, tuple[int, ...]], nn.Parameter] = {}
+    for weight in weights:
+        if isinstance(weight, CodebookWeight):
+            integers = weight.encoding().codebook
+            weight.codebook = shared.setdefault((weight.units, integers.tobytes(), integers.shape), weight.codebook)
 
 
 def subvectors_of(weight: Tensor, subvector: int) -> Tensor:
