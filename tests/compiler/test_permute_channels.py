@@ -1,6 +1,5 @@
 """compression/permute_channels.py: another order of channels, the same function, better subvectors."""
 
-from dataclasses import replace
 from functools import cache
 
 import numpy as np
