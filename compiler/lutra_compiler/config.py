@@ -157,6 +157,7 @@ class TrainingConfig:
 class CompressionConfig:
     """All that decides what a network becomes. A layer takes the first entry of `layers` that matches, else a default by its size.
 
+    `index_coding` "auto" entropy-codes the indices of layers where that saves flash; it costs RAM and time.
     With `importance`, errors of weights count by the mean square of the inputs that they meet when codebooks are first learned.
     """
 
@@ -166,8 +167,10 @@ class CompressionConfig:
     importance: bool = False
     calibration_samples: int = 1024
     seed: int = 0
+    index_coding: Literal["never", "auto"] = "never"
 
     def __post_init__(self) -> None:
+        _one_of(self, "index_coding", ("never", "auto"))
         _within(self, "calibration_samples", 1, 1 << 20)
         _within(self, "seed", 0, (1 << 63) - 1)
 

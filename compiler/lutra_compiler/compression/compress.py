@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from lutra_compiler.compression.calibrate import SOFTMAX_OUTPUT, calibrate
+from lutra_compiler.compression.code_indices import code_indices
 from lutra_compiler.compression.input_power import input_power
 from lutra_compiler.compression.product_quantize import layer_settings, order_channels, product_quantize, scalar_quantize
 from lutra_compiler.compression.prune import (
@@ -86,6 +87,8 @@ def compress(
     graph = run.pruning(graph)
     graph = run.stage("assignment", order_channels(graph, config), run.assignment)
     graph = run.stage("codewords", graph, run.codewords)
+    if config.index_coding == "auto":
+        graph = code_indices(graph)
     if isinstance(softmax, Softmax):
         quantization = {**graph.quantization, softmax.output: SOFTMAX_OUTPUT}
         graph = replace(graph, ops=(*graph.ops, softmax), outputs=(softmax.output,), quantization=quantization)

@@ -88,7 +88,8 @@ class CodebookWeight(nn.Module):
         self, encoding: ProductQuantized, latent: Tensor | None = None, *, pin_zero: bool = True, norm: int = CODEWORD_L1_LIMIT
     ) -> None:
         super().__init__()
-        self.shape, self.index_bits, self.pin_zero, self.norm = encoding.shape, encoding.index_bits, pin_zero, norm
+        self.shape, self.index_bits, self.coded = encoding.shape, encoding.index_bits, encoding.coded
+        self.pin_zero, self.norm = pin_zero, norm
         self.units = float(np.sqrt(np.mean(np.square(encoding.codebook.astype(np.float64))))) or 1.0
         self.codebook = nn.Parameter(torch.from_numpy(encoding.codebook.astype(np.float32) / self.units))
         self.register_buffer("base", torch.from_numpy(encoding.scale * self.units))
@@ -161,6 +162,7 @@ class CodebookWeight(nn.Module):
             (self.base * self.gain.detach() / self.units).numpy(force=True),
             self.shape,
             self.index_bits,
+            self.coded,
         )
 
 
