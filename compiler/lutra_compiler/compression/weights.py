@@ -5,12 +5,15 @@ rounding (straight-through estimator, Bengio 2013). `encoding()` gives the integ
 size whatever the size of the weight, so that one learning rate suits all layers.
 """
 
+from collections.abc import Iterable
+
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from lutra_compiler.ir.encoding import ProductQuantized, ScalarQuantized, WeightEncoding
-from lutra_compiler.numerics.product_quantization import CODEWORD_L1_LIMIT, CODEWORD_LIMIT, ROW_SIZE_FLOOR
+from lutra_compiler.numerics.k_means import CODEWORD_L1_LIMIT, CODEWORD_LIMIT
+from lutra_compiler.numerics.product_quantization import ROW_SIZE_FLOOR
 
 
 def round_straight_through(x: Tensor) -> Tensor:
@@ -164,6 +167,15 @@ class CodebookWeight(nn.Module):
 
 
 WeightModule = FloatWeight | ScalarWeight | CodebookWeight
+
+
+def share_codebooks(weights: Iterable[nn.Module]) -> None:
+    """Let weights that have the same codebook train one, so that they keep the same bytes."""
+    shared: dict[tuple[float, bytes, tuple[int, ...]], nn.Parameter] = {}
+    for weight in weights:
+        if isinstance(weight, CodebookWeight):
+            integers = weight.encoding().codebook
+            weight.codebook = shared.setdefault((weight.units, integers.tobytes(), integers.shape), weight.codebook)
 
 
 def subvectors_of(weight: Tensor, subvector: int) -> Tensor:

@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 
 from lutra_compiler.ir.encoding import ProductQuantized, ScalarQuantized, WeightEncoding
 from lutra_compiler.numerics.index_coding import encode_indices
+from lutra_compiler.numerics.k_means import CODEWORD_L1_LIMIT
 from lutra_compiler.numerics.packing import pack_indices, split_indices
-from lutra_compiler.numerics.product_quantization import CODEWORD_L1_LIMIT
 from lutra_compiler.program.choose_kernel import Candidate, Impossible, Unpacking
 from lutra_compiler.program.cost_model import cycles
 from lutra_compiler.program.kernels import KERNELS, UNPACK, reach8, scratch_bytes, subvectors
