@@ -117,8 +117,9 @@ def change_runtime(tmp_path: Path, pattern: str, replacement: str) -> Path:
 
 
 def test_a_runtime_of_another_abi(directory: Path, tmp_path: Path):
-    with pytest.raises(BundleError, match=f"is for ABI {ABI_VERSION} of the runtime, .* has ABI {ABI_VERSION + 1}: generate the bundle again"):
-        open_bundle(directory, runtime=change_runtime(tmp_path, f"ABI_VERSION {ABI_VERSION}", f"ABI_VERSION {ABI_VERSION + 1}"))
+    newer = ABI_VERSION + 1
+    with pytest.raises(BundleError, match=f"is for ABI {ABI_VERSION} of the runtime, .* has ABI {newer}: generate the bundle again"):
+        open_bundle(directory, runtime=change_runtime(tmp_path, f"ABI_VERSION {ABI_VERSION}", f"ABI_VERSION {newer}"))
 
 
 def test_a_folder_that_is_no_runtime(directory: Path, tmp_path: Path):
