@@ -23,7 +23,7 @@ SEEDS = ROOT / "benchmarks/seeds.json"
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("point", help="such as lenet5 or lenet5/150x")
-    parser.add_argument("models", nargs="+", type=Path, help="what `lutra compress --config zoo:POINT --seed N` wrote, an odd number of seeds")
+    parser.add_argument("models", nargs="+", type=Path, help="what `lutra compress --config zoo:POINT --seed N` wrote")
     arguments = parser.parse_args()
     recipe = parse_config(zoo.recipe(arguments.point).read_text())
     test, found = load_mnist("test"), []
@@ -35,13 +35,12 @@ def main() -> None:
         measured = lutra.validate(model, test, reference=zoo.load(zoo.float_name(arguments.point)))
         found.append((measured.accuracy, seed, measured, model))
         print(path, seed, measured.accuracy, measured.float_accuracy, measured.model_bytes)
-    found.sort(key=lambda row: row[:2])
-    accuracy, _, measured, model = found[len(found) // 2]
+    seeds = json.loads(SEEDS.read_text()) if SEEDS.exists() else {}
+    seeds[arguments.point] = {str(seed): {"accuracy": accuracy, "model_bytes": m.model_bytes} for accuracy, seed, m, _ in found}
+    accuracy, _, measured, model = sorted(found, key=lambda row: row[:2])[len(found) // 2]
     metadata = {**model.metadata, "accuracy": accuracy, "float_accuracy": measured.float_accuracy}
     name = arguments.point.replace("/", "-", 1)
     lutra.save(Model(model.graph, metadata), ROOT / f"python/lutra/zoo/artefacts/{name}.lutra")
-    seeds = json.loads(SEEDS.read_text()) if SEEDS.exists() else {}
-    seeds[arguments.point] = {str(seed): {"accuracy": a, "model_bytes": m.model_bytes} for a, seed, m, _ in sorted(found, key=lambda r: r[1])}
     SEEDS.write_text(json.dumps(seeds, indent=1, sort_keys=True) + "\n")
 
 

@@ -75,6 +75,7 @@ def accuracy_table(rows: list[Row]) -> str:
     """One artefact a row."""
     header = ("network (MNIST)", "float", "compressed", "drop", "model bytes", "vs float", "vs int8", "arena")
     body = []
+    rows = sorted(rows, key=lambda row: (row.name.partition("/")[0], row.validation.model_bytes))
     for row in rows:
         v = row.validation
         assert v.accuracy is not None
@@ -85,6 +86,34 @@ def accuracy_table(rows: list[Row]) -> str:
             f"{100 * (v.float_accuracy - v.accuracy):.2f} pp", f"{v.model_bytes:,}", f"{v.ratio:.0f}x", f"{v.int8_ratio:.1f}x",
             f"{v.arena_bytes:,} B",
         ))  # fmt: skip
+    return table(header, body)
+
+
+def seed_table(rows: list[Row]) -> str:
+    """What all seeds of each point gave; the artefact is the one of median accuracy."""
+    seeds = json.loads((ROOT / "benchmarks/seeds.json").read_text())
+    header = ("point", "seed", "model bytes", "accuracy")
+    body = [
+        (f"`zoo:{row.name}`", seed, f"{found['model_bytes']:,}", percent(found["accuracy"]))
+        for row in rows
+        for seed, found in seeds[row.name].items()
+    ]
+    return table(header, body)
+
+
+def speed_table(rows: list[Row]) -> str:
+    """Estimated cycles of each artefact against those of the unpruned int8 network by TensorFlow Lite Micro with CMSIS-NN."""
+    baseline = json.loads((ROOT / "benchmarks/cmsis_nn.json").read_text())["networks"]["figures"]
+    targets = {"M0+": "cortex-m0plus", "M4": "cortex-m4", "M55": "cortex-m55"}
+    header = ("artefact", *(f"{name}, M cycles" for name in targets))
+    body = []
+    for row in rows:
+        theirs = baseline.get(row.name.partition("/")[0], {}).get("million_cycles", {})
+        cells = []
+        for target in targets.values():
+            ours = lutra.analyze(f"{zoo.PREFIX}{row.name}", target).cycles / 1e6
+            cells.append(f"{ours:.3f}" + (f" ({theirs[target] / ours:.1f}x faster)" if target in theirs else ""))
+        body.append((f"`zoo:{row.name}`", *cells))
     return table(header, body)
 
 
@@ -129,10 +158,20 @@ near 99 % on 10,000 images is 0.09 pp.
 
 {accuracy_table(rows)}
 
+Every point was trained with three seeds, from one float network; the released one is that of median accuracy (benchmarks/release.py):
+
+{seed_table(rows)}
+
 How each was made is in its file: `python/lutra/zoo/recipes/` holds the settings with their seeds, and
-`lutra compress zoo:NETWORK/float --data mnist --config zoo:NETWORK -o out.lutra` makes its like again: with the same
-versions and number of threads a recipe gives the same bytes, otherwise float rounding differs. `lutra zoo train NETWORK` trains the
-float network.
+`lutra compress zoo:NETWORK/float --data mnist --config zoo:NETWORK/POINT -o out.lutra` makes its like again: with the same
+versions, number of threads and kind of processor a recipe gives the same bytes, otherwise float rounding differs. `lutra zoo train NETWORK`
+trains the float network.
+
+## Speed
+Estimated cycles of one inference by the compiler's cost model (zero wait states; M55 by a model of our own), and how many times faster that is than
+the unpruned int8 network by TensorFlow Lite Micro with CMSIS-NN ([models.md](benchmarks/models.md)).
+
+{speed_table(rows)}
 
 ## As firmware on a Cortex-M0 (emulated microbit, arm-none-eabi-gcc -Os)
 "kernels + schedule" counts compiler support routines, libc and padding. Instructions are executed ones of one inference, counted by QEMU.
