@@ -168,8 +168,8 @@ versions, number of threads and kind of processor a recipe gives the same bytes,
 trains the float network.
 
 ## Speed
-Estimated cycles of one inference by the compiler's cost model (zero wait states; M55 by a model of our own), and how many times faster that is than
-the unpruned int8 network by TensorFlow Lite Micro with CMSIS-NN ([models.md](benchmarks/models.md)).
+Estimated cycles of one inference by the compiler's cost model (zero wait states; M55 by a model of our own), and how many times faster
+that is than the unpruned int8 network by TensorFlow Lite Micro with CMSIS-NN ([models.md](benchmarks/models.md)).
 
 {speed_table(rows)}
 
