@@ -31,6 +31,7 @@ from lutra_compiler.ir.ops import (
     Linear,
     MaxPool,
     Pad,
+    Select,
     Slice,
     Softmax,
 )
@@ -68,7 +69,8 @@ def everything() -> Graph:
         unary(Slice, "g", "h", start=(0, 1, 0), stop=(4, 5, 7), step=(2, 1, 1)),
         unary(Activation, "h", "i", clamp=Clamp(None, 2.5)),
         unary(Flatten, "i", "j"),
-        unary(Linear, "j", "k", weight="k.w", activation=Clamp(0.0, None)),
+        unary(Select, "j", "j2", indices=(*range(0, 27), *range(28, 56))),
+        unary(Linear, "j2", "k", weight="k.w", activation=Clamp(0.0, None)),
         unary(Linear, "k", "l", weight="l.w", bias="l.b"),
         unary(Softmax, "l", "m"),
     )
@@ -76,7 +78,7 @@ def everything() -> Graph:
     parameters = {name: np.abs(floats(3)) for name in ("a.b", "n.scale", "n.offset", "n.mean", "n.variance")} | {"l.b": floats(5)}
     weight = ScalarQuantized(RNG.integers(-127, 128, (3, 2, 2, 2), np.int8), np.abs(floats(3)))
     entropy_coded = replace(coded((5, 7), 32, 2, 8), coded=True)
-    encodings: dict[str, WeightEncoding] = {"a.w": weight, "k.w": coded((7, 2 * 4 * 7), 16, 8, 4), "l.w": entropy_coded}
+    encodings: dict[str, WeightEncoding] = {"a.w": weight, "k.w": coded((7, 2 * 4 * 7 - 1), 16, 8, 4), "l.w": entropy_coded}
     graph = Graph((Input("x", (4, 4, 2), "NCHW"),), ops, ("m", "g"), parameters, encodings)
     return replace(graph, quantization={value: Quantization(0.1 + i, -i) for i, value in enumerate(graph.materialised_values())})
 
