@@ -52,7 +52,7 @@ lint: $(STAMP) ## ruff and the rules of who imports whom
 types: $(STAMP) ## mypy --strict
 	$(BIN)/mypy
 
-sizes: $(STAMP) toolchain ## regenerate runtime_c/SIZES.md
+sizes: $(STAMP) toolchain ## regenerate runtime_c/SIZES.md and the code sizes that the compiler counts with
 	$(BIN)/python benchmarks/sizes.py
 
 bench: $(STAMP) toolchain ## regenerate docs/results.md and docs/host-speed.md from the released artefacts
@@ -71,7 +71,10 @@ cost-model: $(STAMP) toolchain ## refit the compiler's cycles to the kernels: co
 choice: $(STAMP) toolchain ## regenerate docs/benchmarks/choice.md: is the chosen kernel the best one
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/choice.py
 
+budgets: $(STAMP) toolchain ## regenerate docs/benchmarks/budgets.md: are limits of flash and RAM kept
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/budgets.py
+
 clean: ## remove what was built (not .venv)
 	rm -rf build dist
 
-.PHONY: help setup toolchain demo test lint types sizes bench bench-kernels bench-models cost-model choice clean
+.PHONY: help setup toolchain demo test lint types sizes bench bench-kernels bench-models cost-model choice budgets clean

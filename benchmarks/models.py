@@ -35,6 +35,7 @@ from lutra_compiler.errors import LoweringError
 from lutra_compiler.ir.graph import Graph
 from lutra_compiler.ir.ops import Conv2d, Linear
 from lutra_compiler.program.choose_kernel import Limits
+from lutra_compiler.program.footprint import footprint
 from lutra_compiler.program.interpreter import interpret
 from lutra_compiler.program.program import Program
 from lutra_compiler.target import target_by_name
@@ -137,7 +138,7 @@ def rows_of(target: str, network: str, model: lutra.Model, build_dir: Path) -> l
         rows.append(measure(free, limit, target, network, build_dir, baseline))
     else:
         with suppress(LoweringError):
-            limited = build_program(model.graph, target_by_name(target), Limits(ram=limit))
+            limited = build_program(model.graph, target_by_name(target), Limits(ram=limit + footprint(free).stack))
             rows.append(measure(limited, limit, target, network, build_dir, baseline))
         rows.append(measure(free, None, target, network, build_dir, baseline))
     return rows

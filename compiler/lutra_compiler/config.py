@@ -154,6 +154,34 @@ class TrainingConfig:
 
 
 @dataclass(frozen=True)
+class SearchConfig:
+    """How what each layer gets is found under a budget.
+
+    `samples`: of the training data, that trial trainings use; `validation`: of the training data, cut off to compare by. Networks of
+    `shrink`, `shrink`^2, ... of the float network's weights are considered, `levels` in all, each trained by `recovery`. The `trials`
+    most promising allocations are compressed with `trial_epochs` of the epochs; `swaps`: allocations near the best that are measured.
+    """
+
+    samples: int = 8192
+    validation: int = 2048
+    levels: int = 9
+    shrink: float = 0.5
+    recovery: StageConfig = StageConfig(2, 1e-3)
+    trials: int = 3
+    trial_epochs: float = 0.25
+    swaps: int = 24
+
+    def __post_init__(self) -> None:
+        _within(self, "samples", 1, 1 << 31)
+        _within(self, "validation", 1, 1 << 31)
+        _within(self, "levels", 1, 64)
+        _within(self, "shrink", 0.1, 0.95)
+        _within(self, "trials", 1, 64)
+        _within(self, "trial_epochs", 0.001, 1)
+        _within(self, "swaps", 0, 10_000)
+
+
+@dataclass(frozen=True)
 class CompressionConfig:
     """All that decides what a network becomes. A layer takes the first entry of `layers` that matches, else a default by its size.
 
@@ -164,6 +192,7 @@ class CompressionConfig:
     layers: tuple[LayerConfig, ...] = ()
     pruning: PruningConfig = PruningConfig()
     training: TrainingConfig = TrainingConfig()
+    search: SearchConfig = SearchConfig()
     importance: bool = False
     calibration_samples: int = 1024
     seed: int = 0

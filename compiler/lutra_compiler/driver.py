@@ -19,6 +19,7 @@ from lutra_compiler.model_file import load_model
 from lutra_compiler.passes import canonicalise, prepare_for_lowering
 from lutra_compiler.program.choose_kernel import Choose, Limits, fastest
 from lutra_compiler.program.cost_model import cycles
+from lutra_compiler.program.footprint import footprint
 from lutra_compiler.program.kernels import KERNELS
 from lutra_compiler.program.lower import lower
 from lutra_compiler.program.program import Call, Considered, Program, Role
@@ -126,8 +127,20 @@ class Analysis:
     int8_model_bytes: int | None
     model_bytes: int
     arena_bytes: int
+    code_bytes: int  # kernels and schedule in flash, an upper bound
+    stack_bytes: int  # an upper bound
     cycles: float  # estimated, of one inference
     layers: tuple[LayerAnalysis, ...]
+
+    @property
+    def flash_bytes(self) -> int:
+        """What --flash limits: model and code."""
+        return self.model_bytes + self.code_bytes
+
+    @property
+    def ram_bytes(self) -> int:
+        """What --ram limits: arena and stack."""
+        return self.arena_bytes + self.stack_bytes
 
     @property
     def ratio(self) -> float | None:
@@ -145,6 +158,7 @@ def analyze(model: Model, target: Target, limits: Limits | None = None) -> Analy
     compressed = bool(model.graph.encodings)
     program = build_program(model.graph if compressed else _int8_stand_in(model.graph), target, limits)
     layers = tuple(_analyze_call(program, index, call) for index, call in enumerate(program.calls))
+    needed = footprint(program)
     return Analysis(
         target=target.name,
         compressed=compressed,
@@ -154,6 +168,8 @@ def analyze(model: Model, target: Target, limits: Limits | None = None) -> Analy
         int8_model_bytes=model.metadata.get("int8_model_bytes") if compressed else program.model_bytes,
         model_bytes=program.model_bytes,
         arena_bytes=program.arena_bytes,
+        code_bytes=needed.code,
+        stack_bytes=needed.stack,
         cycles=sum(layer.cycles for layer in layers),
         layers=layers,
     )

@@ -46,6 +46,17 @@ class LoweringError(LutraError):
     """A Graph cannot be turned into integer kernels for the target."""
 
 
+class BudgetError(LoweringError):
+    """A network does not fit the flash, RAM, cycles or accuracy that it was given; a question answered with no.
+
+    `nearest`: numbers of the nearest point that is known to be possible, by name, or None.
+    """
+
+    def __init__(self, message: str, nearest: "dict[str, int | float] | None" = None) -> None:
+        self.nearest = nearest
+        super().__init__(message)
+
+
 class ProgramError(LutraError):
     """A Program breaks a rule of the seam (overlapping buffers, a table of the wrong size)."""
 

@@ -12,28 +12,30 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lutra.api import analyze, bench, compress, discard_checkpoint, generate, load, save, validate
+    from lutra.api import analyze, bench, compress, discard_checkpoint, generate, load, pareto, save, validate
     from lutra.dataset import Dataset, make_dataset, read_dataset
-    from lutra.errors import LutraError
+    from lutra.errors import BudgetError, LutraError
     from lutra_compiler import __version__
+    from lutra_compiler.budget import Budget
     from lutra_compiler.compression.torch_graph import TorchGraph
-    from lutra_compiler.config import CompressionConfig, LayerConfig, PruningConfig, StageConfig, TrainingConfig
+    from lutra_compiler.config import CompressionConfig, LayerConfig, PruningConfig, SearchConfig, StageConfig, TrainingConfig
     from lutra_compiler.driver import Model
     from lutra_compiler.ir.graph import Graph
 
 __all__ = [
-    "CompressionConfig", "Dataset", "Graph", "LayerConfig", "LutraError", "Model", "PruningConfig", "StageConfig", "TorchGraph",
-    "TrainingConfig", "__version__", "analyze", "bench", "compress", "discard_checkpoint", "generate", "load", "make_dataset",
-    "read_dataset", "save", "validate",
+    "Budget", "BudgetError", "CompressionConfig", "Dataset", "Graph", "LayerConfig", "LutraError", "Model", "PruningConfig",
+    "SearchConfig", "StageConfig", "TorchGraph", "TrainingConfig", "__version__", "analyze", "bench", "compress", "discard_checkpoint",
+    "generate", "load", "make_dataset", "pareto", "read_dataset", "save", "validate",
 ]  # fmt: skip
 
 _MODULES = {
-    "lutra.api": ("analyze", "bench", "compress", "discard_checkpoint", "generate", "load", "save", "validate"),
+    "lutra.api": ("analyze", "bench", "compress", "discard_checkpoint", "generate", "load", "pareto", "save", "validate"),
     "lutra.dataset": ("Dataset", "make_dataset", "read_dataset"),
-    "lutra.errors": ("LutraError",),
+    "lutra.errors": ("BudgetError", "LutraError"),
     "lutra_compiler": ("__version__",),
+    "lutra_compiler.budget": ("Budget",),
     "lutra_compiler.compression.torch_graph": ("TorchGraph",),
-    "lutra_compiler.config": ("CompressionConfig", "LayerConfig", "PruningConfig", "StageConfig", "TrainingConfig"),
+    "lutra_compiler.config": ("CompressionConfig", "LayerConfig", "PruningConfig", "SearchConfig", "StageConfig", "TrainingConfig"),
     "lutra_compiler.driver": ("Model",),
     "lutra_compiler.ir.graph": ("Graph",),
 }

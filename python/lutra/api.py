@@ -4,9 +4,11 @@ import contextlib
 import importlib.util
 import json
 import os
+import re
+import shutil
 import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,29 +18,42 @@ import numpy as np
 from lutra import zoo
 from lutra.benchmark import Benchmark, bench_bundle
 from lutra.boards import require_board
+from lutra.budgets import Fit, fit_of
 from lutra.dataset import Dataset
 from lutra.errors import one_family
-from lutra.validation import Validation, validate_bundle, validate_model
+from lutra.validation import Validation, accuracy_of, run_float, validate_bundle, validate_model
 from lutra_compiler import __version__, driver
+from lutra_compiler.budget import Budget
 from lutra_compiler.config import CompressionConfig, format_config
 from lutra_compiler.driver import Analysis, Model
-from lutra_compiler.errors import CompressionError, ConfigurationError, LutraError, ModelError, OutputError, ToolError
+from lutra_compiler.errors import (
+    BudgetError,
+    CompressionError,
+    ConfigurationError,
+    LoweringError,
+    LutraError,
+    ModelError,
+    OutputError,
+    ToolError,
+)
 from lutra_compiler.files import write_atomically
+from lutra_compiler.ir.encoding import ProductQuantized
 from lutra_compiler.ir.graph import Graph
-from lutra_compiler.model_file import load_model, save_model
+from lutra_compiler.model_file import save_model
 from lutra_compiler.passes import canonicalise
 from lutra_compiler.program.choose_kernel import Limits
-from lutra_compiler.records import nearest
+from lutra_compiler.records import nearest, to_plain
 from lutra_compiler.target import DEFAULT_TARGET, target_by_name
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from lutra_compiler.compression.compress import Stages
+    from lutra_compiler.compression.search import Plan, Search
     from lutra_compiler.compression.training import Progress, Samples
 
 Source = str | Path | Model | Graph
 _RUN = "run.json"
+_PART = re.compile(r"search|attempt-\d+")  # folders in a checkpoint folder
 
 
 def load(source: "str | Path | nn.Module", example_inputs: "Tensor | tuple[Tensor, ...] | None" = None) -> Model:
@@ -85,22 +100,29 @@ def train(network: str, *, report: "Callable[[Progress], None] | None" = None) -
     return train_float(network, report=report or silent)
 
 
-def analyze(source: Source, target: str = DEFAULT_TARGET, *, ram: int | None = None) -> Analysis:
+def analyze(source: Source, target: str = DEFAULT_TARGET, *, flash: int | None = None, ram: int | None = None) -> Analysis:
     """Sizes, operations and kernels of a model, a float one as plain int8 makes it. Raises LutraError if it cannot be compiled.
 
-    `ram`: bytes that the arena may have; kernels are the fastest that fit.
+    `flash`: bytes that tables and code may take, `ram`: that arena and stack may; kernels are the fastest that fit. Raises BudgetError
+    if none do.
     """
-    return driver.analyze(_model(source), target_by_name(target), Limits(ram=ram))
+    return driver.analyze(_model(source), target_by_name(target), Limits(ram=ram, flash=flash))
 
 
 def generate(
-    source: Source, directory: str | Path, *, prefix: str = "model", target: str = DEFAULT_TARGET, ram: int | None = None
+    source: Source,
+    directory: str | Path,
+    *,
+    prefix: str = "model",
+    target: str = DEFAULT_TARGET,
+    flash: int | None = None,
+    ram: int | None = None,
 ) -> Path:
     """Write the C bundle PREFIX.h, PREFIX.c, PREFIX_data.h and PREFIX.json of a compressed model; all of it or nothing.
 
-    `ram` as for `analyze`.
+    `flash` and `ram` as for `analyze`.
     """
-    driver.generate_bundle(_model(source), Path(directory), prefix, target_by_name(target), Limits(ram=ram))
+    driver.generate_bundle(_model(source), Path(directory), prefix, target_by_name(target), Limits(ram=ram, flash=flash))
     return Path(directory)
 
 
@@ -142,20 +164,106 @@ def compress(
     data: Dataset,
     config: CompressionConfig | None = None,
     *,
+    budget: Budget | None = None,
     validation: Dataset | None = None,
     report: "Callable[[Progress], None] | None" = None,
+    notify: Callable[[str], None] | None = None,
     checkpoint: str | Path | None = None,
     resume: bool = False,
 ) -> Model:
     """Prune, product-quantize and fine-tune a float model on samples, with or without labels.
 
-    `validation` samples are only measured on. `report` is called after each step. With a `checkpoint` folder an interrupted run goes on
-    where it was if `resume` is set; `discard_checkpoint` removes it. Processes that torchrun has started work together, and each returns
-    the model; see `is_main_process`. Raises CompressionError, ConfigurationError, DataError.
+    Under a `budget` widths and layer settings that `config` leaves open are found first, and BudgetError is raised if nothing fits.
+    `validation` samples are only measured on. `report` is called after each step, `notify` with what was decided. With a `checkpoint`
+    folder an interrupted run goes on where it was if `resume` is set; `discard_checkpoint` removes it. Processes that torchrun has
+    started work together, and each returns the model; see `is_main_process`. Raises CompressionError, ConfigurationError, DataError.
     """
+    return fit(
+        source, data, config, budget or Budget(), validation=validation, report=report, notify=notify, checkpoint=checkpoint, resume=resume
+    )[0]
+
+
+def fit(
+    source: Source,
+    data: Dataset,
+    config: CompressionConfig | None,
+    budget: Budget,
+    *,
+    validation: Dataset | None = None,
+    report: "Callable[[Progress], None] | None" = None,
+    notify: Callable[[str], None] | None = None,
+    checkpoint: str | Path | None = None,
+    resume: bool = False,
+) -> tuple[Model, Fit | None]:
+    """The same as `compress`, with what the model takes on the budget's target; None without a budget.
+
+    A budget that cannot be kept leaves nothing behind if that is known before training, else the checkpoint.
+    """
+    from lutra_compiler.compression.training import silent
+
+    with _run(source, data, config, budget, validation, checkpoint, resume) as run:
+        if budget.is_empty:
+            return run.trained(run.config, "", validation, report or silent), None
+        try:
+            plans = run.search(report or silent, notify or (lambda text: None)).best()
+        except BudgetError:
+            run.discard()
+            raise
+        missed: list[tuple[Fit, float | None]] = []
+        for number, plan in enumerate(plans, 1):
+            small = run.trained(plan.config, f"attempt-{number}", validation, report or silent)
+            limits = budget if budget.flash is not None else replace(budget, flash=plan.flash)
+            try:
+                taken = _fit(small, limits)
+            except LoweringError as error:
+                if number < len(plans):
+                    continue
+                raise BudgetError(f"what fits the budget cannot be lowered after training: {error}") from error
+            if not taken.keeps(budget) and plan.config.index_coding != "never":  # decoding takes RAM and time
+                small = run.uncoded(small, plan.config)
+                taken = _fit(small, limits)
+            drop = None if budget.max_drop is None or validation is None else _drop(run.model, small, validation)
+            if taken.keeps(budget) and (drop is None or budget.max_drop is None or drop <= budget.max_drop):
+                return small, taken
+            missed.append((taken, drop))
+            if notify:
+                notify(_told(taken, drop))
+        raise _missed(missed, budget)
+
+
+def pareto(
+    source: Source,
+    data: Dataset,
+    config: CompressionConfig | None,
+    budget: Budget,
+    *,
+    train_points: int = 0,
+    report: "Callable[[Progress], None] | None" = None,
+    notify: Callable[[str], None] | None = None,
+    checkpoint: str | Path | None = None,
+    resume: bool = False,
+) -> "tuple[Plan, ...]":
+    """Flash against loss, from the smallest network to the best, within the budget: what is expected of each, and of `train_points` of
+    them the results of a short training. Raises BudgetError if nothing fits."""
+    from lutra_compiler.compression.training import silent
+
+    with _run(source, data, config, budget, None, checkpoint, resume) as run:
+        return run.search(report or silent, notify or (lambda text: None)).curve(train_points)
+
+
+@contextlib.contextmanager
+def _run(
+    source: Source,
+    data: Dataset,
+    config: CompressionConfig | None,
+    budget: Budget,
+    validation: Dataset | None,
+    checkpoint: str | Path | None,
+    resume: bool,
+) -> "Iterator[_Run]":
+    """A compression about to begin, or to go on: everything that can be refused before hours of training is."""
     _require_torch("compression")
-    from lutra_compiler.compression.compress import compress as run
-    from lutra_compiler.compression.training import Checkpoints, main_process_first, silent
+    from lutra_compiler.compression.training import main_process_first
 
     model, config = _model(source), config or CompressionConfig()
     if model.graph.encodings:
@@ -167,26 +275,117 @@ def compress(
         raise ConfigurationError(
             f"augmentation '{config.training.augmentation}' is for images, but samples have shape {data.images.shape[1:]}; use 'none'"
         )
-    int8 = driver.analyze(model, target_by_name(DEFAULT_TARGET))  # what cannot be lowered is refused before hours of training
+    if budget.max_drop is not None and (data.labels is None or (validation is not None and validation.labels is None)):
+        raise ConfigurationError("a limit of the drop in accuracy needs labels, in the training and the validation samples")
+    target_by_name(budget.target)
+    int8 = driver.analyze(model, target_by_name(DEFAULT_TARGET))
     folder = None if checkpoint is None else _Checkpoint(Path(checkpoint))
     if folder:
         with main_process_first():
-            folder.open(_identity(model.graph, data, config), resume or not is_main_process())
+            folder.open(_identity(model.graph, data, config, budget), resume or not is_main_process())
     try:
-        graph = run(
-            model.graph,
-            _samples(data),
-            config,
-            validation=None if validation is None else _samples(validation),
-            report=report or silent,
-            checkpoints=Checkpoints(folder.directory) if folder else None,
-            stages=folder.stages() if folder else None,
-        )
+        yield _Run(model, data, config, budget, int8.model_bytes, folder)
     except LutraError:
-        if folder and is_main_process() and [path.name for path in folder.directory.iterdir()] == [_RUN]:
+        if folder and is_main_process() and folder.directory.is_dir() and [path.name for path in folder.directory.iterdir()] == [_RUN]:
             discard_checkpoint(folder.directory)
         raise
-    return Model(graph, _metadata(model, config, int8.model_bytes))
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What the parts of a compression share."""
+
+    model: Model
+    data: Dataset
+    config: CompressionConfig
+    budget: Budget
+    int8_model_bytes: int
+    folder: "_Checkpoint | None"
+
+    def trained(self, config: CompressionConfig, name: str, validation: Dataset | None, report: "Callable[[Progress], None]") -> Model:
+        """The model that `config` says; its checkpoints are in the folder `name` of the run's."""
+        from lutra_compiler.compression.compress import compress as run
+        from lutra_compiler.compression.search import stages_in
+        from lutra_compiler.compression.training import Checkpoints
+
+        directory = self.folder.part(name) if self.folder else None
+        graph = run(
+            self.model.graph,
+            _samples(self.data),
+            config,
+            validation=None if validation is None else _samples(validation),
+            report=report,
+            checkpoints=None if directory is None else Checkpoints(directory),
+            stages=None if directory is None else stages_in(directory),
+        )
+        return Model(graph, _metadata(self.model, config, self.int8_model_bytes))
+
+    def uncoded(self, small: Model, config: CompressionConfig) -> Model:
+        """What was trained, without entropy-coded indices."""
+        encodings = {
+            name: replace(encoding, coded=False) if isinstance(encoding, ProductQuantized) else encoding
+            for name, encoding in small.graph.encodings.items()
+        }
+        metadata = _metadata(self.model, replace(config, index_coding="never"), self.int8_model_bytes)
+        return Model(small.graph.with_encodings(encodings), metadata)
+
+    def search(self, report: "Callable[[Progress], None]", notify: Callable[[str], None]) -> "Search":
+        """The search for what each layer gets."""
+        from lutra_compiler.compression.search import Search
+
+        target = target_by_name(self.budget.target)
+        return Search(
+            self.model.graph,
+            _samples(self.data),
+            self.config,
+            self.budget,
+            lambda graph, limits, choose: driver.build_program(graph, target, limits, choose),
+            report,
+            notify,
+            self.folder.part("search") if self.folder else None,
+        )
+
+    def discard(self) -> None:
+        """Leave nothing behind."""
+        if self.folder and is_main_process():
+            discard_checkpoint(self.folder.directory)
+
+
+def _fit(model: Model, budget: Budget) -> Fit:
+    """What a trained model takes, with kernels that fit if there are any."""
+    try:
+        return fit_of(model, budget)
+    except BudgetError:
+        return fit_of(model, budget, limited=False)
+
+
+def _drop(float_model: Model, small: Model, data: Dataset) -> float:
+    """Percentage points of accuracy that are lost on labelled samples."""
+    before, after = (accuracy_of(run_float(model, data), data) for model in (float_model, small))
+    assert before is not None
+    assert after is not None
+    return 100 * (before - after)
+
+
+def _told(taken: Fit, drop: float | None) -> str:
+    return f"trained: {taken}" + ("" if drop is None else f"; it loses {drop:.2f} percentage points of validation accuracy")
+
+
+def _missed(missed: list[tuple[Fit, float | None]], budget: Budget) -> BudgetError:
+    """The budget was not kept after training; names the nearest point."""
+
+    def distance(found: tuple[Fit, float | None]) -> tuple[float, float]:
+        taken, drop = found
+        return max(1.0, budget.excess(taken.flash_bytes, taken.ram_bytes, taken.cycles)), drop or 0.0
+
+    taken, drop = min(missed, key=distance)
+    return BudgetError(
+        f"the budget is not kept after training; nearest is {_told(taken, drop)}; allow more, or train longer (--epochs)",
+        {
+            "model_bytes": taken.model_bytes, "flash_bytes": taken.flash_bytes, "ram_bytes": taken.ram_bytes, "cycles": taken.cycles,
+            **({} if drop is None else {"drop_pp": round(drop, 4)}),
+        },
+    )  # fmt: skip
 
 
 def is_main_process() -> bool:
@@ -203,6 +402,8 @@ def discard_checkpoint(directory: str | Path) -> None:
     for path in Path(directory).iterdir():
         if path.suffix in (".lutra", ".safetensors") or path.name == _RUN:
             path.unlink()
+        elif path.is_dir() and _PART.fullmatch(path.name):
+            shutil.rmtree(path)
     with contextlib.suppress(OSError):
         Path(directory).rmdir()
 
@@ -236,12 +437,15 @@ def _metadata(model: Model, config: CompressionConfig, int8_model_bytes: int) ->
     }
 
 
-def _identity(graph: Graph, data: Dataset, config: CompressionConfig) -> dict[str, Any]:
+def _identity(graph: Graph, data: Dataset, config: CompressionConfig, budget: Budget) -> dict[str, Any]:
     """What must be the same for an interrupted run to go on."""
     samples = sha256(np.ascontiguousarray(data.images).data)
     samples.update(b"" if data.labels is None else np.ascontiguousarray(data.labels).data)
     model = sha256(repr(graph.ops).encode() + driver.weights_sha256(graph).encode())
-    return {"model": model.hexdigest(), "data": samples.hexdigest(), "configuration": format_config(config), "lutra": __version__}
+    return {
+        "model": model.hexdigest(), "data": samples.hexdigest(), "configuration": format_config(config), "budget": to_plain(budget),
+        "lutra": __version__,
+    }  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -276,15 +480,10 @@ class _Checkpoint:
                 f"{self.directory} holds a run with another {' and '.join(different)}; give the same again, or start anew in another folder"
             )
 
-    def stages(self) -> "Stages":
-        """Finished stages as .lutra files."""
-        from lutra_compiler.compression.compress import Stages
-
-        def finished(stage: str) -> Graph | None:
-            path = self.directory / f"{stage}.lutra"
-            return load_model(path)[0] if path.exists() else None
-
-        return Stages(finished, lambda stage, graph: save_model(self.directory / f"{stage}.lutra", graph, {}))
+    def part(self, name: str) -> Path:
+        """The folder of a part of the run; the run's own for no name."""
+        (self.directory / name).mkdir(exist_ok=True)
+        return self.directory / name
 
 
 def _has_torch() -> bool:

@@ -18,14 +18,17 @@ from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from lutra import api, report, zoo
+from lutra.curve import curve_records, plot_curve, write_curve
 from lutra.dataset import Dataset, read_dataset
-from lutra.errors import LoweringError, LutraError, UnsupportedModelError, one_family
+from lutra.errors import BudgetError, LoweringError, LutraError, ToolError, UnsupportedModelError, one_family
 from lutra.report import printable
 from lutra.validation import accuracy_of, run_float
 from lutra.zoo import data as zoo_data
 from lutra_compiler import __version__
+from lutra_compiler.budget import Budget
 from lutra_compiler.config import CompressionConfig, load_config
-from lutra_compiler.records import nearest
+from lutra_compiler.files import write_atomically
+from lutra_compiler.records import nearest, to_plain
 from lutra_compiler.target import DEFAULT_TARGET
 
 if TYPE_CHECKING:
@@ -35,7 +38,7 @@ NO, BAD, INTERRUPTED = 1, 2, 130
 _HELD_OUT = 5000  # validation samples at most, where none are given
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
-zoo_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Networks with trained weights and released artefacts.")
+zoo_app = typer.Typer(invoke_without_command=True, rich_markup_mode=None, help="Networks with trained weights and released artefacts.")
 data_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Data sets, fetched once and checked.")
 app.add_typer(zoo_app, name="zoo")
 app.add_typer(data_app, name="data")
@@ -54,7 +57,18 @@ def _size(text: str) -> int:
     return int(found[1]) * (1024 if found[2] else 1)
 
 
-Ram = Annotated[int | None, typer.Option(parser=_size, help="The most bytes that the arena may have, as 6144 or 6K.", metavar="BYTES")]
+def _count(text: str) -> float:
+    """Cycles: "5000000", or "5M" in units of 1000."""
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)([kKmM]?)", text)
+    if found is None or not float(found[1]):
+        raise typer.BadParameter(f"{text!r} is not a number of cycles such as 5000000 or 5M")
+    return float(found[1]) * {"": 1, "k": 1e3, "m": 1e6}[found[2].lower()]
+
+
+Flash = Annotated[
+    int | None, typer.Option(parser=_size, help="Most bytes of flash for model and code, as 32768 or 32K.", metavar="BYTES")
+]
+Ram = Annotated[int | None, typer.Option(parser=_size, help="Most bytes of RAM for arena and stack, as 6144 or 6K.", metavar="BYTES")]
 Board = Annotated[str | None, typer.Option(help="Also run it as firmware on this board in QEMU, such as microbit.")]
 
 
@@ -68,7 +82,7 @@ def main() -> None:
             app(prog_name="lutra")
     except LutraError as error:
         print(f"error: {printable(error)}", file=sys.stderr)
-        sys.exit(BAD)
+        sys.exit(NO if isinstance(error, BudgetError) else BAD)
 
 
 def _version(wanted: bool) -> None:
@@ -83,19 +97,20 @@ def _root(version: Annotated[bool, typer.Option("--version", callback=_version, 
 
 
 @app.command()
-def analyze(model: Model, target: Target = DEFAULT_TARGET, ram: Ram = None, as_json: Json = False) -> None:
+def analyze(model: Model, target: Target = DEFAULT_TARGET, flash: Flash = None, ram: Ram = None, as_json: Json = False) -> None:
     """What is in a model, whether it can be compiled, what each layer costs, and what its kernel was chosen from.
 
-    A float model is shown as plain int8 makes it. Cycles are estimates. Exit code 1 if it cannot be compiled.
+    A float model is shown as plain int8 makes it. Cycles are estimates. Exit code 1 if it cannot be compiled, or not within --flash
+    and --ram.
 
     \b
     Examples:
       lutra analyze network.onnx
-      lutra analyze zoo:lenet5 --target cortex-m4 --ram 6K
+      lutra analyze zoo:lenet5 --target cortex-m4 --flash 16K --ram 6K
       lutra analyze zoo:lenet5 --json
     """
     try:
-        analysis = api.analyze(model, target, ram=ram)
+        analysis = api.analyze(model, target, flash=flash, ram=ram)
     except (UnsupportedModelError, LoweringError) as error:
         problems = [vars(problem) for problem in error.problems] if isinstance(error, UnsupportedModelError) else []
         if as_json:
@@ -115,6 +130,14 @@ def compress(
     validation: Annotated[str | None, typer.Option(help="Samples to measure on; else the last tenth of --data.")] = None,
     epochs: Annotated[float, typer.Option(help="Scale of the epochs of every stage.")] = 1.0,
     seed: Annotated[int | None, typer.Option(help="Seed of everything random, instead of the settings'.")] = None,
+    flash: Flash = None,
+    ram: Ram = None,
+    cycles: Annotated[float | None, typer.Option(parser=_count, help="Most cycles of an inference, as 5M.", metavar="CYCLES")] = None,
+    max_drop: Annotated[float | None, typer.Option(min=0, max=100, help="Most percentage points of accuracy to lose.")] = None,
+    target: Target = DEFAULT_TARGET,
+    save_config: Annotated[Path | None, typer.Option(help="Write the settings that were found to this TOML file.")] = None,
+    pareto: Annotated[bool, typer.Option("--pareto", help="Instead of a model, write the curve of flash against loss.")] = False,
+    train_points: Annotated[int, typer.Option(min=0, help="Points of the curve to train for a short while.", metavar="N")] = 0,
     checkpoint: Annotated[Path | None, typer.Option(help="Folder for an interrupted run; else OUTPUT.checkpoint.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
     as_json: Json = False,
@@ -124,8 +147,15 @@ def compress(
     Samples are float32 [n, *input shape], preprocessed as for the float network, in the arrays "images" and "labels" (class numbers;
     without labels the float network alone teaches). Ctrl-C keeps the last checkpoint.
 
+    With --flash, --ram or --cycles Lutra finds the channels and settings of each layer that keep the accuracy best within the limits,
+    with --max-drop those that take the least flash. Exit code 1 if that cannot be done; the nearest point is named. --pareto writes
+    OUTPUT.pareto.json, .csv and .png.
+
     \b
     Examples:
+      lutra compress network.onnx --data train.npz -o network.lutra --flash 32K --ram 16K --target cortex-m4
+      lutra compress network.onnx --data train.npz -o network.lutra --max-drop 0.5 --save-config network.toml
+      lutra compress network.onnx --data train.npz -o network.lutra --pareto --train-points 5
       lutra compress network.onnx --data train.npz -o network.lutra
       lutra compress zoo:lenet5/float --data mnist --config zoo:lenet5 -o lenet5.lutra
       lutra compress network.onnx --data train.npz -o network.lutra --resume
@@ -137,21 +167,45 @@ def compress(
     source = api.load(model)
     training, held_out = _training_data(data, validation)
     folder = checkpoint or output.with_name(f"{output.name}.checkpoint")
+    budget = Budget(flash, ram, cycles, max_drop, target)
     try:
         with _progress() as show:
-            small = api.compress(source, training, settings, validation=held_out, report=show, checkpoint=folder, resume=resume)
+            if pareto:
+                plans = api.pareto(
+                    source, training, settings, budget,
+                    train_points=train_points, report=show, notify=_say, checkpoint=folder, resume=resume,
+                )  # fmt: skip
+            else:
+                small, taken = api.fit(
+                    source, training, settings, budget, validation=held_out, report=show, notify=_say, checkpoint=folder, resume=resume
+                )
         if not api.is_main_process():
             return
     except KeyboardInterrupt:
         kept = f"the last checkpoint is in {printable(folder)}, go on with --resume" if folder.exists() else "nothing was written"
         print(f"interrupted; {kept}", file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from None
-    analysis = api.analyze(small)  # nothing is written that cannot be lowered
+    except BudgetError as error:
+        if as_json:
+            _print_json({"model": model, "fits": False, "reason": str(error), "nearest": error.nearest})
+        print(f"error: {printable(error)}", file=sys.stderr)
+        raise typer.Exit(NO) from error
+    if pareto:
+        _write_curve(model, output, target, curve_records(plans), as_json)
+        api.discard_checkpoint(folder)
+        return
+    if taken is not None and flash is None:
+        flash = taken.flash_limit
+    analysis = api.analyze(small, target, flash=flash, ram=ram)  # nothing is written that cannot be lowered
     api.save(small, output)
+    if save_config is not None:
+        write_atomically(save_config, str(small.metadata["configuration"]).encode())
     api.discard_checkpoint(folder)
     record = {
         **report.analysis_record(model, analysis),
         "output": str(output),
+        "fit": None if taken is None else to_plain(taken),
+        "generate_options": f"--target {target}" + (f" --flash {flash}" if flash else "") + (f" --ram {ram}" if ram else ""),
         "validation_samples": len(held_out),
         "float_validation_accuracy": accuracy_of(run_float(source, held_out), held_out),
         "validation_accuracy": accuracy_of(run_float(small, held_out), held_out),
@@ -160,25 +214,39 @@ def compress(
     _print(as_json, record, report.compression_tables(record, analysis))
 
 
+def _write_curve(model: str, output: Path, target: str, records: list[dict[str, Any]], as_json: bool) -> None:
+    title = f"{model} for {target}"
+    written = write_curve(records, output, title)
+    try:
+        written.append(plot_curve(records, output.with_suffix(".pareto.png"), title))
+    except ToolError as error:
+        print(f"no plot: {printable(error)}", file=sys.stderr)
+    files = [str(path) for path in written]
+    _print(as_json, {"model": model, "target": target, "files": files, "points": records}, report.curve_tables(records, files))
+
+
 @app.command()
 def generate(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A .lutra file or zoo:NETWORK[/POINT].")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The folder to write: new, empty, or of an earlier bundle.")],
     prefix: Annotated[str, typer.Option(help="The beginning of all file and C names.")] = "model",
     target: Target = DEFAULT_TARGET,
+    flash: Flash = None,
     ram: Ram = None,
     as_json: Json = False,
 ) -> None:
     """Write the C bundle of a compressed model: PREFIX.h, PREFIX.c, PREFIX_data.h, PREFIX.json.
 
+    Kernels are the fastest that fit --flash and --ram. Exit code 1, and nothing is written, if none do.
+
     \b
     Examples:
       lutra generate zoo:lenet5 -o lenet5 --prefix lenet5
-      lutra generate network.lutra -o bundle --prefix network --target cortex-m4 --ram 16K
+      lutra generate network.lutra -o bundle --prefix network --target cortex-m4 --flash 32K --ram 16K
     """
     source = api.load(model)
-    api.generate(source, output, prefix=prefix, target=target, ram=ram)
-    analysis = api.analyze(source, target, ram=ram)
+    api.generate(source, output, prefix=prefix, target=target, flash=flash, ram=ram)
+    analysis = api.analyze(source, target, flash=flash, ram=ram)
     sizes = {path.name: path.stat().st_size for path in sorted(output.iterdir())}
     record = {
         "model": model,
@@ -188,6 +256,8 @@ def generate(
         "files": list(sizes),
         "model_bytes": analysis.model_bytes,
         "arena_bytes": analysis.arena_bytes,
+        "flash_bytes": analysis.flash_bytes,
+        "ram_bytes": analysis.ram_bytes,
     }
     _print(as_json, record, report.generation_tables(record, sizes))
 
@@ -238,20 +308,29 @@ def bench(model: Bundle, board: Board = None, as_json: Json = False) -> None:
     _print(as_json, report.bench_record(found), report.bench_tables(found))
 
 
+@zoo_app.callback()
+def zoo_root(context: typer.Context, as_json: Json = False) -> None:
+    """Networks with trained weights and released artefacts; without a verb, what there is.
+
+    \b
+    Examples:
+      lutra zoo
+      lutra zoo --json
+    """
+    if context.invoked_subcommand is None:
+        zoo_list(as_json)
+
+
 @zoo_app.command("list")
 def zoo_list(as_json: Json = False) -> None:
-    """What there is.
+    """What there is: sizes of each point, and its accuracy on the test set as its file records it.
 
     \b
     Example:
       lutra zoo list
     """
-    models = {name: zoo.load(name) for name in zoo.names()}
-    records = [
-        {"name": f"{zoo.PREFIX}{name}", "parameters": model.graph.trainable_parameters(), "compressed": bool(model.graph.encodings)}
-        for name, model in models.items()
-    ]
-    _print(as_json, {"models": records}, report.listing(("name", "parameters", "compressed"), (tuple(r.values()) for r in records)))
+    records = [report.zoo_record(name, model, api.analyze(model)) for name in zoo.names() for model in (zoo.load(name),)]
+    _print(as_json, {"models": records}, report.zoo_table(records))
 
 
 @zoo_app.command("train")
@@ -357,6 +436,11 @@ def _state(progress: "TrainingProgress") -> str:
     accuracy = "" if progress.accuracy is None else f", accuracy {100 * progress.accuracy:.2f} %"
     minutes, seconds = divmod(round(progress.seconds_left), 60)
     return f"loss {progress.loss:.4f}{accuracy}, {minutes}:{seconds:02} left"
+
+
+def _say(text: str) -> None:
+    if api.is_main_process():
+        print(printable(text), file=sys.stderr)
 
 
 def _print(as_json: bool, record: dict[str, Any], table: RenderableType) -> None:

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from lutra.host.errors import HostError
 from lutra_compiler import errors
 from lutra_compiler.errors import (
+    BudgetError,
     BundleError,
     CompressionError,
     ConfigurationError,
@@ -21,8 +22,8 @@ from lutra_compiler.errors import (
 )
 
 __all__ = [
-    "BundleError", "CompressionError", "ConfigurationError", "DataError", "GraphError", "LoweringError", "LutraError", "ModelError",
-    "OutputError", "ProgramError", "ToolError", "UnsupportedModelError", "one_family",
+    "BudgetError", "BundleError", "CompressionError", "ConfigurationError", "DataError", "GraphError", "LoweringError", "LutraError",
+    "ModelError", "OutputError", "ProgramError", "ToolError", "UnsupportedModelError", "one_family",
 ]
 
 

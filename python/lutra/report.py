@@ -10,7 +10,7 @@ from rich.text import Text
 
 from lutra.benchmark import Benchmark
 from lutra.validation import Validation
-from lutra_compiler.driver import Analysis
+from lutra_compiler.driver import Analysis, Model
 from lutra_compiler.program.program import Considered
 from lutra_compiler.records import to_plain
 
@@ -30,7 +30,8 @@ def analysis_record(model: str, analysis: Analysis) -> Record:
         for index, (plain, layer) in enumerate(zip(record.pop("layers"), analysis.layers, strict=True))
     ]
     ratios = {"ratio": _rounded(analysis.ratio), "int8_ratio": _rounded(analysis.int8_ratio)}
-    return {"model": model, "compilable": True, **record, **ratios, "layers": layers}
+    sums = {"flash_bytes": analysis.flash_bytes, "ram_bytes": analysis.ram_bytes}
+    return {"model": model, "compilable": True, **record, **sums, **ratios, "layers": layers}
 
 
 def validation_record(validation: Validation) -> Record:
@@ -84,7 +85,9 @@ def analysis_tables(model: str, analysis: Analysis, candidates: bool = False) ->
             "float parameters": _size(analysis.float_parameter_bytes),
             "plain int8 model": _size(analysis.int8_model_bytes),
             "model": _size(analysis.model_bytes) + _ratios(analysis.ratio, analysis.int8_ratio if analysis.compressed else None),
-            "arena": f"{_size(analysis.arena_bytes)}, inputs and outputs included",
+            "flash": f"{_size(analysis.flash_bytes)} = model + at most {_size(analysis.code_bytes)} of code",
+            "RAM": f"{_size(analysis.ram_bytes)} = arena {_size(analysis.arena_bytes)}, inputs and outputs included, "
+            f"+ at most {_size(analysis.stack_bytes)} of stack",
             "cycles": f"{_short(round(analysis.cycles))}, estimated",
         }),
     )
@@ -163,13 +166,71 @@ def compression_tables(record: Record, analysis: Analysis) -> RenderableType:
         f"on {record['validation_samples']:,} validation samples",
         "written": f"{record['output']} in {record['seconds']:,} s",
     }
+    if fit := record["fit"]:
+        how = "measured in an ELF" if fit["measured"] else "estimated, at most"
+        facts["takes"] = f"{_size(fit['flash_bytes'])} of flash, {_size(fit['ram_bytes'])} of RAM, {how}"
+        facts["next"] = f"lutra generate {record['output']} {record['generate_options']} -o FOLDER"
     return Group(analysis_tables(record["model"], analysis), _facts(facts))
 
 
 def generation_tables(record: Record, sizes: Mapping[str, int]) -> RenderableType:
     """The files of a bundle."""
-    facts = {"model": _size(record["model_bytes"]), "arena": _size(record["arena_bytes"]), "folder": record["directory"]}
+    facts = {
+        "model": _size(record["model_bytes"]),
+        "arena": _size(record["arena_bytes"]),
+        "flash": f"at most {_size(record['flash_bytes'])} with code",
+        "RAM": f"at most {_size(record['ram_bytes'])} with stack",
+        "folder": record["directory"],
+    }
     return Group(listing(("file", "bytes of text"), sizes.items()), _facts(facts))
+
+
+def curve_tables(records: list[Record], files: list[str]) -> RenderableType:
+    """A row a point of the curve, the smallest first: the loss that is expected, and the accuracy after a short training."""
+    columns = ("flash", "model", "RAM", "cycles", "loss", "accuracy", "channels", "layers")
+    table = _table(columns, numbers=columns[:6])
+    for r in records:
+        accuracy = "" if r["trial_accuracy"] is None else _percent(r["trial_accuracy"])
+        sizes = (f"{r['flash_bytes']:,}", f"{r['model_bytes']:,}", f"{r['ram_bytes']:,}", _short(round(r["cycles"])))
+        table.add_row(*sizes, f"{r['expected_loss']:.2g}", accuracy, r["channels"], r["layers"])
+    return Group(table, _facts({"written": ", ".join(files)}))
+
+
+def zoo_record(name: str, model: Model, analysis: Analysis) -> Record:
+    """What `lutra zoo --json` tells of a point. Accuracies are those recorded in its file, on the test set; null where it does not say."""
+    compressed = analysis.compressed
+    accuracy, float_accuracy = (_recorded(model, key) for key in ("accuracy", "float_accuracy"))
+    known = compressed and accuracy is not None and float_accuracy is not None
+    return {
+        "name": f"zoo:{name}",
+        "network": name.partition("/")[0],
+        "dataset": _recorded(model, "dataset", str) or "mnist",
+        "compressed": compressed,
+        "parameters": model.graph.trainable_parameters(),
+        "model_bytes": analysis.model_bytes if compressed else 4 * model.graph.trainable_parameters(),
+        "ratio": _rounded(analysis.ratio) if compressed else None,
+        "int8_ratio": _rounded(analysis.int8_ratio) if compressed else None,
+        "accuracy": accuracy if compressed else float_accuracy,
+        "float_accuracy": float_accuracy,
+        "drop_pp": round(100 * (float_accuracy - accuracy), 4) if known else None,
+    }
+
+
+def zoo_table(records: list[Record]) -> RenderableType:
+    """A row a point."""
+    columns = ("name", "model bytes", "vs float", "vs int8", "accuracy", "float", "drop")
+    table = _table(columns, numbers=columns[1:])
+    for r in records:
+        ratios = ("" if r[key] is None else f"{r[key]:.1f}x" for key in ("ratio", "int8_ratio"))
+        accuracies = ("" if r[key] is None else _percent(r[key]) for key in ("accuracy", "float_accuracy"))
+        drop = "" if r["drop_pp"] is None else f"{r['drop_pp']:.2f} pp"
+        table.add_row(_text(r["name"]), f"{r['model_bytes']:,}", *ratios, *accuracies, drop)
+    return Group(table, Text(f"accuracies as recorded, on the test set of {', '.join(sorted({r['dataset'] for r in records}))}"))
+
+
+def _recorded(model: Model, key: str, kind: type = float) -> Any:
+    value = model.metadata.get(key)
+    return value if isinstance(value, kind) else None
 
 
 def listing(columns: tuple[str, ...], rows: Iterable[tuple[object, ...]]) -> RenderableType:

@@ -13,6 +13,7 @@ from lutra_compiler.ir.graph import Graph, Input
 from lutra_compiler.ir.ops import BatchNorm, Clamp, Conv2d, Flatten, Linear, MaxPool, Softmax
 from lutra_compiler.model_file import save_model
 from lutra_compiler.program.choose_kernel import Limits
+from lutra_compiler.program.footprint import footprint
 from lutra_compiler.target import target_by_name
 from quantized_graphs import coded, dense, graph
 
@@ -70,9 +71,9 @@ def test_cycles_are_those_of_the_chosen_kernels() -> None:
 
 def test_a_limit_of_ram_holds_for_the_analysis_and_the_bundle(tmp_path: Path) -> None:
     model = Model(graph(layers(), {"x": (6, 6, 3)}, {"conv.w": coded((32, 3, 3, 3)), "fc.w": coded((10, 128))}))
-    limits = Limits(ram=analyze(model, M0).arena_bytes - 4)
-    assert analyze(model, M0, limits).arena_bytes <= limits.ram
-    assert generate_bundle(model, tmp_path / "out", "net", M0, limits).arena_bytes <= limits.ram
+    limits = Limits(ram=analyze(model, M0).ram_bytes - 4)
+    assert analyze(model, M0, limits).ram_bytes <= limits.ram
+    assert footprint(generate_bundle(model, tmp_path / "out", "net", M0, limits)).ram <= limits.ram
     with pytest.raises(LoweringError, match="bytes of RAM"):
         analyze(model, M0, Limits(ram=100))
 

@@ -130,10 +130,16 @@ def magnitude_scores(graph: Graph) -> Scores:
 
 def taylor_scores(graph: Graph, samples: Samples, teacher: torch.nn.Module | None, batch_size: int = 128) -> Scores:
     """First-order change of the loss when a channel vanishes: |sum over its outputs of gradient * activation|, averaged (Molchanov 2017);
-    the same of selected features.
+    the same of selected features. Relative to the layer's mean.
 
     The loss is the KL divergence from the teacher, or the cross entropy with the labels if there is no teacher.
     """
+    changes = loss_changes(graph, samples, teacher, batch_size)
+    return {name: total / max(float(total.mean()), 1e-12) for name, total in changes.items()}
+
+
+def loss_changes(graph: Graph, samples: Samples, teacher: torch.nn.Module | None, batch_size: int = 128) -> Scores:
+    """The same as `taylor_scores`, summed over the samples and comparable between layers."""
     device = training_device()
     module = TorchGraph(graph).to(device).eval()
     if teacher is not None:
@@ -161,7 +167,7 @@ def taylor_scores(graph: Graph, samples: Samples, teacher: torch.nn.Module | Non
             product = (gradient * values[name]).detach()
             per_channel = product.flatten(2).sum(2) if product.ndim == 4 else product
             sums[name] += per_channel.abs().sum(0).double().numpy(force=True)
-    return {name: total / max(float(total.mean()), 1e-12) for name, total in sums.items()}
+    return sums
 
 
 def widths_of(graph: Graph) -> dict[str, int]:

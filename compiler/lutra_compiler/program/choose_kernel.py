@@ -1,11 +1,11 @@
 """Of the ways to compute a layer the fastest, unless the memory of the target says otherwise."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, combinations
 
-from lutra_compiler.errors import LoweringError
+from lutra_compiler.errors import BudgetError
 from lutra_compiler.program.program import Buffer, Considered, Role
 from lutra_compiler.program.tables import TableData
 
@@ -14,9 +14,11 @@ TIE = 1.02  # candidates whose estimates differ by less are equally fast: the on
 
 @dataclass(frozen=True)
 class Limits:
-    """What a program may need. `ram`: bytes of arena, None for any. `expand_weights`: flash for int8 weights in place of indices."""
+    """What a program may need; None for any. `ram`: bytes of arena and stack; `flash`: bytes of tables and code, as in footprint.py.
+    `expand_weights`: flash for int8 weights in place of indices."""
 
     ram: int | None = None
+    flash: int | None = None
     expand_weights: bool = False
 
 
@@ -64,11 +66,16 @@ def fastest(candidates: Sequence[Candidate]) -> Candidate:
 
 
 def with_less_ram(
-    names: Sequence[str], candidates: Sequence[Sequence[Candidate]], chosen: Sequence[Candidate], buffers: Sequence[Buffer], limit: int
+    names: Sequence[str],
+    candidates: Sequence[Sequence[Candidate]],
+    chosen: Sequence[Candidate],
+    buffers: Sequence[Buffer],
+    limit: int,
+    stack: int,
 ) -> list[Candidate]:
     """`chosen`, one a layer, with a candidate of less scratch memory for the layer that needs the most RAM and has one.
 
-    `buffers` are placed for `chosen` and take more than `limit` bytes. Raises LoweringError if less is not possible.
+    `buffers` are placed for `chosen` and with `stack` bytes take more than `limit`. Raises BudgetError if less is not possible.
     """
     calls = accumulate(1 + (candidate.unpacking is not None) for candidate in chosen)
     needs = [_bytes_alive(end - 1, buffers) for end in calls]
@@ -76,14 +83,28 @@ def with_less_ram(
         less = [c for c in candidates[layer] if c.scratch_bytes < chosen[layer].scratch_bytes and not c.objection]
         if less:
             return [*chosen[:layer], fastest(less), *chosen[layer + 1 :]]
-        if needs[layer] > limit:
+        if needs[layer] + stack > limit:
             kernel = chosen[layer].kernel + (", and its decoded indices" if chosen[layer].unpacking else "")
-            raise LoweringError(
-                f"layer '{names[layer]}' needs {needs[layer]} bytes of RAM with the smallest kernel, {kernel}, the limit is "
-                f"{limit}; allow more, prune the layer, or give the network a smaller input"
+            raise BudgetError(
+                f"layer '{names[layer]}' needs {needs[layer] + stack} bytes of RAM with the smallest kernel, {kernel}, "
+                f"{stack} of them stack, the limit is {limit}; allow more, prune the layer, or give the network a smaller input"
             )
     arena = max(buffer.offset + buffer.size_bytes for buffer in buffers)
-    raise LoweringError(f"the network's values need {arena} bytes of RAM with the smallest kernels, the limit is {limit}; allow more")
+    raise BudgetError(
+        f"the network needs {arena + stack} bytes of RAM with the smallest kernels, {stack} of them stack, the limit is {limit}; allow more"
+    )
+
+
+def with_fewer_kernels(candidates: Sequence[Sequence[Candidate]]) -> Iterator[Sequence[Sequence[Candidate]]]:
+    """`candidates`, one sequence a call, restricted to some of the kernels in all ways that leave each call one, the fastest first."""
+    welcome = [[c for c in ways if not c.objection] for ways in candidates]
+    kernels = [{c.kernel for c in ways} for ways in welcome]
+    needed = {kernel for ways in kernels if len(ways) == 1 for kernel in ways}
+    others = sorted({kernel for ways in kernels for kernel in ways} - needed)
+    subsets = [needed.union(chosen) for count in range(len(others) + 1) for chosen in combinations(others, count)]
+    restricted = [[[c for c in ways if c.kernel in subset] for ways in welcome] for subset in subsets]
+    whole = [ways for ways in restricted if all(ways)]
+    yield from sorted(whole, key=lambda ways: sum(min(c.cycles for c in call) for call in ways))
 
 
 def _bytes_alive(call: int, buffers: Sequence[Buffer]) -> int:

@@ -1,12 +1,13 @@
 """Graph -> Program: kernels chosen, arithmetic in integers, tables laid out, memory planned."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from math import prod
 
 import numpy as np
 
-from lutra_compiler.errors import LoweringError
+from lutra_compiler.errors import BudgetError, LoweringError
 from lutra_compiler.ir.encoding import ProductQuantized, Quantization, WeightEncoding
 from lutra_compiler.ir.graph import Graph, Shape
 from lutra_compiler.ir.ops import (
@@ -28,8 +29,18 @@ from lutra_compiler.ir.ops import (
 from lutra_compiler.ir.shapes import infer_shapes
 from lutra_compiler.numerics.fixed_point import OutputRange, Requantization, requantize, rescale_multipliers
 from lutra_compiler.program.candidates import candidates_of
-from lutra_compiler.program.choose_kernel import Candidate, Choose, Impossible, Limits, considered, fastest, with_less_ram
+from lutra_compiler.program.choose_kernel import (
+    Candidate,
+    Choose,
+    Impossible,
+    Limits,
+    considered,
+    fastest,
+    with_fewer_kernels,
+    with_less_ram,
+)
 from lutra_compiler.program.cost_model import cycles
+from lutra_compiler.program.footprint import footprint, stack_bytes
 from lutra_compiler.program.kernels import KERNELS, UNPACK, leaves_image, scratch_bytes
 from lutra_compiler.program.plan_memory import Request, plan_memory
 from lutra_compiler.program.program import Call, LayerRecord, Port, Program, Role, Storage
@@ -47,8 +58,9 @@ RoledData = Sequence[tuple[Role, TableData]]
 def lower(graph: Graph, target: Target, limits: Limits | None = None, choose: Choose = fastest) -> Program:
     """Turn a prepared, encoded and calibrated graph into a Program.
 
-    `choose` picks one of the candidates for each layer; where that exceeds `limits.ram`, ones of less scratch memory follow.
-    Raises LoweringError with the op and the value if something is missing, beyond a limit, or too coarse in integers.
+    `choose` picks one of the candidates for each layer; where that exceeds `limits.ram`, ones of less scratch memory follow, and where it
+    exceeds `limits.flash`, fewer kernels. Raises LoweringError with the op and the value if something is missing, beyond a limit, or too
+    coarse in integers, BudgetError if the program does not fit.
     """
     lowering = _Lowering(_with_outputs_apart(graph), target, limits or Limits())
     for op in lowering.graph.ops:
@@ -340,14 +352,39 @@ class _Lowering:
 
     def program(self, output_names: Sequence[str], choose: Choose) -> Program:
         """Call after every op has been lowered."""
-        chosen = [choose(step.candidates) for step in self.steps]
+        candidates = [step.candidates for step in self.steps]
+        program = self.within_ram(output_names, candidates, choose)
+        if self.limits.flash is None or footprint(program).flash <= self.limits.flash:
+            return program
+        tried, smallest = {_kernels(program)}, footprint(program)
+        for fewer in with_fewer_kernels(candidates):
+            if (kernels := tuple(fastest(ways).kernel for ways in fewer)) in tried:
+                continue
+            tried.add(kernels)
+            with suppress(BudgetError):
+                program = self.within_ram(output_names, fewer, fastest)
+                needed = footprint(program)
+                if needed.flash <= self.limits.flash:
+                    return program
+                smallest = min(smallest, needed, key=lambda footprint: footprint.flash)
+        raise BudgetError(
+            f"the network needs {smallest.flash} bytes of flash with the smallest kernels, model {smallest.model} and code "
+            f"{smallest.code}, the limit is {self.limits.flash}; allow more or compress it further"
+        )
+
+    def within_ram(self, output_names: Sequence[str], candidates: Sequence[Sequence[Candidate]], choose: Choose) -> Program:
+        """The program of the `candidates`, a sequence a step, that `choose` picks if there is RAM enough."""
+        chosen = [choose(ways) for ways in candidates]
         while True:
             requests, calls, tables = self.assembled(chosen)
             buffers, arena_bytes = plan_memory(requests, calls)
-            if self.limits.ram is None or arena_bytes <= self.limits.ram:
+            if self.limits.ram is None:
+                break
+            stack = stack_bytes((call.kernel for call in calls), self.target.name)
+            if arena_bytes + stack <= self.limits.ram:
                 break
             names = [step.layer.source_names[0] for step in self.steps]
-            chosen = with_less_ram(names, [step.candidates for step in self.steps], chosen, buffers, self.limits.ram)
+            chosen = with_less_ram(names, candidates, chosen, buffers, self.limits.ram, stack)
         layout = next((i.layout for i in self.graph.inputs if len(i.shape) == 3), "NHWC")
         outputs = tuple(
             Port(name, shape := self.shapes[value], layout if len(shape) == 3 else "NF", self.quantization(value), self.buffer(value))
@@ -391,6 +428,10 @@ class _Lowering:
             layer = replace(step.layer, candidates=considered(step.candidates, step.impossible, candidate))
             append(candidate.kernel, candidate.fields, candidate.tables, step.inputs, step.output, layer, indices)
         return requests, calls, tables
+
+
+def _kernels(program: Program) -> tuple[str, ...]:
+    return tuple(call.kernel for call in program.calls)
 
 
 def _root(flattened: Mapping[str, str], value: str) -> str:

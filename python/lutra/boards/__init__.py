@@ -3,8 +3,9 @@
 from lutra.boards.board import Board, board_by_name, boards
 from lutra.boards.emulator import BoardRun, require_board, run_firmware
 from lutra.boards.firmware import Firmware, FlashUse, RamUse, build_firmware, build_firmwares
+from lutra.boards.footprint import MeasuredFootprint, measure_footprint
 
 __all__ = [
-    "Board", "BoardRun", "Firmware", "FlashUse", "RamUse", "board_by_name", "boards", "build_firmware", "build_firmwares",
-    "require_board", "run_firmware",
+    "Board", "BoardRun", "Firmware", "FlashUse", "MeasuredFootprint", "RamUse", "board_by_name", "boards", "build_firmware",
+    "build_firmwares", "measure_footprint", "require_board", "run_firmware",
 ]

@@ -16,7 +16,7 @@ from lutra.host.manifest import Manifest, read_manifest
 from lutra_compiler.errors import ConfigurationError
 
 BUILD_TOOLS = ("cmake", "ninja", "arm-none-eabi-gcc", "cc")
-_ARMV6M = ("cortex-m0", "cortex-m0plus")
+ARMV6M = ("cortex-m0", "cortex-m0plus")
 _BEGIN, _END = -1, -2  # markers.h
 
 
@@ -88,8 +88,8 @@ def build_firmware(bundle: Path, board: Board, build_dir: Path, cpu: str | None 
 def build_firmwares(bundles: Sequence[Path], board: Board, build_dir: Path, cpu: str | None = None) -> tuple[Firmware, ...]:
     """One firmware for each of `bundles`, whose prefixes differ, as `build_firmware`; they share the runtime's objects."""
     require_tools(*BUILD_TOOLS)
-    if cpu not in (None, board.cpu, *_ARMV6M):
-        raise ConfigurationError(f"{board.name} is a {board.cpu}; it runs its own code and that of {' or '.join(_ARMV6M)}, not of {cpu}")
+    if cpu not in (None, board.cpu, *ARMV6M):
+        raise ConfigurationError(f"{board.name} is a {board.cpu}; it runs its own code and that of {' or '.join(ARMV6M)}, not of {cpu}")
     manifests = [read_manifest(bundle) for bundle in bundles]
     if len({manifest.prefix for manifest in manifests}) < len(manifests):
         raise BundleError(f"two bundles have one prefix: {', '.join(manifest.prefix for manifest in manifests)}; generate one anew")

@@ -6,9 +6,11 @@ from itertools import pairwise
 
 import pytest
 
-from lutra_compiler.errors import LoweringError
+from lutra_compiler.errors import BudgetError, LoweringError
 from lutra_compiler.ir.ops import Conv2d
 from lutra_compiler.program.choose_kernel import Candidate, Limits, considered, fastest
+from lutra_compiler.program.cost_model import cycles
+from lutra_compiler.program.footprint import footprint
 from lutra_compiler.program.kernels import KERNELS
 from lutra_compiler.program.lower import lower
 from lutra_compiler.program.program import Program
@@ -48,11 +50,11 @@ def test_the_reasons_against_the_others_are_told():
 # In a network
 
 
-def chain(*channels: int, ram: int | None = None, target: str = "cortex-m4") -> Program:
+def chain(*channels: int, ram: int | None = None, flash: int | None = None, subvector: int = 2, target: str = "cortex-m4") -> Program:
     layers = list(enumerate(pairwise(channels)))
     ops = [Conv2d(name=f"c{i}", inputs=(f"v{i}",), output=f"v{i + 1}", weight=f"w{i}", padding=(1, 1, 1, 1)) for i, _ in layers]
-    weights = {f"w{i}": coded((out, 3, 3, fan_in), subvector=2, largest=20) for i, (fan_in, out) in layers}
-    return lower(graph(ops, {"v0": (8, 8, channels[0])}, weights), target_by_name(target), Limits(ram=ram))
+    weights = {f"w{i}": coded((out, 3, 3, fan_in), subvector=subvector, largest=20) for i, (fan_in, out) in layers}
+    return lower(graph(ops, {"v0": (8, 8, channels[0])}, weights), target_by_name(target), Limits(ram=ram, flash=flash))
 
 
 @pytest.mark.parametrize("target", [target.name for target in TARGETS])
@@ -68,16 +70,16 @@ def test_the_record_names_the_chosen_kernel_and_its_scratch_memory(target: str):
 
 
 def test_without_a_limit_every_layer_has_what_it_wants():
-    assert chain(8, 40, 16, ram=chain(8, 40, 16).arena_bytes).calls == chain(8, 40, 16).calls
+    assert chain(8, 40, 16, ram=footprint(chain(8, 40, 16)).ram).calls == chain(8, 40, 16).calls
 
 
 @pytest.mark.parametrize("part", [0.9, 0.8, 0.7])
 def test_a_limit_takes_scratch_memory_from_the_layers_at_the_peak(part: float):
     free = chain(8, 40, 40, 4)
-    limit = int(part * free.arena_bytes)
+    limit = int(part * footprint(free).ram)
     tight = chain(8, 40, 40, 4, ram=limit)
-    assert tight.arena_bytes <= limit
-    peaks = [call for call in range(3) if alive(free, call) > limit]
+    assert footprint(tight).ram <= limit
+    peaks = [call for call in range(3) if alive(free, call) + footprint(free).stack > limit]
     changed = [i for i, (a, b) in enumerate(zip(free.calls, tight.calls, strict=True)) if (a.kernel, a.fields) != (b.kernel, b.fields)]
     assert changed == peaks
 
@@ -102,6 +104,26 @@ def test_a_limit_counts_coded_indices_with_the_layer_they_are_for():
 def test_a_limit_that_cannot_be_kept_names_the_layer_and_what_it_needs():
     with pytest.raises(LoweringError, match=r"layer 'c1' needs \d+ bytes of RAM with .*, the limit is 3000; allow more"):
         chain(8, 40, 40, 4, ram=3000)
+
+
+def test_a_limit_of_flash_takes_the_fastest_kernels_whose_code_fits():
+    free = chain(32, 40, 16, subvector=8)
+    limits = range(footprint(free).flash, smallest_flash(), -100)
+    found = [chain(32, 40, 16, flash=limit, subvector=8) for limit in limits]
+    assert len({tuple(call.kernel for call in program.calls) for program in found}) > 1
+    assert all(footprint(program).flash <= limit for program, limit in zip(found, limits, strict=True))
+    taken = [sum(cycles(call.kernel, call.fields, "cortex-m4") for call in program.calls) for program in found]
+    assert taken == sorted(taken)
+    assert {program.model_bytes for program in found} == {free.model_bytes}
+
+
+def smallest_flash() -> int:
+    """What the error says that the network needs at least."""
+    with pytest.raises(BudgetError, match=r"the limit is 100; allow more") as caught:
+        chain(32, 40, 16, flash=100, subvector=8)
+    needed = int(re.search(r"needs (\d+) bytes of flash with the smallest kernels", str(caught.value))[1])
+    assert footprint(chain(32, 40, 16, flash=needed, subvector=8)).flash == needed
+    return needed
 
 
 def test_a_limit_below_the_values_alone_is_refused():
