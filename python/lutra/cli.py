@@ -43,6 +43,7 @@ app.add_typer(data_app, name="data")
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="An .onnx or .lutra file, or zoo:NETWORK[/POINT].")]
 Bundle = Annotated[str, typer.Argument(metavar="MODEL", help="A folder that `generate` wrote, a .lutra file, or zoo:NETWORK[/POINT].")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else.")]
+DataName = Annotated[str, typer.Argument(help=" or ".join(zoo_data.NAMES))]
 Target = Annotated[str, typer.Option(help="The processor.")]
 
 
@@ -109,7 +110,7 @@ def analyze(model: Model, target: Target = DEFAULT_TARGET, ram: Ram = None, as_j
 @app.command()
 def compress(
     model: Model,
-    data: Annotated[str, typer.Option(help="Training samples: a .npz or .npy file, a folder of .npy files, or mnist.")],
+    data: Annotated[str, typer.Option(help="Training samples: a .npz or .npy file, a folder of .npy files, mnist, or cifar10.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The .lutra file to write.")],
     config: Annotated[str | None, typer.Option(help="Settings: a TOML file, or zoo:NETWORK for the zoo's recipe.")] = None,
     validation: Annotated[str | None, typer.Option(help="Samples to measure on; else the last tenth of --data.")] = None,
@@ -276,34 +277,33 @@ def zoo_train(
 @data_app.command("list")
 def data_list(as_json: Json = False) -> None:
     """The data sets there are, and whether they are here already."""
-    records = [{"name": "mnist", "fetched": zoo_data.has_mnist(), "path": str(zoo_data.mnist_directory())}]
+    records = [{"name": name, "fetched": zoo_data.is_fetched(name), "path": str(zoo_data.directory_of(name))} for name in zoo_data.NAMES]
     _print(as_json, {"data": records}, report.listing(("name", "fetched", "path"), (tuple(r.values()) for r in records)))
 
 
 @data_app.command("fetch")
-def data_fetch(name: Annotated[str, typer.Argument(help="mnist")], as_json: Json = False) -> None:
+def data_fetch(name: DataName, as_json: Json = False) -> None:
     """Fetch a data set into the cache ($LUTRA_CACHE, else ~/.cache/lutra) and check its SHA-256.
 
     \b
     Example:
-      lutra data fetch mnist
+      lutra data fetch cifar10
     """
-    _require_mnist(name)
-    path = str(zoo_data.fetch_mnist())
+    path = str(zoo_data.fetch(_known(name)))
     _print(as_json, {"name": name, "path": path}, path)
 
 
 @data_app.command("path")
-def data_path(name: Annotated[str, typer.Argument(help="mnist")], as_json: Json = False) -> None:
+def data_path(name: DataName, as_json: Json = False) -> None:
     """The folder where a data set is, or will be: files placed there by hand are used."""
-    _require_mnist(name)
-    path = str(zoo_data.mnist_directory())
+    path = str(zoo_data.directory_of(_known(name)))
     _print(as_json, {"name": name, "path": path}, path)
 
 
-def _require_mnist(name: str) -> None:
-    if name != "mnist":
-        raise typer.BadParameter(f"there is no data set '{name}'; {nearest(name, ['mnist'])}", param_hint="NAME")
+def _known(name: str) -> zoo_data.Name:
+    if not zoo_data.is_name(name):
+        raise typer.BadParameter(f"there is no data set '{name}'; {nearest(name, zoo_data.NAMES)}", param_hint="NAME")
+    return name
 
 
 def _settings(config: str | None, epochs: float, seed: int | None) -> CompressionConfig:
@@ -313,12 +313,12 @@ def _settings(config: str | None, epochs: float, seed: int | None) -> Compressio
 
 
 def _data(name: str, split: zoo_data.Split) -> Dataset:
-    return zoo_data.load_mnist(split) if name == "mnist" else read_dataset(Path(name))
+    return zoo_data.load(name, split) if zoo_data.is_name(name) else read_dataset(Path(name))
 
 
 def _training_data(data: str, validation: str | None) -> tuple[Dataset, Dataset]:
     training = _data(data, "train")
-    if validation is not None or data == "mnist":
+    if validation is not None or zoo_data.is_name(data):
         return training, _data(validation or data, "validation")
     return training.hold_out(max(1, min(len(training) // 10, _HELD_OUT)))
 

@@ -599,6 +599,7 @@ def test_the_data_verbs_tell_where_the_files_are(
     lutra: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LUTRA_CACHE", str(tmp_path / "cache"))
-    place = str(tmp_path / "cache/mnist")
-    assert lutra("data", "list", "--json").json() == {"data": [{"name": "mnist", "fetched": False, "path": place}]}
-    assert lutra("data", "path", "mnist").out == f"{place}\n"
+    places = {name: str(tmp_path / "cache" / name) for name in ("mnist", "cifar10")}
+    records = [{"name": name, "fetched": False, "path": place} for name, place in places.items()]
+    assert lutra("data", "list", "--json").json() == {"data": records}
+    assert lutra("data", "path", "cifar10").out == f"{places['cifar10']}\n"
