@@ -48,10 +48,8 @@ def product_quantize(graph: Graph, config: CompressionConfig) -> Graph:
         if chosen.kind == "int8":
             encodings[op.weight] = scalar_quantize(weight)
             continue
-        codebook, indices, scale = quantize_rows(
-            weight, chosen.codewords, chosen.subvector, rng, pin_zero=chosen.zero_codeword, norm=chosen.codeword_norm
-        )
-        encodings[op.weight] = ProductQuantized(codebook, indices, scale, weight.shape, chosen.index_bits)
+        rows = quantize_rows(weight, chosen.codewords, chosen.subvector, rng, pin_zero=chosen.zero_codeword, norm=chosen.codeword_norm)
+        encodings[op.weight] = ProductQuantized(rows.codebook, rows.indices, rows.scale, weight.shape, chosen.index_bits)
     return graph.with_encodings(encodings)
 
 

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from lutra_compiler.ir.encoding import ProductQuantized, ScalarQuantized, WeightEncoding
-from lutra_compiler.numerics.product_quantization import CODEWORD_L1_LIMIT, CODEWORD_LIMIT, row_sizes
+from lutra_compiler.numerics.k_means import CODEWORD_L1_LIMIT, CODEWORD_LIMIT
+from lutra_compiler.numerics.product_quantization import row_sizes
 
 
 def round_straight_through(x: Tensor) -> Tensor:

@@ -1,24 +1,30 @@
-"""Codebooks: k-means over subvectors, with int8 codewords and the bounds that lookup tables need (Jegou 2011)."""
+"""Product quantization of a weight's rows: subvectors, row scales, one codebook of int8 codewords (Jegou 2011)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float32]
-IndexArray = npt.NDArray[np.int64]
-
-CODEWORD_LIMIT = 127
-CODEWORD_L1_LIMIT = 255  # 128 * 255 < 2^15: lookup tables of int16 stay exact
+from lutra_compiler.numerics.k_means import CODEWORD_L1_LIMIT, FloatArray, entropy, k_means
 
 
 @dataclass(frozen=True)
-class KMeans:
-    """`codebook` [K, d], `indices` [n] of the nearest codeword, `distortion`: mean squared distance."""
+class QuantizedRows:
+    """A weight [out, ..., channels] as `scale[o] * codebook[indices[o, tap, m]]`.
 
-    codebook: FloatArray
-    indices: IndexArray
-    distortion: float
+    `codebook`: int8 [K, d]; `indices`: uint8 [out, taps, subvectors]; `scale`: float32 [out], positive.
+    """
+
+    codebook: npt.NDArray[np.int8]
+    indices: npt.NDArray[np.uint8]
+    scale: FloatArray
+
+    @property
+    def entropy(self) -> float:
+        """Bits an index takes with an ideal code of their frequencies in this weight."""
+        return entropy(self.indices)
 
 
 def subvectors_of(weight: FloatArray, subvector: int) -> FloatArray:
@@ -38,98 +44,115 @@ def row_sizes(sizes: FloatArray) -> FloatArray:
     return np.maximum(sizes, largest * 2.0**-12 if largest > 0 else 1.0).astype(np.float32)
 
 
-def assign(points: FloatArray, codebook: FloatArray) -> IndexArray:
-    """Index of the nearest codeword of each of [n, d] points; ties go to the lower index."""
-    half_norm = 0.5 * np.square(codebook).sum(1)
-    # A slice of points at a time keeps the distance matrix in cache.
-    step = max(1, (1 << 20) // len(codebook))
-    nearest = [np.argmin(half_norm - points[at : at + step] @ codebook.T, axis=1) for at in range(0, len(points), step)]
-    return np.concatenate(nearest) if nearest else np.empty(0, np.int64)
-
-
-def k_means(
-    points: FloatArray, codewords: int, rng: np.random.Generator, *, iterations: int = 25, starts: int = 3, pin_zero: bool = True
-) -> KMeans:
-    """The best of several k-means++ starts of Lloyd's iteration on [n, d] points.
-
-    With `pin_zero`, codeword 0 stays the zero vector. A codeword that loses all its points takes the one that is served worst.
-    """
-    runs = (_lloyd(points, _plus_plus(points, codewords, rng, pin_zero), iterations, pin_zero) for _ in range(starts))
-    return min(runs, key=lambda run: run.distortion)
-
-
-def _plus_plus(points: FloatArray, codewords: int, rng: np.random.Generator, pin_zero: bool) -> FloatArray:
-    """Starting codewords, each drawn with probability proportional to its squared distance to those drawn before."""
-    chosen = np.zeros((codewords, points.shape[1]), np.float32)
-    if not pin_zero:
-        chosen[0] = points[rng.integers(len(points))]
-    distance = np.square(points - chosen[0]).sum(1, dtype=np.float64)
-    for k in range(1, codewords):
-        total = distance.sum()
-        probability = distance / total if total > 0 else None
-        chosen[k] = points[rng.choice(len(points), p=probability)]
-        np.minimum(distance, np.square(points - chosen[k]).sum(1, dtype=np.float64), out=distance)
-    return chosen
-
-
-def _lloyd(points: FloatArray, codebook: FloatArray, iterations: int, pin_zero: bool) -> KMeans:
-    codewords = len(codebook)
-    indices = assign(points, codebook)
-    for _ in range(iterations):
-        count = np.bincount(indices, minlength=codewords)
-        sums = np.stack([np.bincount(indices, column, codewords) for column in points.T], axis=1)
-        codebook = (sums / np.maximum(count, 1)[:, None]).astype(np.float32)
-        empty = np.flatnonzero(count == 0)
-        if pin_zero:
-            codebook[0] = 0
-            empty = empty[empty != 0]
-        if len(empty):
-            worst = np.argsort(-np.square(points - codebook[indices]).sum(1), kind="stable")[: len(empty)]
-            codebook[empty[: len(worst)]] = points[worst]
-        moved = assign(points, codebook)
-        if np.array_equal(moved, indices) and not len(empty):
-            break
-        indices = moved
-    return KMeans(codebook, indices, float(np.square(points - codebook[indices]).sum(1).mean()))
-
-
-def integer_codebook(codebook: FloatArray, norm: int = CODEWORD_L1_LIMIT) -> tuple[npt.NDArray[np.int8], float]:
-    """int8 codewords and the scale that restores [K, d]: codebook ~ scale * integers.
-
-    The scale is the smallest for which every entry is within -127..127 and every codeword's L1 norm is at most `norm`.
-    """
-    subvector = codebook.shape[1]
-    # Rounding adds at most 1/2 an entry to the L1 norm.
-    scale = max(np.abs(codebook).max() / CODEWORD_LIMIT, np.abs(codebook).sum(1).max() / (norm - subvector / 2), 1e-12)
-    return np.rint(codebook / scale).astype(np.int8), float(scale)
-
-
 def quantize_rows(
     weight: FloatArray,
     codewords: int,
     subvector: int,
     rng: np.random.Generator,
     *,
+    importance: FloatArray | None = None,
     iterations: int = 25,
     starts: int = 3,
     pin_zero: bool = True,
+    anneal: float = 0.0,
+    rate: float = 0.0,
     norm: int = CODEWORD_L1_LIMIT,
-) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.uint8], FloatArray]:
-    """Learn one codebook for a weight [out, ..., channels]: codebook int8 [K, d], indices uint8 [out, taps, subvectors], scale [out].
-    `norm` bounds the L1 norm of a codeword.
+    threads: int = 1,
+) -> QuantizedRows:
+    """Learn one codebook for a weight [out, ..., channels]; see `quantize_together`."""
+    (found,) = quantize_together(
+        [weight],
+        codewords,
+        subvector,
+        rng,
+        importance=None if importance is None else [importance],
+        iterations=iterations,
+        starts=starts,
+        pin_zero=pin_zero,
+        anneal=anneal,
+        rate=rate,
+        norm=norm,
+        threads=threads,
+    )
+    return found
+
+
+def quantize_together(
+    weights: Sequence[FloatArray],
+    codewords: int,
+    subvector: int,
+    rng: np.random.Generator,
+    *,
+    importance: Sequence[FloatArray] | None = None,
+    iterations: int = 25,
+    starts: int = 3,
+    pin_zero: bool = True,
+    anneal: float = 0.0,
+    rate: float = 0.0,
+    norm: int = CODEWORD_L1_LIMIT,
+    threads: int = 1,
+) -> tuple[QuantizedRows, ...]:
+    """Learn one codebook for several weights [out, ..., channels]; `norm` bounds the L1 norm of a codeword, the rest is as in `k_means`.
 
     Rows are divided by their RMS first (gain-shape quantization): the row scale costs nothing, since each output channel has its own
     requantization multiplier. The scale is then refitted to the codewords by least squares.
+
+    `importance`, a weight's shape or its shape without the rows, weighs squared errors of entries: the mean square of the inputs that meet
+    them, or Fisher information. Without it each row counts by its relative error. `rate` is in units of the mean weighted square of a
+    normalised entry, so one value suits all layers.
     """
-    row_scale = row_sizes(np.sqrt(np.square(weight.reshape(len(weight), -1)).mean(1)))
-    normalised = weight / row_scale.reshape(-1, *([1] * (weight.ndim - 1)))
-    subvectors = subvectors_of(normalised, subvector)
-    points = np.ascontiguousarray(subvectors.reshape(-1, subvector))
-    found = k_means(points, codewords, rng, iterations=iterations, starts=starts, pin_zero=pin_zero)
-    integers, scale = integer_codebook(found.codebook, norm)
-    indices = assign(points, integers.astype(np.float32) * np.float32(scale)).reshape(subvectors.shape[:3])
-    padded = integers.astype(np.float32)[indices].reshape(*subvectors.shape[:2], -1)
-    decoded = padded[:, :, : weight.shape[-1]].reshape(len(weight), -1)
-    energy = np.square(decoded).sum(1)
-    fitted = (decoded * normalised.reshape(len(weight), -1)).sum(1) / np.maximum(energy, 1e-12)
-    return integers, indices.astype(np.uint8), (row_scale * np.where(fitted > 0, fitted, scale)).astype(np.float32)
+    sizes = [row_sizes(np.sqrt(np.square(weight.reshape(len(weight), -1)).mean(1))) for weight in weights]
+    normalised = [weight / _by_row(size, weight) for weight, size in zip(weights, sizes, strict=True)]
+    errors = [None] * len(weights) if importance is None else [_relative(*each) for each in zip(importance, sizes, weights, strict=True)]
+    cut = [subvectors_of(weight, subvector) for weight in normalised]
+    points = np.concatenate([each.reshape(-1, subvector) for each in cut])
+    weighed = [subvectors_of(each, subvector).reshape(-1, subvector) for each in errors if each is not None]
+    found = k_means(
+        points,
+        codewords,
+        rng,
+        importance=np.concatenate(weighed) if weighed else None,
+        iterations=iterations,
+        starts=starts,
+        pin_zero=pin_zero,
+        anneal=anneal,
+        rate=rate,
+        norm=norm,
+        threads=threads,
+    )
+    assert found.integers is not None
+    ends = np.cumsum([each.size // subvector for each in cut])
+    rows = []
+    for part, each, target, error, size in zip(np.split(found.indices, ends[:-1]), cut, normalised, errors, sizes, strict=True):
+        indices = part.reshape(each.shape[:3]).astype(np.uint8)
+        scale = fitted_scales(found.integers, indices, target, error)
+        rows.append(QuantizedRows(found.integers, indices, size * np.where(scale > 0, scale, np.float32(found.scale))))
+    return tuple(rows)
+
+
+def decode(codebook: FloatArray, indices: npt.NDArray[np.integer[Any]], channels: int) -> FloatArray:
+    """Codewords [K, d] at indices [out, taps, subvectors] -> [out, taps, channels]."""
+    out, taps, _ = indices.shape
+    decoded: FloatArray = codebook[indices].reshape(out, taps, -1)[:, :, :channels]
+    return decoded
+
+
+def fitted_scales(
+    integers: npt.NDArray[np.int8], indices: npt.NDArray[np.integer[Any]], target: FloatArray, importance: FloatArray | None = None
+) -> FloatArray:
+    """Row scales [out] of least (weighted) squared error for decoded rows; 0 for rows whose codewords are all zero."""
+    decoded = decode(integers.astype(np.float32), indices, target.shape[-1]).reshape(len(target), -1)
+    weighed = decoded if importance is None else decoded * importance.reshape(len(target), -1)
+    energy = np.einsum("on,on->o", weighed, decoded)
+    fitted: FloatArray = np.einsum("on,on->o", weighed, target.reshape(len(target), -1)) / np.maximum(energy, 1e-12)
+    return fitted
+
+
+def _by_row(values: FloatArray, weight: FloatArray) -> FloatArray:
+    return values.reshape(-1, *([1] * (weight.ndim - 1)))
+
+
+def _relative(importance: FloatArray, size: FloatArray, weight: FloatArray) -> FloatArray:
+    """The importance of each entry of a normalised weight, 1 on average."""
+    full = np.square(_by_row(size, weight)) * np.broadcast_to(importance, weight.shape)
+    return (full / max(float(full.mean()), 1e-30)).astype(np.float32)

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from lutra_compiler.ir.encoding import ProductQuantized, ScalarQuantized, WeightEncoding
+from lutra_compiler.numerics.k_means import CODEWORD_L1_LIMIT
 from lutra_compiler.numerics.packing import pack_indices
-from lutra_compiler.numerics.product_quantization import CODEWORD_L1_LIMIT
 from lutra_compiler.program.choose_kernel import Candidate, Impossible
 from lutra_compiler.program.cost_model import cycles
 from lutra_compiler.program.kernels import KERNELS, reach8, subvectors
