@@ -26,6 +26,11 @@ class QuantizedRows:
         """Bits an index takes with an ideal code of their frequencies in this weight."""
         return entropy(self.indices)
 
+    def dense(self, channels: int) -> FloatArray:
+        """The weight in float32, [out, taps * channels]."""
+        decoded = decode(self.codebook.astype(np.float32), self.indices, channels)
+        return decoded.reshape(len(self.scale), -1) * self.scale[:, None]
+
 
 def subvectors_of(weight: FloatArray, subvector: int) -> FloatArray:
     """[out, ..., channels] -> [out, taps, ceil(channels / d), d]; the last subvector of a tap is filled with zeros."""
