@@ -3,6 +3,7 @@
 import contextlib
 import importlib.util
 import json
+import logging
 import os
 import tempfile
 from collections.abc import Callable
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
 Source = str | Path | Model | Graph
 _RUN = "run.json"
+_LOG = logging.getLogger(__name__)
 
 
 def load(source: "str | Path | nn.Module", example_inputs: "Tensor | tuple[Tensor, ...] | None" = None) -> Model:
@@ -147,8 +149,9 @@ def compress(
     checkpoint: str | Path | None = None,
     resume: bool = False,
 ) -> Model:
-    """Prune, product-quantize and fine-tune a float model on samples, with or without labels.
+    """Prune, product-quantize and fine-tune a float model on samples, with or without labels; or reconstruct it from a few of them.
 
+    `config.method` says which; "auto" takes reconstruction where there are fewer than 2,000 samples and no labels, and logs it.
     `validation` samples are only measured on. `report` is called after each step. With a `checkpoint` folder an interrupted run goes on
     where it was if `resume` is set; `discard_checkpoint` removes it. Raises CompressionError, ConfigurationError, DataError.
     """
@@ -156,7 +159,7 @@ def compress(
     from lutra_compiler.compression.compress import compress as run
     from lutra_compiler.compression.training import Checkpoints, silent
 
-    model, config = _model(source), config or CompressionConfig()
+    model, config = _model(source), for_samples(config or CompressionConfig(), data)
     if model.graph.encodings:
         raise CompressionError("the model is compressed already; start from its float network")
     for samples in (data, validation):
@@ -185,6 +188,14 @@ def compress(
             discard_checkpoint(folder.directory)
         raise
     return Model(graph, _metadata(model, config, int8.model_bytes))
+
+
+def for_samples(config: CompressionConfig, data: Dataset) -> CompressionConfig:
+    """The settings with their method chosen by the samples if they leave it open."""
+    chosen = config.for_samples(len(data), data.labels is not None)
+    if chosen.method != config.method and chosen.method == "reconstruct":
+        _LOG.info("%d samples without labels: the method is reconstruction (--method train to train on them)", len(data))
+    return chosen
 
 
 def discard_checkpoint(directory: str | Path) -> None:

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,7 +25,7 @@ from lutra.report import printable
 from lutra.validation import accuracy_of, run_float
 from lutra.zoo import data as zoo_data
 from lutra_compiler import __version__
-from lutra_compiler.config import CompressionConfig, load_config
+from lutra_compiler.config import CompressionConfig, Method, load_config
 from lutra_compiler.records import nearest
 from lutra_compiler.target import DEFAULT_TARGET
 
@@ -113,7 +114,8 @@ def compress(
     data: Annotated[str, typer.Option(help="Training samples: a .npz or .npy file, a folder of .npy files, mnist, or cifar10.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The .lutra file to write.")],
     config: Annotated[str | None, typer.Option(help="Settings: a TOML file, or zoo:NETWORK for the zoo's recipe.")] = None,
-    validation: Annotated[str | None, typer.Option(help="Samples to measure on; else the last tenth of --data.")] = None,
+    validation: Annotated[str | None, typer.Option(help="Samples to measure on; else, in training, the last tenth of --data.")] = None,
+    method: Annotated[Method | None, typer.Option(help="Train, reconstruct without training data, or let the samples decide.")] = None,
     epochs: Annotated[float, typer.Option(help="Scale of the epochs of every stage.")] = 1.0,
     seed: Annotated[int | None, typer.Option(help="Seed of everything random, instead of the settings'.")] = None,
     checkpoint: Annotated[Path | None, typer.Option(help="Folder for an interrupted run; else OUTPUT.checkpoint.")] = None,
@@ -133,9 +135,9 @@ def compress(
     """
     started = time.monotonic()
     api.check_output(output)
-    settings = _settings(config, epochs, seed)
+    settings = _settings(config, epochs, seed, method)
     source = api.load(model)
-    training, held_out = _training_data(data, validation)
+    training, held_out, settings = _training_data(data, validation, settings)
     folder = checkpoint or output.with_name(f"{output.name}.checkpoint")
     try:
         with _progress() as show:
@@ -150,9 +152,9 @@ def compress(
     record = {
         **report.analysis_record(model, analysis),
         "output": str(output),
-        "validation_samples": len(held_out),
-        "float_validation_accuracy": accuracy_of(run_float(source, held_out), held_out),
-        "validation_accuracy": accuracy_of(run_float(small, held_out), held_out),
+        "validation_samples": len(held_out) if held_out else 0,
+        "float_validation_accuracy": accuracy_of(run_float(source, held_out), held_out) if held_out else None,
+        "validation_accuracy": accuracy_of(run_float(small, held_out), held_out) if held_out else None,
         "seconds": round(time.monotonic() - started, 1),
     }
     _print(as_json, record, report.compression_tables(record, analysis))
@@ -306,21 +308,26 @@ def _known(name: str) -> zoo_data.Name:
     return name
 
 
-def _settings(config: str | None, epochs: float, seed: int | None) -> CompressionConfig:
+def _settings(config: str | None, epochs: float, seed: int | None, method: Method | None) -> CompressionConfig:
     path = None if config is None else zoo.recipe(config.removeprefix(zoo.PREFIX)) if config.startswith(zoo.PREFIX) else Path(config)
     settings = (CompressionConfig() if path is None else load_config(path)).with_epochs_scaled(epochs)
-    return settings if seed is None else settings.with_seed(seed)
+    settings = settings if seed is None else settings.with_seed(seed)
+    return settings if method is None else replace(settings, method=method)
 
 
 def _data(name: str, split: zoo_data.Split) -> Dataset:
     return zoo_data.load(name, split) if zoo_data.is_name(name) else read_dataset(Path(name))
 
 
-def _training_data(data: str, validation: str | None) -> tuple[Dataset, Dataset]:
+def _training_data(data: str, validation: str | None, settings: CompressionConfig) -> tuple[Dataset, Dataset | None, CompressionConfig]:
+    """What to compress on, what to measure on, for which reconstruction spares no samples, and the settings with their method chosen."""
     training = _data(data, "train")
+    settings = api.for_samples(settings, training)
     if validation is not None or zoo_data.is_name(data):
-        return training, _data(validation or data, "validation")
-    return training.hold_out(max(1, min(len(training) // 10, _HELD_OUT)))
+        return training, _data(validation or data, "validation"), settings
+    if settings.method == "reconstruct":
+        return training, None, settings
+    return *training.hold_out(max(1, min(len(training) // 10, _HELD_OUT))), settings
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from lutra_compiler.compression.calibrate import SOFTMAX_OUTPUT, calibrate
+from lutra_compiler.compression.post_training import reconstruct
 from lutra_compiler.compression.product_quantize import layer_settings, product_quantize, scalar_quantize
 from lutra_compiler.compression.prune import magnitude_scores, prune, round_widths, target_widths, taylor_scores, weighted_layers
 from lutra_compiler.compression.torch_graph import TorchGraph
@@ -46,7 +47,7 @@ def compress(
     """A float Graph -> the same network, smaller: encoded weights, calibrated int8 activations.
 
     Every stage is distilled from `graph` as it is given, before its softmax if it ends in one. Without labels the distillation is all
-    there is. Raises CompressionError.
+    there is; `config.method` says whether it is training or reconstruction. Raises CompressionError.
     """
     if graph.encodings:
         raise CompressionError("the model is compressed already; start from its float network")
@@ -63,9 +64,12 @@ def compress(
         graph = replace(graph, ops=tuple(op for op in graph.ops if op is not softmax), outputs=softmax.inputs)
     run = _Run(TorchGraph(graph).eval(), samples, config, validation, report, checkpoints, stages)
     layer_settings(graph, config)  # settings that cannot be met are refused before hours of training
-    graph = run.pruning(graph)
-    graph = run.stage("assignment", graph, run.assignment)
-    graph = run.stage("codewords", graph, run.codewords)
+    if config.for_samples(len(samples), samples.labels is not None).method == "reconstruct":
+        graph = reconstruct(graph, samples.first(config.calibration_samples).inputs, config, run.stage, report)
+    else:
+        graph = run.pruning(graph)
+        graph = run.stage("assignment", graph, run.assignment)
+        graph = run.stage("codewords", graph, run.codewords)
     if isinstance(softmax, Softmax):
         quantization = {**graph.quantization, softmax.output: SOFTMAX_OUTPUT}
         graph = replace(graph, ops=(*graph.ops, softmax), outputs=(softmax.output,), quantization=quantization)
