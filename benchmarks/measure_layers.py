@@ -28,7 +28,7 @@ from lutra_compiler.codegen.emit import emit
 from lutra_compiler.errors import LoweringError
 from lutra_compiler.ir.encoding import ProductQuantized, Quantization, ScalarQuantized, WeightEncoding
 from lutra_compiler.ir.graph import Graph, Input, Shape
-from lutra_compiler.ir.ops import Activation, Add, AveragePool, Clamp, Conv2d, Linear, MaxPool, Op, Padding, Pair, Slice, Softmax
+from lutra_compiler.ir.ops import Activation, Add, AveragePool, Clamp, Conv2d, Linear, MaxPool, Op, Padding, Pair, Select, Slice, Softmax
 from lutra_compiler.program.choose_kernel import Candidate, fastest
 from lutra_compiler.program.interpreter import interpret
 from lutra_compiler.program.lower import SOFTMAX_OUTPUT, lower
@@ -48,7 +48,7 @@ PACKED_L1 = 63  # of codewords: four table entries add as int16
 INPUT_DEVIATION = 73.9  # of a uniform int8
 OUTPUT_DEVIATIONS = 6.0  # that an output's range covers
 
-Select = Callable[[Sequence[Candidate]], Sequence[Candidate]]
+Selection = Callable[[Sequence[Candidate]], Sequence[Candidate]]
 
 
 @dataclass(frozen=True)
@@ -137,6 +137,9 @@ class _Builder:
                 height, width, channels = layer.shape
                 bounds = {"start": (0, 0, 0), "stop": (height, width, channels), "step": (*layer.stride, 1)}
                 self.append(Slice(name=name, inputs=(x,), output=y, **bounds), x)
+            case "select":
+                kept = np.sort(self.rng.choice(layer.shape[0], layer.out, replace=False))
+                self.append(Select(name=name, inputs=(x,), output=y, indices=tuple(kept.tolist())), x)
             case "softmax":
                 self.append(Softmax(name=name, inputs=(x,), output=y))
                 self.quantization[y] = SOFTMAX_OUTPUT
@@ -221,7 +224,7 @@ def one_of_each_kernel(candidates: Sequence[Candidate]) -> Sequence[Candidate]:
     return [fastest([replace(c, objection="") for c in candidates if c.kernel == kernel]) for kernel in kernels]
 
 
-def candidates_of(layer: Layer, target: str, select: Select) -> Sequence[Candidate]:
+def candidates_of(layer: Layer, target: str, select: Selection) -> Sequence[Candidate]:
     """The selected ways to compute a layer; none if its integers come out too coarse."""
     seen: list[Sequence[Candidate]] = []
 
@@ -254,7 +257,7 @@ class Case:
 SETTINGS = ("block", "keep_offsets", "packed_sums")
 
 
-def cases_of(layer: Layer, target: str, select: Select) -> list[Case]:
+def cases_of(layer: Layer, target: str, select: Selection) -> list[Case]:
     """The selected ways to measure a layer."""
     ram = 3 * prod(layer.shape) + prod(layer.shape[:-1]) * layer.out
     return [
@@ -336,7 +339,9 @@ def measure_batch(target: str, build_dir: Path, cases: Sequence[Case]) -> BatchR
     return BatchRun(program, firmware, run, measurements)
 
 
-def measure(target: str, layers: Iterable[Layer], select: Select = one_of_each_kernel, build_dir: Path | None = None) -> list[Measurement]:
+def measure(
+    target: str, layers: Iterable[Layer], select: Selection = one_of_each_kernel, build_dir: Path | None = None
+) -> list[Measurement]:
     """Measure layers, each with all kernels that `select` takes of those that can compute it."""
     with tempfile.TemporaryDirectory() as temporary:
         cases = [case for layer in layers for case in cases_of(layer, target, select)]
@@ -396,6 +401,9 @@ OTHER_LAYERS = (
     Layer("activation", (300,)),
     Layer("slice", (16, 16, 16), stride=(2, 2)),
     Layer("slice", (9, 9, 3), stride=(2, 1)),
+    Layer("select", (784,), 400),
+    Layer("select", (256,), 230),
+    Layer("select", (100,), 9),
     Layer("softmax", (10,)),
     Layer("softmax", (100,)),
 )

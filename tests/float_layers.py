@@ -18,6 +18,7 @@ from lutra_compiler.ir.ops import (
     MaxPool,
     Op,
     Pad,
+    Select,
     Slice,
     Softmax,
 )
@@ -57,6 +58,8 @@ def float_layer(graph: Graph, op: Op, inputs: Sequence[Array]) -> Array:
             return np.pad(x, ((0, 0), (top, bottom), (left, right), op.channels))
         case Slice():
             return x[:, *(slice(*bounds) for bounds in zip(op.start, op.stop, op.step, strict=True))]
+        case Select():
+            return x[:, list(op.indices)]
         case Flatten(order="HWC"):
             return x.reshape(len(x), -1)
         case Softmax():
@@ -97,7 +100,7 @@ def layers_on(graph: Graph, program: Program, inputs: Sequence[npt.NDArray[np.in
 def bound_of(call: Call) -> float:
     """How far a call's output may be from its float layer, in output steps: half a step of rounding, a few hundredths for multipliers
     of 16 bits; layers with weights also round their bias and sum (3/8 at most) and have multipliers of 12 bits."""
-    if call.kernel in ("lutra_max_pool", "lutra_slice_pad_int8"):
+    if call.kernel in ("lutra_max_pool", "lutra_slice_pad_int8", "lutra_select_int8"):
         return 0.0
     return 1.0 if "acc_shift" in call.fields else 0.55
 

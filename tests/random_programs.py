@@ -23,6 +23,7 @@ from lutra_compiler.ir.ops import (
     MaxPool,
     Op,
     Pad,
+    Select,
     Slice,
     Softmax,
 )
@@ -242,6 +243,9 @@ class _Builder:
         for _ in range(count):
             if self.chance(0.1):
                 x = self.append(Concat(**self.names("concat", x, x)))
+            if self.chance(0.4):
+                kept = [i for i in range(self.shape(x)[0]) if self.chance(0.6)]
+                x = self.append(Select(**self.names("select", x), indices=tuple(kept or [0])))
             names = self.names("linear", x)
             self.weight(str(names["name"]), (self.pick(1, 2, 5, 10, 24, 33), *self.shape(x)), coded=self.chance(0.7))
             x = self.weighted(

@@ -41,6 +41,8 @@ class LayerConfig:
     `layer`: an op's name, a glob of names, or its number among the layers with weights, from 0. `kind`: "pq" or "int8".
     Of "pq" only: `codewords` K, `subvector` d; `zero_codeword` pins codeword 0 at zero; `codeword_norm` bounds the
     L1 norm of an int8 codeword: the smaller, the faster are lookups and the coarser are codewords. Indices take 4 bits at K = 16, else 8.
+    `rate` is what a bit of an index costs in units of squared error where the mean square of a row's weights is 1: above 0, indices become
+    fewer different ones (with a zero codeword mostly that one), for entropy coding.
     """
 
     layer: int | str = "*"
@@ -49,12 +51,14 @@ class LayerConfig:
     subvector: int = 4
     zero_codeword: bool = False
     codeword_norm: int = 63
+    rate: float = 0.0
 
     def __post_init__(self) -> None:
         _one_of(self, "kind", ("int8", "pq"))
         _one_of(self, "codewords", CODEWORDS)
         _one_of(self, "subvector", SUBVECTORS)
         _one_of(self, "codeword_norm", CODEWORD_NORMS)
+        _within(self, "rate", 0, 1000)
 
     @property
     def index_bits(self) -> int:
@@ -71,12 +75,14 @@ class PruningConfig:
     """Which output channels are removed, in `rounds` steps with training after each.
 
     `rate`: the part of each layer's channels that goes, 0..1. `widths`: by layer the channels that stay, instead of `rate`; a layer is
-    named, or numbered among the layers with weights from 0: a key of digits is always a number. `score`: "magnitude" (L2 norm of a channel)
-    or "taylor" (first order, |g w|).
+    named, or numbered among the layers with weights from 0: a key of digits is always a number. `features`: by fully connected layer the
+    input features that stay, where these are the network's input or flattened, single pixels of channels. `score`: "magnitude" (L2 norm of
+    the weights) or "taylor" (first order, |g w|).
     """
 
     rate: float = 0.0
     widths: Mapping[str, int] = field(default_factory=dict)
+    features: Mapping[str, int] = field(default_factory=dict)
     rounds: int = 3
     score: Literal["magnitude", "taylor"] = "taylor"
 
@@ -84,13 +90,22 @@ class PruningConfig:
         _within(self, "rate", 0, 1, open_end=True)
         _within(self, "rounds", 1, 100)
         _one_of(self, "score", ("magnitude", "taylor"))
-        for layer, width in self.widths.items():
-            if width < 1:
-                raise ConfigurationError(f"PruningConfig.widths['{layer}'] is {width}; at least one channel must stay")
+        for kind, wishes in (("widths", self.widths), ("features", self.features)):
+            for layer, count in wishes.items():
+                if count < 1:
+                    raise ConfigurationError(f"PruningConfig.{kind}['{layer}'] is {count}; at least one must stay")
 
     def width_of(self, name: str, index: int) -> int | None:
         """The channels that the layer `name`, number `index`, is to have; None if `widths` does not say."""
-        return self.widths.get(str(index), None if name.isdecimal() else self.widths.get(name))
+        return _of_layer(self.widths, name, index)
+
+    def features_of(self, name: str, index: int) -> int | None:
+        """The input features that the layer `name`, number `index`, is to read; None if `features` does not say."""
+        return _of_layer(self.features, name, index)
+
+
+def _of_layer(wishes: Mapping[str, int], name: str, index: int) -> int | None:
+    return wishes.get(str(index), None if name.isdecimal() else wishes.get(name))
 
 
 @dataclass(frozen=True)
@@ -112,7 +127,8 @@ class TrainingConfig:
     `pruning`: after every round but the last; `recovery`: after the last; `assignment`: product-quantized, subvectors move to other
     codewords every `reassign_every` steps, and a random share of them stays float in each step (Quant-Noise), falling from `quant_noise` to
     none; `codewords`: indices frozen, int8 activations in the loop. The loss is `distillation` x KL at `temperature` + (1 - `distillation`)
-    x cross entropy. `augmentation` "affine" turns, scales and shifts images a little.
+    x cross entropy. `augmentation` "affine" turns, scales and shifts images a little. Learning rates of `assignment` and `codewords` are
+    relative to the size of the weights. With `learn_activation_steps` the scales of int8 activations are trained with the codewords.
     """
 
     pruning: StageConfig = StageConfig(2, 1e-3)
@@ -125,6 +141,7 @@ class TrainingConfig:
     distillation: float = 0.9
     reassign_every: int = 10
     quant_noise: float = 0.5
+    learn_activation_steps: bool = True
     augmentation: Literal["none", "affine"] = "none"
 
     def __post_init__(self) -> None:

@@ -153,11 +153,12 @@ def compress(
 
     `config.method` says which; "auto" takes reconstruction where there are fewer than 2,000 samples and no labels, and logs it.
     `validation` samples are only measured on. `report` is called after each step. With a `checkpoint` folder an interrupted run goes on
-    where it was if `resume` is set; `discard_checkpoint` removes it. Raises CompressionError, ConfigurationError, DataError.
+    where it was if `resume` is set; `discard_checkpoint` removes it. Processes that torchrun has started work together, and each returns
+    the model; see `is_main_process`. Raises CompressionError, ConfigurationError, DataError.
     """
     _require_torch("compression")
     from lutra_compiler.compression.compress import compress as run
-    from lutra_compiler.compression.training import Checkpoints, silent
+    from lutra_compiler.compression.training import Checkpoints, main_process_first, silent
 
     model, config = _model(source), for_samples(config or CompressionConfig(), data)
     if model.graph.encodings:
@@ -172,7 +173,8 @@ def compress(
     int8 = driver.analyze(model, target_by_name(DEFAULT_TARGET))  # what cannot be lowered is refused before hours of training
     folder = None if checkpoint is None else _Checkpoint(Path(checkpoint))
     if folder:
-        folder.open(_identity(model.graph, data, config), resume)
+        with main_process_first():
+            folder.open(_identity(model.graph, data, config), resume or not is_main_process())
     try:
         graph = run(
             model.graph,
@@ -184,7 +186,7 @@ def compress(
             stages=folder.stages() if folder else None,
         )
     except LutraError:
-        if folder and [path.name for path in folder.directory.iterdir()] == [_RUN]:
+        if folder and is_main_process() and [path.name for path in folder.directory.iterdir()] == [_RUN]:
             discard_checkpoint(folder.directory)
         raise
     return Model(graph, _metadata(model, config, int8.model_bytes))
@@ -196,6 +198,15 @@ def for_samples(config: CompressionConfig, data: Dataset) -> CompressionConfig:
     if chosen.method != config.method and chosen.method == "reconstruct":
         _LOG.info("%d samples without labels: the method is reconstruction (--method train to train on them)", len(data))
     return chosen
+
+
+def is_main_process() -> bool:
+    """Whether this is the process that reports and writes files; true unless torchrun has started several."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return True
+    from lutra_compiler.compression.training import is_main_process
+
+    return is_main_process()
 
 
 def discard_checkpoint(directory: str | Path) -> None:

@@ -132,6 +132,7 @@ def compress(
       lutra compress network.onnx --data train.npz -o network.lutra
       lutra compress zoo:lenet5/float --data mnist --config zoo:lenet5 -o lenet5.lutra
       lutra compress network.onnx --data train.npz -o network.lutra --resume
+      torchrun --nproc-per-node 2 -m lutra compress network.onnx --data train.npz -o network.lutra
     """
     started = time.monotonic()
     api.check_output(output)
@@ -142,6 +143,8 @@ def compress(
     try:
         with _progress() as show:
             small = api.compress(source, training, settings, validation=held_out, report=show, checkpoint=folder, resume=resume)
+        if not api.is_main_process():
+            return
     except KeyboardInterrupt:
         kept = f"the last checkpoint is in {printable(folder)}, go on with --resume" if folder.exists() else "nothing was written"
         print(f"interrupted; {kept}", file=sys.stderr)
@@ -332,7 +335,10 @@ def _training_data(data: str, validation: str | None, settings: CompressionConfi
 
 @contextmanager
 def _progress() -> "Iterator[Callable[[TrainingProgress], None]]":
-    """Shows training on stderr: bars on a terminal, else a line an epoch."""
+    """Shows training on stderr: bars on a terminal, else a line an epoch; of several processes the main one's."""
+    if not api.is_main_process():
+        yield lambda progress: None
+        return
     console = Console(stderr=True)
     if not console.is_terminal:
         yield _epoch_line

@@ -7,14 +7,23 @@ import pytest
 import torch
 
 from lutra_compiler.compression.channels import channels_of, remove_channels
-from lutra_compiler.compression.prune import magnitude_scores, prune, round_widths, target_widths, taylor_scores, weighted_layers
+from lutra_compiler.compression.prune import (
+    magnitude_scores,
+    prune,
+    round_widths,
+    target_widths,
+    taylor_scores,
+    weighted_layers,
+    with_selects,
+)
 from lutra_compiler.compression.torch_graph import TorchGraph
 from lutra_compiler.compression.training import Samples
 from lutra_compiler.config import PruningConfig
 from lutra_compiler.errors import CompressionError
 from lutra_compiler.ir.graph import Graph, Input
-from lutra_compiler.ir.ops import Add, BatchNorm, Clamp, Concat, Conv2d, Flatten, Linear, MaxPool, Op, Pad, Slice
+from lutra_compiler.ir.ops import Add, BatchNorm, Clamp, Concat, Conv2d, Flatten, Linear, MaxPool, Op, Pad, Select, Slice
 from lutra_compiler.ir.shapes import infer_shapes
+from lutra_compiler.ir.verify import verify
 
 RELU = Clamp(0, None)
 
@@ -167,3 +176,47 @@ def test_a_width_by_number_is_not_taken_by_a_layer_whose_name_is_that_number() -
 
 def test_layers_are_numbered_in_order() -> None:
     assert [op.name for op in weighted_layers(residual_network())] == ["stem", "inner", "outer", "wide", "branch", "depthwise", "head"]
+
+
+FEATURES = PruningConfig(features={"head": 100}, rounds=1)
+
+
+def silence_features(graph: Graph, kept: np.ndarray) -> Graph:
+    weight = np.zeros_like(graph.weight("head"))
+    weight[:, kept] = graph.weight("head")[:, kept]
+    return graph.with_parameters({"head": weight})
+
+
+def test_features_of_lowest_score_go() -> None:
+    graph = with_selects(residual_network(), FEATURES)
+    scores = magnitude_scores(graph)
+    small = prune(graph, target_widths(graph, FEATURES), scores)
+    kept = np.sort(np.argsort(-scores["head.selected"], kind="stable")[:100])
+    assert small.weight_shape("head") == (5, 100)
+    images = torch.randn(3, 2, 8, 8, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(TorchGraph(small).eval()(images), TorchGraph(silence_features(residual_network(), kept)).eval()(images))
+
+
+def test_features_of_removed_channels_go_with_them() -> None:
+    config = replace(FEATURES, widths={"branch": 2})
+    graph = with_selects(residual_network(), config)
+    channels = channels_of(graph)
+    small = prune(graph, target_widths(graph, config), taylor_scores(graph, Samples(torch.randn(20, 2, 8, 8)), TorchGraph(graph).eval()))
+    verify(small)
+    (select,) = (op for op in small.ops if isinstance(op, Select))
+    assert infer_shapes(small)["flat"] == (4 * 4 * 18,)
+    assert len(select.indices) == 100
+    assert len(channels.elements["flat"]) == 4 * 4 * 20
+
+
+@pytest.mark.parametrize(
+    ("features", "reason"),
+    [
+        ({"head": 400}, "'head' cannot read 400 features: there are 320"),
+        ({"wide": 4}, "'wide' cannot choose among its inputs"),
+        ({"tail": 4}, "pruning.features names 'tail'"),
+    ],
+)
+def test_impossible_features_are_refused(features: dict[str, int], reason: str) -> None:
+    with pytest.raises(CompressionError, match=reason):
+        with_selects(residual_network(), PruningConfig(features=features))

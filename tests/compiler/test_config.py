@@ -87,7 +87,7 @@ def test_a_scale_of_epochs_out_of_range_is_refused(factor: float) -> None:
         ("seed = -1", r"seed is -1; it must be at least 0"),
         ("[pruning]\nrate = 1.0", r"rate is 1\.0; it must be at least 0 and below 1"),
         ("[pruning]\nrate = nan", r"rate is nan; it must be a finite number"),
-        ("[pruning.widths]\nconv1 = 0", r"widths\['conv1'\] is 0; at least one channel"),
+        ("[pruning.widths]\nconv1 = 0", r"widths\['conv1'\] is 0; at least one must stay"),
         ("[pruning]\nscore = 'best'", r"score is 'best'; allowed: 'magnitude', 'taylor'"),
         ("[training.codewords]\nepochs = 3", r"training\.codewords lacks the key 'learning_rate'"),
         ("[training]\ndistillation = 1.5", r"distillation is 1\.5; it must be at least 0 and at most 1"),

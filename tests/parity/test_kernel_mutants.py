@@ -111,6 +111,8 @@ MUTANTS = [
     ("kernels/rescale.c", "output += how.output_offset", "output += 0"),
     ("kernels/slice_pad.c", "x * layer->step_w", "x * layer->step_h"),
     ("kernels/slice_pad.c", "z < layer->count_c", "z <= layer->count_c"),
+    ("kernels/select.c", "i % 8u == 0u", "i % 7u == 0u"),
+    ("kernels/select.c", "output[count++] = input[i]", "output[count++] = input[count]"),
     ("kernels/softmax.c", "sum / 2u", "0u"),
     ("kernels/softmax.c", "share < INT8_MAX ? share : INT8_MAX", "share"),
 ]

@@ -132,6 +132,36 @@ static void slice_pad_follows_the_specification(void) {
   CHECK(memcmp(output, expected, (size_t)size) == 0);
 }
 
+static void select_copies_the_chosen_features_in_place_as_well(void) {
+  const int features = between(1, 70);
+  uint8_t *const mask = buffer((size_t)(features + 7) / 8);
+  int8_t *const input = random_bytes((size_t)features), *const expected = buffer((size_t)features);
+  lutra_select layer = {(uint16_t)features, 0};
+  memset(mask, 0, (size_t)(features + 7) / 8);
+  for (int i = 0; i < features; i++) {
+    if (between(0, 2) > 0) {
+      mask[i / 8] = (uint8_t)(mask[i / 8] | 1u << (i % 8));
+      expected[layer.out_c++] = input[i];
+    }
+  }
+  int8_t *const output = random_bytes(layer.out_c);
+  lutra_select_int8(&layer, mask, input, output);
+  lutra_select_int8(&layer, mask, input, input);
+  check_outputs(output, expected, layer.out_c, -128, 127);
+  CHECK(memcmp(input, expected, layer.out_c) == 0);
+}
+
+static void a_damaged_mask_does_no_harm(void) {
+  const lutra_select layer = {20, 5};
+  static const uint8_t few[3] = {0x10}, many[3] = {0xff, 0xff, 0xff};
+  const int8_t *const input = random_bytes(20);
+  int8_t *const output = random_bytes(5);
+  lutra_select_int8(&layer, few, input, output);
+  CHECK(output[0] == input[4] && memcmp(output + 1, (const int8_t[4]){0}, 4) == 0);
+  lutra_select_int8(&layer, many, input, output);
+  CHECK(memcmp(output, input, 5) == 0);
+}
+
 static void softmax_follows_the_specification_in_place_as_well(void) {
   const lutra_softmax layer = {.pixels = (uint16_t)between(1, 4), .channels = (uint16_t)between(1, 30)};
   uint16_t *const exponentials = buffer(256 * sizeof *exponentials);
@@ -210,6 +240,9 @@ int main(void) {
   RUN(1, rescale_takes_more_than_65535_pixels);
   RUN(1, rescales_make_a_concat);
   RUN(300, slice_pad_follows_the_specification);
+  RUN(300, select_copies_the_chosen_features_in_place_as_well);
+  check_lively();
+  RUN(1, a_damaged_mask_does_no_harm);
   RUN(300, softmax_follows_the_specification_in_place_as_well);
   check_lively();
   RUN(1, softmax_sums_to_one);

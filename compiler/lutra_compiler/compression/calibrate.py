@@ -1,6 +1,6 @@
 """int8 scales and zero points of activations, from samples."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +11,7 @@ from lutra_compiler.compression.torch_graph import TorchGraph
 from lutra_compiler.errors import DataError
 from lutra_compiler.ir.encoding import Quantization
 from lutra_compiler.ir.graph import Graph
-from lutra_compiler.ir.ops import Flatten, MaxPool, Pad, Slice, Softmax
+from lutra_compiler.ir.ops import Softmax
 
 SOFTMAX_OUTPUT = Quantization(1 / 256, -128)
 _RESERVOIR = 1 << 16  # values kept of each activation for the clipping search
@@ -24,7 +24,7 @@ def calibrate(graph: Graph, samples: Iterable[Tensor | tuple[Tensor, ...]]) -> G
     lowers the mean squared error; zero is always exact. Raises DataError without samples or where a sample gives NaN or infinity.
     """
     module = TorchGraph(replace(graph, quantization={})).eval()
-    shared = _shared_quantization(graph)
+    shared = graph.quantization_roots()
     kept: dict[str, list[np.ndarray]] = {}
     low: dict[str, float] = {}
     high: dict[str, float] = {}
@@ -33,7 +33,8 @@ def calibrate(graph: Graph, samples: Iterable[Tensor | tuple[Tensor, ...]]) -> G
     with torch.no_grad():
         for batch in samples:
             batches += 1
-            for name, value in module.run(*(batch if isinstance(batch, tuple) else (batch,))).items():
+            inputs = batch if isinstance(batch, tuple) else (batch,)
+            for name, value in module.to(inputs[0].device).run(*inputs).items():
                 if name not in shared:
                     continue
                 flat = value.float().flatten().numpy(force=True)
@@ -48,15 +49,6 @@ def calibrate(graph: Graph, samples: Iterable[Tensor | tuple[Tensor, ...]]) -> G
     chosen = {root: _best_range(np.concatenate(kept[root][-64:]), low[root], high[root]) for root in low}
     fixed = {op.output: SOFTMAX_OUTPUT for op in graph.ops if isinstance(op, Softmax)}
     return replace(graph, quantization={name: fixed.get(root) or chosen[root] for name, root in shared.items()})
-
-
-def _shared_quantization(graph: Graph) -> Mapping[str, str]:
-    """Every materialised value -> the value it shares its quantization with."""
-    root = {name: name for name in graph.materialised_values()}
-    for op in graph.ops:
-        if isinstance(op, MaxPool | Pad | Slice | Flatten):
-            root[op.output] = root[op.inputs[0]]
-    return root
 
 
 def quantization_of_range(low: float, high: float) -> Quantization:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lutra_compiler.ir.graph import Graph
-from lutra_compiler.ir.ops import Add, BatchNorm, Concat, Conv2d, Flatten, Linear, Op, Pad, Slice
+from lutra_compiler.ir.ops import Add, BatchNorm, Concat, Conv2d, Flatten, Linear, Op, Pad, Select, Slice
 from lutra_compiler.ir.shapes import infer_shapes
 
 Elements = npt.NDArray[np.int64]
@@ -83,6 +83,8 @@ def channels_of(graph: Graph) -> Channels:
                 elements[op.output] = first[op.start[2] : op.stop[2] : op.step[2]]
                 if len(elements[op.output]) != len(first):
                     fixed.append(first)
+            case Select():
+                elements[op.output] = first[list(op.indices)]
             case Flatten():
                 height_width = shapes[op.inputs[0]][:-1]
                 repeats = int(np.prod(height_width)) if height_width else 1
@@ -119,6 +121,9 @@ def remove_channels(graph: Graph, channels: Channels, removed: frozenset[int]) -
             case Pad():
                 before, after = op.channels
                 op = replace(op, channels=(int(written[:before].sum()), int(written[len(written) - after :].sum())))
+            case Select():
+                place = np.cumsum(read) - 1
+                op = replace(op, indices=tuple(int(place[i]) for i in op.indices if read[i]))
             case Slice() if not read.all():
                 op = replace(op, stop=(*op.stop[:2], int(read.sum())))
             case _:

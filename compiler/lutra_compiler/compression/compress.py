@@ -1,6 +1,6 @@
 """The whole way of a network: prune, recover, product-quantize, fine-tune, quantize activations."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -8,9 +8,27 @@ import torch
 from lutra_compiler.compression.calibrate import SOFTMAX_OUTPUT, calibrate
 from lutra_compiler.compression.post_training import reconstruct
 from lutra_compiler.compression.product_quantize import layer_settings, product_quantize, scalar_quantize
-from lutra_compiler.compression.prune import magnitude_scores, prune, round_widths, target_widths, taylor_scores, weighted_layers
+from lutra_compiler.compression.prune import (
+    magnitude_scores,
+    prune,
+    round_widths,
+    target_widths,
+    taylor_scores,
+    weighted_layers,
+    widths_of,
+    with_selects,
+)
 from lutra_compiler.compression.torch_graph import TorchGraph
-from lutra_compiler.compression.training import Checkpoints, Report, Samples, fit, silent
+from lutra_compiler.compression.training import (
+    Checkpoints,
+    Report,
+    Samples,
+    fit,
+    is_main_process,
+    silent,
+    training_device,
+    wait_for_all_processes,
+)
 from lutra_compiler.compression.weights import CodebookWeight, ScalarWeight, WeightModule
 from lutra_compiler.config import CompressionConfig, StageConfig
 from lutra_compiler.errors import CompressionError
@@ -19,8 +37,9 @@ from lutra_compiler.ir.graph import Graph
 from lutra_compiler.ir.ops import Softmax
 
 _SCORE_SAMPLES = 2048
+_STATISTICS_SAMPLES = 5000  # of batch norms
 _BATCH = 256
-_NOISY_PART = 0.6  # of the assignment stage
+_NOISY_PART = 0.6  # of the assignment stage: from there on nothing is left float and rates are whole
 
 
 @dataclass(frozen=True)
@@ -65,7 +84,8 @@ def compress(
     run = _Run(TorchGraph(graph).eval(), samples, config, validation, report, checkpoints, stages)
     layer_settings(graph, config)  # settings that cannot be met are refused before hours of training
     if config.for_samples(len(samples), samples.labels is not None).method == "reconstruct":
-        graph = reconstruct(graph, samples.first(config.calibration_samples).inputs, config, run.stage, report)
+        inputs = samples.first(config.calibration_samples).inputs.to(training_device())
+        graph = reconstruct(graph, inputs, config, run.stage, report)
     else:
         graph = run.pruning(graph)
         graph = run.stage("assignment", graph, run.assignment)
@@ -93,13 +113,15 @@ class _Run:
         if self.stages and (finished := self.stages.load(name)) is not None:
             return finished
         result = work(name, graph)
-        if self.stages:
-            self.stages.save(name, result)
-        if self.checkpoints:
-            self.checkpoints.discard(name)
+        if is_main_process():
+            if self.stages:
+                self.stages.save(name, result)
+            if self.checkpoints:
+                self.checkpoints.discard(name)
+        wait_for_all_processes()
         return result
 
-    def train(self, name: str, graph: Graph, stage: StageConfig, module: TorchGraph, **hooks: Callable[..., None]) -> Graph:
+    def train(self, name: str, stage: StageConfig, module: TorchGraph, **hooks: Callable[..., None]) -> Graph:
         """Train `module` for one stage and return its Graph."""
         fit(
             module,
@@ -115,13 +137,19 @@ class _Run:
             checkpoints=self.checkpoints,
             **hooks,
         )
+        if module.batch_statistics:
+            module.reestimate_batch_norms(self.batches(self.samples.first(_STATISTICS_SAMPLES)))
         return module.to_graph()
+
+    def batches(self, samples: Samples) -> Iterator[torch.Tensor]:
+        """Inputs of `samples` where networks are trained, in parts that fit."""
+        return (batch.to(training_device()) for batch in samples.inputs.split(_BATCH))
 
     def pruning(self, graph: Graph) -> Graph:
         """Rounds of removal and training down to the target widths, then recovery."""
         config, training = self.config.pruning, self.config.training
-        target = target_widths(graph, config)
-        start = {op.output: graph.weight_shape(op.weight)[0] for op in weighted_layers(graph)}
+        graph = with_selects(graph, config)
+        target, start = target_widths(graph, config), widths_of(graph)
         if all(start[name] == width for name, width in target.items()):
             return graph
 
@@ -132,7 +160,7 @@ class _Run:
                 else:
                     scores = magnitude_scores(graph)
                 smaller = prune(graph, widths, scores)
-                return self.train(name, smaller, stage, TorchGraph(smaller))
+                return self.train(name, stage, TorchGraph(smaller))
 
             return work
 
@@ -155,25 +183,24 @@ class _Run:
             else:
                 weights[parameter] = ScalarWeight(latent)
         module = TorchGraph(graph, weights)
-        moving = [weight for weight in weights.values() if isinstance(weight, CodebookWeight)]
-
+        moving = [(weight, settings[name].rate) for name, weight in weights.items() if isinstance(weight, CodebookWeight)]
         training = self.config.training
 
         def before_step(step: int, steps: int) -> None:
-            float_share = training.quant_noise * max(0.0, 1 - step / (_NOISY_PART * steps))
-            for index, weight in enumerate(moving):
-                weight.leave_float(float_share, step * len(moving) + index)
+            left = max(0.0, 1 - step / (_NOISY_PART * steps))
+            for index, (weight, rate) in enumerate(moving):
+                weight.leave_float(training.quant_noise * left, step * len(moving) + index)
                 if step % training.reassign_every == 0:
-                    weight.reassign()
+                    weight.reassign(rate * (1 - left**3))
 
-        return self.train(name, graph, training.assignment, module, before_step=before_step)
+        return self.train(name, training.assignment, module, before_step=before_step)
 
     def codewords(self, name: str, graph: Graph) -> Graph:
         """Calibrate activations, then train codewords, scales and biases with indices frozen and int8 activations in the loop."""
-        calibrated = calibrate(graph, self.samples.first(self.config.calibration_samples).inputs.split(_BATCH))
-        module = TorchGraph(calibrated)
-        trained = self.train(name, calibrated, self.config.training.codewords, module)
-        return replace(trained, quantization=calibrated.quantization)
+        calibrated = calibrate(graph, self.batches(self.samples.first(self.config.calibration_samples)))
+        module = TorchGraph(calibrated, learn_steps=self.config.training.learn_activation_steps)
+        module.batch_statistics = False  # what the integer network folds in is what it is trained with
+        return self.train(name, self.config.training.codewords, module)
 
 
 def quantize_to_int8(graph: Graph, samples: torch.Tensor) -> Graph:

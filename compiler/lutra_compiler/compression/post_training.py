@@ -25,7 +25,7 @@ from lutra_compiler.compression.training import Progress, Report
 from lutra_compiler.compression.weights import CodebookWeight, FloatWeight, ScalarWeight, WeightModule
 from lutra_compiler.config import CompressionConfig, LayerConfig, StageConfig
 from lutra_compiler.errors import CompressionError, DataError
-from lutra_compiler.ir.encoding import ProductQuantized, WeightEncoding
+from lutra_compiler.ir.encoding import ProductQuantized, Quantization, WeightEncoding
 from lutra_compiler.ir.graph import Graph, Input
 from lutra_compiler.ir.ops import Activation, BatchNorm, Conv2d, Linear, Op
 from lutra_compiler.ir.shapes import infer_shapes
@@ -34,6 +34,7 @@ from lutra_compiler.numerics.sweep import sweep
 
 FEWEST_SAMPLES = 16
 _BATCH = 64  # samples at a time where there are no gradients
+_STEP_RATE = 0.1  # of the learning rate, for the steps of int8 activations
 _RIDGE = 0.1  # of the mean of the moments' diagonal, for the weights that make good what the blocks before did wrong
 
 Stage = Callable[[str, Graph, Callable[[str, Graph], Graph]], Graph]
@@ -42,7 +43,7 @@ Stage = Callable[[str, Graph, Callable[[str, Graph], Graph]], Graph]
 def reconstruct(graph: Graph, samples: Tensor, config: CompressionConfig, stage: Stage, report: Report) -> Graph:
     """A float Graph of one input and one output -> the same network, encoded and calibrated.
 
-    `samples` [n, *source shape]: at least 16, better some hundreds. `stage(name, graph, work)` gives `work(name, graph)`, or what it gave
+    `samples` [n, *source shape], where networks are trained: at least 16, better some hundreds. `stage(name, graph, work)` gives `work(name, graph)`, or what it gave
     in an earlier run. Raises CompressionError, DataError.
     """
     if config.pruning.rate or config.pruning.widths:
@@ -62,7 +63,7 @@ def reconstruct(graph: Graph, samples: Tensor, config: CompressionConfig, stage:
         def work(name: str, graph: Graph) -> Graph:
             encoded = _encode(block, inputs, wanted, settings, (config.seed, number))
             trained = train(name, encoded, inputs, targets, training.blocks, number)
-            return graph.with_parameters(trained.parameters).with_encodings(trained.encodings)
+            return _with_steps(graph.with_parameters(trained.parameters).with_encodings(trained.encodings), trained.quantization)
 
         return work
 
@@ -72,10 +73,11 @@ def reconstruct(graph: Graph, samples: Tensor, config: CompressionConfig, stage:
 
     quantized = calibrate(graph, samples.split(_BATCH))
     inputs = wanted = samples  # of the block: what our network gives, and what the float network gives
-    for number, block in enumerate(blocks_of(quantized), 1):
-        targets = _outputs(replace(block, quantization={}), wanted)
-        quantized = stage(f"block-{number}", quantized, one_block(number, block, inputs, wanted, targets))
-        inputs, wanted = _outputs(replace(quantized, inputs=block.inputs, outputs=block.outputs).with_ops(block.ops), inputs), targets
+    for number, block in enumerate(blocks_of(graph), 1):
+        targets = _outputs(block, wanted)
+        work = one_block(number, _like(block, quantized), inputs, wanted, targets)
+        quantized = stage(f"block-{number}", quantized, work)
+        inputs, wanted = _outputs(_like(block, quantized), inputs), targets
     return stage("network", quantized, whole)
 
 
@@ -113,8 +115,19 @@ def _weighted(op: Op) -> bool:
     return isinstance(op, Conv2d | Linear)
 
 
+def _like(block: Graph, quantized: Graph) -> Graph:
+    """The block with the encodings and quantization that the whole network has."""
+    return replace(quantized, inputs=block.inputs, outputs=block.outputs).with_ops(block.ops)
+
+
+def _with_steps(graph: Graph, trained: Mapping[str, Quantization]) -> Graph:
+    """The graph with the quantization of some values replaced, and of those that share theirs."""
+    roots = graph.quantization_roots()
+    return replace(graph, quantization={name: trained.get(roots[name], present) for name, present in graph.quantization.items()})
+
+
 def _outputs(graph: Graph, inputs: Tensor) -> Tensor:
-    module = TorchGraph(graph).eval()
+    module = TorchGraph(graph).eval().to(inputs.device)
     with torch.no_grad():
         return torch.cat([module(batch) for batch in inputs.split(_BATCH)])
 
@@ -150,7 +163,7 @@ def _moments(
     op: Conv2d | Linear, shape: tuple[int, ...], ours: Graph, inputs: Tensor, theirs: Graph, wanted: Tensor
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """E[x x^T] [n, n] of the inputs x of one output of `op`, in the order of a flattened row, and E[y x^T] with y the float network's."""
-    encoded, reference = TorchGraph(ours).eval(), TorchGraph(theirs).eval()
+    encoded, reference = (TorchGraph(graph).eval().to(inputs.device) for graph in (ours, theirs))
     moments, crossed = np.zeros((2, math.prod(shape[1:]), math.prod(shape[1:])))
     count = 0
     with torch.no_grad():
@@ -188,7 +201,7 @@ def _codebook(
     zero, norm = setting.zero_codeword, setting.codeword_norm
     power = np.diagonal(moments)
     importance = (power + 1e-3 * power.mean()).reshape(weight.shape[1:])
-    rows = quantize_rows(weight, setting.codewords, setting.subvector, rng, importance=importance, pin_zero=zero, norm=norm)
+    rows = quantize_rows(weight, setting.codewords, setting.subvector, rng, importance=importance, pin_zero=zero, rate=setting.rate, norm=norm)
     rows = sweep(weight, rows, moments, pin_zero=zero, norm=norm)
     return ProductQuantized(rows.codebook, rows.indices, rows.scale, weight.shape, setting.index_bits)
 
@@ -209,8 +222,8 @@ def _fit(
     Adam, with rates relative to the size of what they change: weights of some networks are a thousand times those of others.
     """
     held = {name: _held(graph, name, settings) for name in _trained(graph)}
-    module = TorchGraph(graph, held).eval()
-    optimizer = torch.optim.Adam(_groups(graph, held, inputs[:_BATCH]))
+    module = TorchGraph(graph, held, learn_steps=True).eval().to(inputs.device)
+    optimizer = torch.optim.Adam(_groups(module, held, inputs[:_BATCH]))
     sizes = [group["size"] for group in optimizer.param_groups]
     steps = -(-len(inputs) // batch_size) * stage.epochs
     variance = targets.var().clamp_min(1e-12)
@@ -229,7 +242,7 @@ def _fit(
             running = 0.9 * running + 0.1 * loss.item() if running else loss.item()
             left = (time.monotonic() - started) / step * (steps - step)
             report(Progress(name, epoch - (step * stage.epochs < epoch * steps), stage.epochs, step, steps, running, None, left))
-    return replace(module.to_graph(), quantization=graph.quantization)
+    return module.to_graph()
 
 
 def _held(graph: Graph, name: str, settings: Mapping[str, LayerConfig]) -> WeightModule:
@@ -246,22 +259,20 @@ def _trained(graph: Graph) -> dict[str, Op]:
     return {name: op for name, op in users.items() if not (isinstance(op, BatchNorm) and name in (op.mean, op.variance))}
 
 
-def _groups(graph: Graph, held: dict[str, WeightModule], inputs: Tensor) -> list[dict[str, Any]]:
-    """The trained tensors, each with the `size` to which its learning rate is relative: its own, or that of what it is added to."""
+def _groups(module: TorchGraph, held: dict[str, WeightModule], inputs: Tensor) -> list[dict[str, Any]]:
+    """The trained tensors, each with the `size` to which its learning rate is relative; encoded weights and steps are of ordinary size."""
     with torch.no_grad():
-        values = TorchGraph(graph, held).eval().run(inputs)
-    groups: list[dict[str, Any]] = []
-    for name, op in _trained(graph).items():
-        match held[name]:
-            case CodebookWeight() as weight:
-                # Codewords are in units of their RMS.
-                groups += [{"params": [weight.codebook], "size": 1.0}, {"params": [weight.row_scale], "size": _rms(weight.row_scale)}]
-            case ScalarWeight() as weight:
-                groups.append({"params": [weight.weight], "size": _rms(weight.weight)})
-            case FloatWeight() as weight:
-                added = not (isinstance(op, BatchNorm) and name == op.scale)
-                groups.append({"params": [weight.weight], "size": _rms(values[op.output]) if added else _rms(weight.weight)})
-    return groups
+        values = module.run(inputs)
+    groups = [{"params": list(module.steps.parameters()), "size": _STEP_RATE}]
+    for name, op in _trained(module.graph).items():
+        weight = held[name]
+        if not isinstance(weight, FloatWeight):
+            groups.append({"params": list(weight.parameters()), "size": 1.0})
+        elif isinstance(op, BatchNorm) and name == op.scale:
+            groups.append({"params": [weight.weight], "size": _rms(weight.weight)})
+        else:
+            groups.append({"params": [weight.weight], "size": _rms(values[op.output])})
+    return [group for group in groups if group["params"]]
 
 
 def _rms(values: Tensor) -> float:

@@ -1,5 +1,11 @@
 """A Graph as a torch module: for training, calibration and float reference results."""
 
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -7,7 +13,7 @@ from torch.nn import functional
 from lutra_compiler.compression.weights import CodebookWeight, FloatWeight, ScalarWeight, WeightModule
 from lutra_compiler.config import CODEWORD_NORMS
 from lutra_compiler.errors import GraphError
-from lutra_compiler.ir.encoding import ProductQuantized, Quantization, WeightEncoding
+from lutra_compiler.ir.encoding import ProductQuantized, WeightEncoding
 from lutra_compiler.ir.graph import Graph
 from lutra_compiler.ir.ops import (
     Activation,
@@ -23,6 +29,7 @@ from lutra_compiler.ir.ops import (
     Op,
     Pad,
     Padding,
+    Select,
     Slice,
     Softmax,
 )
@@ -37,10 +44,17 @@ class TorchGraph(nn.Module):
     `to_graph` writes what was trained back. Images are NCHW inside, where torch is fastest.
     """
 
-    def __init__(self, graph: Graph, weights: "dict[str, WeightModule] | None" = None) -> None:
-        """`weights` overrides how single weights are held, by parameter name (see compression.weights)."""
+    def __init__(self, graph: Graph, weights: "dict[str, WeightModule] | None" = None, *, learn_steps: bool = False) -> None:
+        """`weights` overrides how single weights are held, by parameter name (see compression.weights).
+
+        With `learn_steps` the scales of all int8 values but inputs and softmax are trained too (learned step size, Esser 2020).
+        """
         super().__init__()
         self.graph = graph
+        self.batch_statistics = True  # what batch norms use in training; else their running statistics
+        self._rounded = _rounded_values(graph)
+        self._steps = _step_keys(graph) if learn_steps else {}
+        self.steps = nn.ParameterDict({key: nn.Parameter(torch.ones(())) for key in self._steps.values()})
         self._statistics = {name for op in graph.ops if isinstance(op, BatchNorm) for name in (op.mean, op.variance)}
         names = sorted({name for op in graph.ops for name in op.parameter_names})
         self._keys = {name: f"p{index}" for index, name in enumerate(names)}
@@ -81,8 +95,12 @@ class TorchGraph(nn.Module):
         return values
 
     def _quantize(self, name: str, value: Tensor) -> Tensor:
-        quantization = self.graph.quantization.get(name)
-        return value if quantization is None else fake_quantize(value, quantization)
+        if name not in self._rounded:
+            return value
+        quantization = self.graph.quantization[name]
+        if name in self._steps:
+            return fake_quantize_learned(value, quantization.scale * self.steps[self._steps[name]], quantization.zero_point)
+        return torch.fake_quantize_per_tensor_affine(value, quantization.scale, quantization.zero_point, -128, 127)
 
     def _evaluate(self, op: Op, inputs: list[Tensor]) -> Tensor:
         x = inputs[0]
@@ -95,7 +113,7 @@ class TorchGraph(nn.Module):
                     # strides of a permuted 1x1 weight count as that layout.
                     x, weight = x.contiguous(), weight.reshape(out, channels, 1, 1)
                 else:
-                    weight = weight.permute(0, 3, 1, 2)
+                    weight = weight.permute(0, 3, 1, 2).contiguous()
                 x, padding = _symmetric(x, op.padding)
                 return _clamp(functional.conv2d(x, weight, bias, op.stride, padding, 1, op.groups), op.activation)
             case Linear():
@@ -108,7 +126,7 @@ class TorchGraph(nn.Module):
                     self.parameter(op.variance),
                     self.parameter(op.scale),
                     self.parameter(op.offset),
-                    self.training,
+                    self.training and self.batch_statistics,
                     BATCH_NORM_MOMENTUM,
                     op.epsilon,
                 )
@@ -117,7 +135,8 @@ class TorchGraph(nn.Module):
                 return _clamp(x, op.clamp)
             case MaxPool():
                 top, left, bottom, right = op.padding
-                return functional.max_pool2d(functional.pad(x, (left, right, top, bottom), value=-torch.inf), op.kernel, op.stride)
+                padded = functional.pad(x, (left, right, top, bottom), value=-torch.inf) if any(op.padding) else x
+                return functional.max_pool2d(padded, op.kernel, op.stride)
             case AveragePool():
                 return _average_pool(x, op)
             case Add():
@@ -130,6 +149,8 @@ class TorchGraph(nn.Module):
             case Slice():
                 h, w, c = (slice(a, b, s) for a, b, s in zip(op.start, op.stop, op.step, strict=True))
                 return x[:, c, h, w]
+            case Select():
+                return x[:, list(op.indices)]
             case Flatten():
                 return (x.permute(0, 2, 3, 1) if op.order == "HWC" and x.ndim == 4 else x).flatten(1)
             case Softmax():
@@ -147,6 +168,29 @@ class TorchGraph(nn.Module):
                 gain = self.weights[self._keys[op.scale]]
                 assert isinstance(gain, FloatWeight)
                 gain.weight.clamp_min_(1e-5)
+        for step in self.steps.values():
+            step.clamp_min_(1e-3)
+
+    @torch.no_grad()
+    def reestimate_batch_norms(self, batches: Iterable[Tensor]) -> None:
+        """Give every batch norm the statistics of its input over these batches, as the network is now."""
+        norms = [op for op in self.graph.ops if isinstance(op, BatchNorm)]
+        if not norms:
+            return
+        totals: dict[str, tuple[Tensor, Tensor]] = {}
+        count = 0
+        with _training_mode(self):
+            for batch in batches:
+                values = self.run(batch)
+                for op in norms:
+                    x = values[op.inputs[0]].transpose(0, 1).flatten(1).double()
+                    mean, square = totals.get(op.name, (0.0, 0.0))
+                    totals[op.name] = (mean + x.mean(1) * len(batch), square + x.square().mean(1) * len(batch))
+                count += len(batch)
+        for op in norms:
+            mean, square = (total / count for total in totals[op.name])
+            self.get_buffer(self._keys[op.mean]).copy_(mean)
+            self.get_buffer(self._keys[op.variance]).copy_(square - mean.square())
 
     def to_graph(self) -> Graph:
         """The Graph with the present values of all parameters, encodings included."""
@@ -157,7 +201,41 @@ class TorchGraph(nn.Module):
                 parameters[name] = self.parameter(name).detach().float().numpy(force=True).copy()
             else:
                 encodings[name] = encoding
-        return self.graph.with_parameters(parameters).with_encodings(encodings)
+        graph = self.graph.with_parameters(parameters).with_encodings(encodings)
+        quantization = dict(graph.quantization)
+        for name, key in self._steps.items():
+            quantization[name] = replace(quantization[name], scale=float(np.float32(quantization[name].scale * self.steps[key].item())))
+        return replace(graph, quantization=quantization)
+
+
+def _rounded_values(graph: Graph) -> set[str]:
+    """Where rounding to int8 must be done: what takes its quantization from its input is on the grid already.
+
+    A maximum of rounded values is the rounded maximum, of which there are fewer.
+    """
+    rounded = {name for name, root in graph.quantization_roots().items() if name == root} & set(graph.quantization)
+    for op in graph.ops:
+        if isinstance(op, MaxPool) and op.inputs[0] in rounded - set(graph.outputs) and graph.consumers(op.inputs[0]) == (op,):
+            rounded = rounded - set(op.inputs) | {op.output}
+    return rounded
+
+
+def _step_keys(graph: Graph) -> dict[str, str]:
+    """Values whose scale is learned -> a key that those share which must have one scale."""
+    roots = graph.quantization_roots()
+    fixed = {port.name for port in graph.inputs} | {op.output for op in graph.ops if isinstance(op, Softmax)}
+    keys = {root: f"s{index}" for index, root in enumerate(dict.fromkeys(roots.values())) if root not in fixed}
+    return {name: keys[root] for name, root in roots.items() if root in keys and name in graph.quantization}
+
+
+@contextmanager
+def _training_mode(module: nn.Module) -> Iterator[None]:
+    was = module.training
+    module.train()
+    try:
+        yield
+    finally:
+        module.train(was)
 
 
 def weight_module(encoding: WeightEncoding) -> WeightModule:
@@ -168,11 +246,29 @@ def weight_module(encoding: WeightEncoding) -> WeightModule:
     return ScalarWeight(torch.from_numpy(encoding.dense()))
 
 
-def fake_quantize(value: Tensor, quantization: Quantization) -> Tensor:
-    """Round to the int8 grid with gradients of the clamp (straight-through inside the range)."""
-    scale, zero_point = quantization.scale, quantization.zero_point
-    clamped = value.clamp((-128 - zero_point) * scale, (127 - zero_point) * scale)
-    return clamped + ((clamped / scale).round() * scale - clamped).detach()
+class _LearnedStep(torch.autograd.Function):
+    """A value rounded to the int8 grid of a trained scale; gradients are Esser's (2020, eq. 3), kept to few passes over the value."""
+
+    @staticmethod
+    def forward(context: Any, value: Tensor, scale: Tensor, low: int, high: int) -> Tensor:
+        context.save_for_backward(value, scale)
+        context.range = low, high
+        return (value / scale).round_().clamp_(low, high).mul_(scale)
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        value, scale = context.saved_tensors
+        low, high = context.range
+        steps = value / scale
+        inside = (steps >= low) & (steps <= high)
+        rounding = steps.round().clamp_(low, high).sub_(steps.mul_(inside))
+        return gradient * inside, (gradient * rounding).sum(), None, None
+
+
+def fake_quantize_learned(value: Tensor, scale: Tensor, zero_point: int) -> Tensor:
+    """Round to the int8 grid of a scalar tensor `scale`, with gradients for both: straight-through inside the range."""
+    result: Tensor = _LearnedStep.apply(value, scale, -128 - zero_point, 127 - zero_point)  # type: ignore[no-untyped-call]
+    return result
 
 
 def _clamp(x: Tensor, clamp: Clamp | None) -> Tensor:

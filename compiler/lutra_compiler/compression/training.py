@@ -1,7 +1,7 @@
 """The training loop of every stage: distillation, augmentation, progress, checkpoints without pickle.
 
 An epoch's order and augmentation depend only on (seed, stage, epoch), so a run that is interrupted and resumed ends where an
-uninterrupted one does.
+uninterrupted one does. Runs on a GPU where torch sees one; processes that torchrun starts share each batch and average gradients.
 """
 
 import hashlib
@@ -11,6 +11,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -18,6 +19,7 @@ from typing import Literal
 import safetensors
 import safetensors.torch
 import torch
+from accelerate import Accelerator, PartialState
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -55,15 +57,43 @@ class Progress:
 
 
 Report = Callable[[Progress], None]
+_REPORT_EVERY = 10  # steps: a loss that is looked at makes a GPU wait
 
 
 def silent(progress: Progress) -> None:
     """Report nothing."""
 
 
+def _processes() -> PartialState:
+    return PartialState(cpu=not torch.cuda.is_available())
+
+
+def training_device() -> torch.device:
+    """Where networks are trained: this process's GPU, else the CPU."""
+    device: torch.device = _processes().device
+    return device
+
+
+def is_main_process() -> bool:
+    """Whether this is the process that reports and writes files; true unless torchrun has started several."""
+    main: bool = _processes().is_main_process
+    return main
+
+
+def main_process_first() -> AbstractContextManager[None]:
+    """Within it the other processes wait for the main one."""
+    first: AbstractContextManager[None] = _processes().main_process_first()
+    return first
+
+
+def wait_for_all_processes() -> None:
+    """Go on when all processes of a torchrun have come here."""
+    _processes().wait_for_everyone()
+
+
 @dataclass(frozen=True)
 class Checkpoints:
-    """A folder that holds the latest state of the stage under way; written atomically after each epoch."""
+    """A folder that holds the latest state of the stage under way; written atomically after each epoch, by the main process."""
 
     directory: Path
 
@@ -120,41 +150,49 @@ def fit(
     """
     if teacher is None and samples.labels is None:
         raise DataError(f"stage '{name}' needs labels or a teacher network to learn from; give at least one")
-    device = next(module.parameters()).device
+    accelerator = Accelerator(cpu=not torch.cuda.is_available())
+    processes, rank = accelerator.num_processes, accelerator.process_index
+    module.to(accelerator.device)
+    if teacher is not None:
+        teacher.to(accelerator.device).eval()
     steps_per_epoch = -(-len(samples) // training.batch_size)
     steps = steps_per_epoch * stage.epochs
     optimizer = torch.optim.AdamW(module.parameters(), lr=stage.learning_rate, weight_decay=training.weight_decay)
     first_epoch = _resume(module, optimizer, name, checkpoints)
-    if teacher is not None:
-        teacher.eval()
+    network = accelerator.prepare_model(module) if processes > 1 else module
     started, done_before = time.monotonic(), first_epoch * steps_per_epoch
-    step, accuracy = done_before, None
+    step, accuracy, left, loss = done_before, None, 0.0, torch.zeros((), device=accelerator.device)
     for epoch in range(first_epoch, stage.epochs):
         module.train()
         generator = torch.Generator().manual_seed(_seed(seed, name, epoch))
-        running = 0.0
         for chosen in torch.randperm(len(samples), generator=generator).split(training.batch_size):
             for group in optimizer.param_groups:
                 group["lr"] = stage.learning_rate * 0.5 * (1 + math.cos(math.pi * step / steps))
-            inputs = augment(samples.inputs[chosen], training.augmentation, generator).to(device)
-            labels = None if samples.labels is None else samples.labels[chosen].to(device)
+            draws = torch.rand(AUGMENTATION_DRAWS, len(chosen), generator=generator)
+            if processes > 1:
+                # Every process gets its part of the batch; of one smaller than their number, the whole of it.
+                part = slice(rank, None, processes) if len(chosen) >= processes else slice(None)
+                chosen, draws = chosen[part], draws[:, part]
+            inputs = augment(samples.inputs[chosen].to(accelerator.device), training.augmentation, draws)
+            labels = None if samples.labels is None else samples.labels[chosen].to(accelerator.device)
             if before_step:
                 before_step(step, steps)
-            loss = _loss(module, teacher, inputs, labels, training)
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            batch_loss = _loss(network, teacher, inputs, labels, training)
+            accelerator.backward(batch_loss)
             optimizer.step()
             if after_step:
                 after_step()
             step += 1
-            running = 0.98 * running + 0.02 * loss.item() if running else loss.item()
-            left = (time.monotonic() - started) / (step - done_before) * (steps - step)
-            report(Progress(name, epoch, stage.epochs, step, steps, running, accuracy, left))
-        if checkpoints:
+            loss = torch.where(loss == 0, batch_loss.detach(), 0.98 * loss + 0.02 * batch_loss.detach())
+            if step % _REPORT_EVERY == 0:
+                left = (time.monotonic() - started) / (step - done_before) * (steps - step)
+                report(Progress(name, epoch, stage.epochs, step, steps, float(loss), accuracy, left))
+        if checkpoints and accelerator.is_main_process:
             checkpoints.save(name, epoch + 1, _state(module, optimizer))
         if validation is not None and validation.labels is not None:
             accuracy = measure_accuracy(module, validation)
-        report(Progress(name, epoch + 1, stage.epochs, step, steps, running, accuracy, left))
+        report(Progress(name, epoch + 1, stage.epochs, step, steps, float(loss), accuracy, left))
     module.eval()
 
 
@@ -189,12 +227,18 @@ def measure_accuracy(module: nn.Module, samples: Samples, batch_size: int = 1000
     return hits / len(samples)
 
 
-def augment(images: Tensor, kind: Literal["none", "affine"], generator: torch.Generator) -> Tensor:
-    """Random rotation by up to 10 degrees, scale by 10 %, and shift by 2 pixels of [n, c, h, w]; the border is repeated."""
+AUGMENTATION_DRAWS = 5  # random numbers an image
+
+
+def augment(images: Tensor, kind: Literal["none", "affine"], draws: Tensor) -> Tensor:
+    """Random rotation by up to 10 degrees, scale by 10 %, and shift by 2 pixels of [n, c, h, w]; the border is repeated.
+
+    `draws` [AUGMENTATION_DRAWS, n] are uniform in [0, 1).
+    """
     if kind == "none":
         return images
-    count, _, height, width = images.shape
-    uniform = torch.rand(5, count, generator=generator) * 2 - 1
+    height, width = images.shape[2:]
+    uniform = draws.to(images.device) * 2 - 1
     angle = uniform[0] * math.radians(10)
     scale_x, scale_y = 1 + 0.1 * uniform[1], 1 + 0.1 * uniform[2]
     rows = torch.stack([scale_x * angle.cos(), -scale_x * angle.sin(), uniform[3] * 4 / width], 1)

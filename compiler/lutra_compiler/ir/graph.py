@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lutra_compiler.ir.encoding import Quantization, WeightEncoding
-from lutra_compiler.ir.ops import BatchNorm, Op
+from lutra_compiler.ir.ops import BatchNorm, Flatten, MaxPool, Op, Pad, Select, Slice
 
 FloatArray = npt.NDArray[np.float32]
 Shape = tuple[int, ...]
@@ -76,6 +76,14 @@ class Graph:
         """Values that exist as int8 arrays on the target: all but those that only feed a batch norm that folds away."""
         values = [i.name for i in self.inputs] + [op.output for op in self.ops]
         return tuple(value for value in values if not self.folds_into_batch_norm(value))
+
+    def quantization_roots(self) -> dict[str, str]:
+        """Every materialised value -> the value whose quantization it shares, since no kernel rescales on the way; mostly itself."""
+        roots = {name: name for name in self.materialised_values()}
+        for op in self.ops:
+            if isinstance(op, MaxPool | Pad | Slice | Select | Flatten):
+                roots[op.output] = roots[op.inputs[0]]
+        return roots
 
     def folds_into_batch_norm(self, value: str) -> bool:
         """Whether `value` is a convolution's or fully connected layer's output that one batch norm alone consumes."""

@@ -149,6 +149,15 @@ class Slice(Op):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Select(Op):
+    """The features `indices`, in increasing order, of a vector."""
+
+    kind = "select"
+
+    indices: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Flatten(Op):
     """An image to a vector. `order` is the order of the result: "HWC" (a plain reshape) or "CHW" (as PyTorch and ONNX).
 
@@ -168,5 +177,5 @@ class Softmax(Op):
 
 
 OP_KINDS: tuple[type[Op], ...] = (
-    Conv2d, Linear, BatchNorm, Activation, MaxPool, AveragePool, Add, Concat, Pad, Slice, Flatten, Softmax,
+    Conv2d, Linear, BatchNorm, Activation, MaxPool, AveragePool, Add, Concat, Pad, Slice, Select, Flatten, Softmax,
 )

@@ -16,6 +16,7 @@ from lutra_compiler.ir.ops import (
     Pad,
     Padding,
     Pair,
+    Select,
     Slice,
     Softmax,
 )
@@ -79,6 +80,11 @@ def output_shape(graph: Graph, op: Op, inputs: list[Shape]) -> Shape:
             if min(lengths) < 1:
                 raise GraphError(f"slice '{op.name}': {op.start}:{op.stop}:{op.step} of shape {first} selects nothing")
             return tuple(lengths)
+        case Select():
+            _require_rank(op, first, 1)
+            if not op.indices or any(a >= b for a, b in zip((-1, *op.indices), (*op.indices, first[0]), strict=True)):
+                raise GraphError(f"select '{op.name}': its indices must increase from 0 on and be below {first[0]}, the features there are")
+            return (len(op.indices),)
         case Flatten():
             size = 1
             for length in first:

@@ -15,9 +15,10 @@ CODEWORD_LIMIT = 127
 CODEWORD_L1_LIMIT = 255  # 128 * 255 < 2^15: lookup tables of int16 stay exact
 
 _SCORES = 1 << 17  # entries of a block of scores: half a megabyte stays in a second-level cache
-_WHOLE_PASSES = 4  # the first ones, in which codewords move far
-_NEIGHBOURS = 48  # codewords that a pass compares with once they have settled
-_CROWD = 128  # points a codeword from which sorting them by codeword pays
+_NEIGHBOURS = 64  # codewords with which passes compare many points
+_UNSORTED = 0.1  # of the points may have left the codeword under which they are sorted
+_CROWD = 128  # points a codeword from which starts on half as many, and sorting all by their codewords, pay
+_SAMPLE_PASSES = 10  # of each start
 _SEEDING = 16  # points a codeword among which starting codewords are drawn
 _FREE_PASSES = 0.6  # of all, before codewords are held on the grid
 _CLIPPING = np.linspace(1.0, 0.6, 9)
@@ -73,11 +74,22 @@ def k_means(
     may cost in squared distance (Chou 1989, ECVQ): codewords are charged -log2 of their share of the points. `norm` holds codewords on an
     int8 grid with at most that L1 norm. A codeword that loses all its points takes the one that is served worst, unless rate is charged.
 
-    Once codewords have settled, points are compared with the codewords nearest to their own; the indices that are returned are of all.
+    Where points are many, the starts are tried on a sample of them, and passes but the first and the last compare a point only with the
+    codewords that are nearest to its own.
     """
-    search = _Search(points, importance, threads)
-    runs = (_lloyd(search, codewords, rng, iterations, pin_zero, anneal, rate, norm) for _ in range(starts))
-    return min(runs, key=lambda run: run.distortion + rate * run.entropy)
+    many = len(points) >= _CROWD * codewords
+    drawn = rng.choice(len(points), _CROWD // 2 * codewords, replace=False) if many else slice(None)
+    few = _Search(points[drawn], None if importance is None else importance[drawn], threads)
+
+    def run(search: _Search, codebook: FloatArray) -> KMeans:
+        return _lloyd(search, codebook, rng, iterations, pin_zero, anneal, rate, norm)
+
+    def start() -> KMeans:
+        seeds = few.seed(codewords, rng, pin_zero)
+        return _lloyd(few, seeds, rng, _SAMPLE_PASSES, pin_zero, 0.0, 0.0, None) if many else run(few, seeds)
+
+    best = min((start() for _ in range(starts)), key=lambda found: found.distortion + rate * found.entropy)
+    return run(_Search(points, importance, threads), best.codebook) if many else best
 
 
 def entropy(indices: npt.NDArray[np.integer[Any]]) -> float:
@@ -160,102 +172,124 @@ def _compare_all(features: FloatArray, columns: FloatArray, indices: IndexArray,
     _in_parts(share, range(threads), threads)
 
 
-def _compare_neighbours(features: FloatArray, columns: FloatArray, near: IndexArray, indices: IndexArray, threads: int) -> None:
-    """Move every row to the best of the codewords `near` [K, neighbours] its own."""
-    codewords = len(near)
-    order = np.argsort(indices.astype(np.uint16), kind="stable")
-    ends = np.cumsum(np.bincount(indices, minlength=codewords))
+def _compare_neighbours(
+    features: FloatArray, columns: FloatArray, near: IndexArray, ends: IndexArray, indices: IndexArray, threads: int
+) -> None:
+    """Write the best of the codewords `near` [K, neighbours] its home for every row; rows are in the order of their homes."""
     step = _SCORES // near.shape[1]
 
     def share(part: int) -> None:
-        for own in range(part, codewords, threads):
-            candidates = columns.take(near[own], 1)
-            for at in range(ends[own - 1] if own else 0, ends[own], step):
-                rows = order[at : min(at + step, ends[own])]
-                indices[rows] = near[own].take((features.take(rows, 0) @ candidates).argmax(1))
+        scores = np.empty((step, near.shape[1]), np.float32)
+        for home in range(part, len(near), threads):
+            candidates = columns.take(near[home], 1)
+            for at in range(ends[home - 1] if home else 0, ends[home], step):
+                rows = slice(at, min(at + step, ends[home]))
+                found = np.matmul(features[rows], candidates, out=scores[: rows.stop - at])
+                near[home].take(found.argmax(1), out=indices[rows], mode="clip")
 
     _in_parts(share, range(threads), threads)
 
 
 class _Search:
-    """The best codewords of fixed points while the codebook moves, and the sums that move it."""
+    """The best codewords of fixed points while the codebook moves, and the sums that move it. Rows may be in an `order` of its own."""
 
     def __init__(self, points: FloatArray, importance: FloatArray | None, threads: int) -> None:
-        self.points, self.importance, self.threads = points, importance, threads
+        self.weighted, self.threads, self.spread = importance is not None, threads, points.std(0)
         self.features = _features(points, importance)
-        # What an M-step sums, an entry a row: (weighted) points, then weights.
-        self.columns = np.ascontiguousarray(self.features[:, :-1].T, np.float64)
-        self.spread = points.std(0)
+        self.subvector = points.shape[1]
+        self.points = points if self.weighted else self.features[:, : self.subvector]
+        self.order = np.arange(len(points))
 
     def start(self, codebook: FloatArray) -> None:
         """Assign all points anew."""
-        self.indices = assign(self.points, codebook, self.importance, None, self.threads)
-        self.count = np.bincount(self.indices, minlength=len(codebook))
-        self.sums = np.stack([np.bincount(self.indices, column, len(codebook)) for column in self.columns])
+        self.indices = np.empty(len(self.points), np.int64)
+        _compare_all(self.features, _columns(codebook, self.weighted, None), self.indices, self.threads)
+        self.sums = self._sums(self.features, self.indices, len(codebook))
+        self.unsorted: float = len(self.points)
+
+    def _sums(self, features: FloatArray, indices: IndexArray, codewords: int, sign: FloatArray | None = None) -> npt.NDArray[np.float64]:
+        """What each codeword's points add up to: their features, the last of which counts them."""
+        parts = features if sign is None else features * sign[:, None]
+        return np.stack([np.bincount(indices, column, codewords) for column in parts.T])
+
+    @property
+    def count(self) -> npt.NDArray[np.float64]:
+        """Points of each codeword."""
+        found: npt.NDArray[np.float64] = np.rint(self.sums[-1])
+        return found
 
     def means(self, codebook: FloatArray) -> FloatArray:
         """The (weighted) mean of each codeword's points; entries without weight keep their value."""
-        subvector = codebook.shape[1]
-        weight = self.count[None] if self.importance is None else self.sums[subvector:]
-        mean = self.sums[:subvector] / np.where(weight > 0, weight, 1)
+        weight = self.sums[self.subvector : -1] if self.weighted else self.count[None]
+        mean = self.sums[: self.subvector] / np.where(weight > 0, weight, 1)
         return np.where(weight > 0, mean, codebook.T).T.astype(np.float32)
 
     def move(self, codebook: FloatArray, penalty: FloatArray | None, whole: bool) -> bool:
-        """Give points their best codewords, of all or of the neighbours of their own; whether any point changed."""
-        before, codewords = self.indices, len(codebook)
-        columns = _columns(codebook, self.importance is not None, penalty)
-        self.indices = before.copy()
+        """Give points their best codewords, of all or of those near their home; whether any point changed."""
+        before, columns = self.indices, _columns(codebook, self.weighted, penalty)
+        self.indices = np.empty_like(before)
         if whole:
             _compare_all(self.features, columns, self.indices, self.threads)
         else:
+            if self.unsorted > _UNSORTED * len(before):
+                before = self._sort(before)
             charge = np.square(codebook).sum(1) + (0 if penalty is None else penalty)
             near = np.argpartition(charge - 2 * codebook @ codebook.T, _NEIGHBOURS, axis=1)[:, :_NEIGHBOURS]
-            _compare_neighbours(self.features, columns, near, self.indices, self.threads)
+            _compare_neighbours(self.features, columns, near, self.ends, self.indices, self.threads)
         moved = np.flatnonzero(before != self.indices)
-        if not len(moved):
-            return False
+        self.unsorted += len(moved)
         # Only what moved changes the sums.
-        old, new = before[moved], self.indices[moved]
-        self.count = self.count + np.bincount(new, minlength=codewords) - np.bincount(old, minlength=codewords)
-        for sums, column in zip(self.sums, self.columns, strict=True):
-            amount = column[moved]
-            sums += np.bincount(new, amount, codewords) - np.bincount(old, amount, codewords)
-        return True
+        features = self.features.take(moved, 0)
+        sign = np.repeat(np.array([-1, 1], np.float32), len(moved))
+        both = np.concatenate([before[moved], self.indices[moved]])
+        self.sums += self._sums(np.concatenate([features, features]), both, len(codebook), sign)
+        return len(moved) > 0
+
+    def _sort(self, indices: IndexArray) -> IndexArray:
+        """Put the rows in the order of their codewords, which become their homes; returns the indices in that order."""
+        order = np.argsort(indices.astype(np.uint16), kind="stable")
+        self.features, self.order, self.unsorted = self.features.take(order, 0), self.order.take(order), 0
+        self.points = self.points.take(order, 0) if self.weighted else self.features[:, : self.subvector]
+        self.ends = np.cumsum(np.bincount(indices, minlength=self.sums.shape[1]))
+        return indices.take(order)
 
     def distances(self, codebook: FloatArray) -> FloatArray:
         """The (weighted) squared distance of each point to its codeword."""
         difference = codebook.take(self.indices, 0)
         difference -= self.points
-        weighted = difference if self.importance is None else difference * self.importance
+        weighted = difference * self.features[:, self.subvector : -1] if self.weighted else difference
         found: FloatArray = np.einsum("nd,nd->n", difference, weighted)
         return found
 
     def seed(self, codewords: int, rng: np.random.Generator, pin_zero: bool) -> FloatArray:
         """Starting codewords, each drawn with probability proportional to its (weighted) squared distance to those drawn before."""
         few = len(self.points) <= _SEEDING * codewords
-        sample = slice(None) if few else rng.choice(len(self.points), _SEEDING * codewords, replace=False)
-        points, importance = self.points[sample], None if self.importance is None else self.importance[sample]
-
-        def distances(codeword: FloatArray) -> npt.NDArray[np.float64]:
-            square = np.square(points - codeword)
-            total: npt.NDArray[np.float64] = (square if importance is None else square * importance).sum(1, dtype=np.float64)
-            return total
-
-        chosen = np.zeros((codewords, points.shape[1]), np.float32)
+        sample = np.arange(len(self.points)) if few else rng.choice(len(self.points), _SEEDING * codewords, replace=False)
+        points, features = self.points[sample], self.features[sample]
+        to_zero = np.einsum("nd,nd->n", points, features[:, : self.subvector])
+        chosen = np.zeros((codewords, self.subvector), np.float32)
         if not pin_zero:
             chosen[0] = points[rng.integers(len(points))]
-        distance = distances(chosen[0])
-        for k in range(1, codewords):
-            edges = np.cumsum(distance)
-            drawn = np.searchsorted(edges, rng.random() * edges[-1], "right") if edges[-1] > 0 else rng.integers(len(points))
-            chosen[k] = points[min(int(drawn), len(points) - 1)]
-            np.minimum(distance, distances(chosen[k]), out=distance)
+        nearest = np.full(len(points), np.inf, np.float32)
+        for k in range(codewords):
+            if k:
+                edges = np.cumsum(nearest, dtype=np.float64)
+                drawn = np.searchsorted(edges, rng.random() * edges[-1], "right") if edges[-1] > 0 else rng.integers(len(points))
+                chosen[k] = points[min(int(drawn), len(points) - 1)]
+            scores = features @ _columns(chosen[k : k + 1], self.weighted, None)
+            np.minimum(nearest, np.maximum(to_zero - 2 * scores[:, 0], 0), out=nearest)
         return chosen
+
+    def found(self) -> IndexArray:
+        """The indices in the order of the points as they were given."""
+        indices = np.empty_like(self.indices)
+        indices[self.order] = self.indices
+        return indices
 
 
 def _lloyd(
     search: _Search,
-    codewords: int,
+    codebook: FloatArray,
     rng: np.random.Generator,
     iterations: int,
     pin_zero: bool,
@@ -263,9 +297,8 @@ def _lloyd(
     rate: float,
     norm: int | None,
 ) -> KMeans:
-    total = len(search.points)
+    total, codewords = len(search.points), len(codebook)
     integers, scale = None, 1.0
-    codebook = search.seed(codewords, rng, pin_zero)
     search.start(codebook)
     crowded = total >= _CROWD * codewords and codewords > 2 * _NEIGHBOURS
     penalty: FloatArray | None = None
@@ -291,11 +324,11 @@ def _lloyd(
             assert norm is not None
             integers, scale = integer_codebook(codebook, norm, search.count)
             codebook = integers.astype(np.float32) * np.float32(scale)
-        whole = not crowded or step <= _WHOLE_PASSES or last or settled
+        whole = not crowded or last or settled
         settled = not search.move(codebook, penalty, whole) and not len(empty) and not anneal
         if settled and whole:
             if held or norm is None:
                 break
             held = True
     distortion = float(search.distances(codebook).mean(dtype=np.float64))
-    return KMeans(codebook, search.indices, distortion, entropy(search.indices), integers, scale)
+    return KMeans(codebook, search.found(), distortion, entropy(search.indices), integers, scale)

@@ -9,6 +9,8 @@ import numpy.typing as npt
 
 from lutra_compiler.numerics.k_means import CODEWORD_L1_LIMIT, FloatArray, entropy, k_means
 
+ROW_SIZE_FLOOR = 2.0**-12  # of the largest row
+
 
 @dataclass(frozen=True)
 class QuantizedRows:
@@ -46,7 +48,7 @@ def row_sizes(sizes: FloatArray) -> FloatArray:
     A row that is as good as dead would otherwise get a scale so small that its bias leaves int32 in units of it.
     """
     largest = float(sizes.max(initial=0.0))
-    return np.maximum(sizes, largest * 2.0**-12 if largest > 0 else 1.0).astype(np.float32)
+    return np.maximum(sizes, largest * ROW_SIZE_FLOOR if largest > 0 else 1.0).astype(np.float32)
 
 
 def quantize_rows(

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lutra_compiler.numerics.k_means import CODEWORD_L1_LIMIT, FloatArray, assign, integer_codebook
-from lutra_compiler.numerics.product_quantization import QuantizedRows, decode
+from lutra_compiler.numerics.product_quantization import ROW_SIZE_FLOOR, QuantizedRows, decode
 
 _DAMPING = 0.01  # of the mean of H's diagonal, added to it
 _STEPS = 30  # of conjugate gradients
@@ -148,5 +148,4 @@ def _with_scales(flat: FloatArray, rows: QuantizedRows, hessian: FloatArray) -> 
     decoded = decode(rows.codebook.astype(np.float32), rows.indices, flat.shape[1] // rows.indices.shape[1]).reshape(flat.shape)
     heard = decoded @ hessian
     fitted = np.einsum("on,on->o", heard, flat) / np.maximum(np.einsum("on,on->o", heard, decoded), 1e-30)
-    # Not below the floor that `row_sizes` set.
-    return replace(rows, scale=np.where(fitted > 2.0**-12 * fitted.max(), fitted, rows.scale).astype(np.float32))
+    return replace(rows, scale=np.where(fitted > ROW_SIZE_FLOOR * fitted.max(), fitted, rows.scale).astype(np.float32))

@@ -189,6 +189,13 @@ def _slice_pad(program: Program, call: Call, inputs: Sequence[Int8], output: Int
     y[:, *result] = image[:, *source]
 
 
+def _select(program: Program, call: Call, inputs: Sequence[Int8], output: Int8) -> None:
+    mask = np.unpackbits(program.tables[call.tables[0]].data.view(np.uint8), count=call.fields["in_c"], bitorder="little")
+    chosen = np.flatnonzero(mask)[: call.fields["out_c"]]
+    output[:] = 0
+    output[:, : len(chosen)] = inputs[0].reshape(len(output), -1)[:, chosen]
+
+
 def _softmax(program: Program, call: Call, inputs: Sequence[Int8], output: Int8) -> None:
     x = inputs[0].reshape(len(output), call.fields["pixels"], call.fields["channels"]).astype(np.int32)
     e = program.tables[call.tables[0]].data.astype(np.int64)[x.max(axis=2, keepdims=True) - x]
@@ -212,5 +219,6 @@ _KERNELS: Mapping[str, Callable[[Program, Call, Sequence[Int8], Int8], None]] = 
     "lutra_add_int8": _add,
     "lutra_rescale_int8": _rescale,
     "lutra_slice_pad_int8": _slice_pad,
+    "lutra_select_int8": _select,
     "lutra_softmax_int8": _softmax,
 }

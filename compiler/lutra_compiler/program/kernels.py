@@ -89,6 +89,7 @@ SLICE_PAD = Descriptor(
     ("zero_point", "reserved"),
     _SIGNED,
 )
+SELECT = Descriptor("lutra_select", ("in_c", "out_c"), ())
 SOFTMAX = Descriptor("lutra_softmax", ("pixels", "channels"), ())
 
 
@@ -284,6 +285,7 @@ KERNELS: Mapping[str, Kernel] = {
         Kernel("lutra_add_int8", ADD, (), inputs=2, lead=_same_place),
         Kernel("lutra_rescale_int8", RESCALE, (), lead=_same_place_if_whole),
         Kernel("lutra_slice_pad_int8", SLICE_PAD, ()),
+        Kernel("lutra_select_int8", SELECT, ("mask",), lead=_same_place),
         Kernel("lutra_softmax_int8", SOFTMAX, ("exponentials",), lead=_same_place),
     )
 }

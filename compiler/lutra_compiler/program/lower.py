@@ -21,6 +21,7 @@ from lutra_compiler.ir.ops import (
     MaxPool,
     Op,
     Pad,
+    Select,
     Slice,
     Softmax,
 )
@@ -180,6 +181,8 @@ class _Lowering:
                 self.pad(op)
             case Slice():
                 self.slice(op)
+            case Select():
+                self.select(op)
             case Flatten():
                 self.same_quantization(op)
                 if op.order != "HWC":
@@ -310,6 +313,14 @@ class _Lowering:
         }
         fields = {f"{name}_{axis}": size for name, triple in triples.items() for axis, size in zip("hwc", triple, strict=True)}
         self.call("lutra_slice_pad_int8", op, fields | {"zero_point": self.same_quantization(op).zero_point})
+
+    def select(self, op: Select) -> None:
+        self.same_quantization(op)
+        (in_c,) = self.shapes[op.inputs[0]]
+        chosen = np.zeros(in_c, np.uint8)
+        chosen[list(op.indices)] = 1
+        mask = np.packbits(chosen, bitorder="little")
+        self.call("lutra_select_int8", op, {"in_c": in_c, "out_c": len(op.indices)}, [(Role.MASK, mask)])
 
     def softmax(self, op: Softmax) -> None:
         shape, result = self.shapes[op.output], self.quantization(op.output)

@@ -90,6 +90,8 @@ class _Check:
                 self.rescale()
             case "slice":
                 self.slice_pad()
+            case "select":
+                self.select()
             case "softmax":
                 self.softmax()
         rule = KERNELS[self.call.kernel].scratch
@@ -139,7 +141,7 @@ class _Check:
     def table(self, role: Role, index: int, count: int) -> Table:
         table = self.program.tables[index]
         dtype = {
-            Role.DESCRIPTOR: np.uint8, Role.INDICES: np.uint8, Role.CODEBOOK: np.int8, Role.WEIGHTS: np.int8,
+            Role.DESCRIPTOR: np.uint8, Role.INDICES: np.uint8, Role.MASK: np.uint8, Role.CODEBOOK: np.int8, Role.WEIGHTS: np.int8,
         }.get(role, np.uint16)
         fits = table.data.dtype == dtype and table.data.shape == (count,)
         self.require(fits, f"its {role.value} must be {np.dtype(dtype).name} [{count}], not {table.data.dtype} {list(table.data.shape)}")
@@ -251,6 +253,15 @@ class _Check:
         self.size("input", self.call.inputs[0], f["in_h"] * f["in_w"] * f["in_c"])
         self.size("output", self.call.output, f["out_h"] * f["out_w"] * f["out_c"])
 
+    def select(self) -> None:
+        f = self.f
+        self.ranges({"in_c": _POSITIVE, "out_c": (1, f["in_c"])})
+        self.size("input", self.call.inputs[0], f["in_c"])
+        self.size("output", self.call.output, f["out_c"])
+        mask = self.table(Role.MASK, self.call.tables[0], -(-f["in_c"] // 8))
+        chosen = int(np.unpackbits(mask.data.view(np.uint8), bitorder="little").sum())
+        self.require(chosen == f["out_c"], f"its mask has {chosen} of {f['out_c']} features")
+
     def softmax(self) -> None:
         f = self.f
         self.ranges({"pixels": _POSITIVE, "channels": (1, SOFTMAX_CHANNELS)})
@@ -336,7 +347,7 @@ def _shared(program: Program, source: Buffer, result: Buffer) -> bool:
     if "kernel_h" in call.fields:
         flat = call.kernel == "lutra_conv2d_lut8" and is_flat(call.fields)
         return (_pixels_stay_behind if flat else _stays_behind)(call.fields, source.offset - result.offset)
-    return (source.offset, source.size_bytes) == (result.offset, result.size_bytes)
+    return source.offset == result.offset and source.size_bytes >= result.size_bytes
 
 
 def _stays_behind(f: Fields, lead: int) -> bool:

@@ -317,6 +317,10 @@ def _slice_pad(f: Fields) -> Work:
     return {"pixels": float(pixels), "values": float(pixels * f["out_c"])}
 
 
+def _select(f: Fields) -> Work:
+    return {"features": float(f["in_c"]), "values": float(f["out_c"])}
+
+
 def _softmax(f: Fields) -> Work:
     return {"pixels": float(f["pixels"]), "values": float(f["pixels"] * f["channels"])}
 
@@ -336,5 +340,6 @@ _WORK: Mapping[str, Callable[[Fields], Work]] = {
     "lutra_add_int8": _add,
     "lutra_rescale_int8": _rescale,
     "lutra_slice_pad_int8": _slice_pad,
+    "lutra_select_int8": _select,
     "lutra_softmax_int8": _softmax,
 }

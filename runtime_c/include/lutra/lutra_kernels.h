@@ -97,6 +97,10 @@ typedef struct {
 } lutra_slice_pad;
 
 typedef struct {
+  uint16_t in_c, out_c;
+} lutra_select;
+
+typedef struct {
   uint16_t pixels, channels;
 } lutra_softmax;
 
@@ -198,6 +202,8 @@ void lutra_add_int8(const lutra_add *layer, const int8_t *a, const int8_t *b, in
 /* `output` may be `input` where output_stride == channels. */
 void lutra_rescale_int8(const lutra_rescale *layer, const int8_t *input, int8_t *output);
 void lutra_slice_pad_int8(const lutra_slice_pad *layer, const int8_t *input, int8_t *output);
+/* `mask`: a bit for each of in_c features, the lowest of a byte first; those that are set are copied. `output` may be `input`. */
+void lutra_select_int8(const lutra_select *layer, const uint8_t *mask, const int8_t *input, int8_t *output);
 /* `exponentials`: uint16 [256]. `output` may be `input`. */
 void lutra_softmax_int8(const lutra_softmax *layer, const uint16_t *exponentials, const int8_t *input, int8_t *output);
 

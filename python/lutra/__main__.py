@@ -1,0 +1,5 @@
+"""`python -m lutra`, which torchrun can start as well."""
+
+from lutra.cli import main
+
+main()
