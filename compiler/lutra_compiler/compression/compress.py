@@ -81,9 +81,10 @@ def compress(
     softmax = graph.producer(graph.outputs[0])
     if isinstance(softmax, Softmax):
         graph = replace(graph, ops=tuple(op for op in graph.ops if op is not softmax), outputs=softmax.inputs)
+    config = config.for_samples(len(samples), samples.labels is not None)
     run = _Run(TorchGraph(graph).eval(), samples, config, validation, report, checkpoints, stages)
     layer_settings(graph, config)  # settings that cannot be met are refused before hours of training
-    if config.for_samples(len(samples), samples.labels is not None).method == "reconstruct":
+    if config.method == "reconstruct":
         inputs = samples.first(config.calibration_samples).inputs.to(training_device())
         graph = reconstruct(graph, inputs, config, run.stage, report)
     else:

@@ -34,7 +34,6 @@ from lutra_compiler.numerics.sweep import sweep
 
 FEWEST_SAMPLES = 16
 _BATCH = 64  # samples at a time where there are no gradients
-_STEP_RATE = 0.1  # of the learning rate, for the steps of int8 activations
 _RIDGE = 0.1  # of the mean of the moments' diagonal, for the weights that make good what the blocks before did wrong
 
 Stage = Callable[[str, Graph, Callable[[str, Graph], Graph]], Graph]
@@ -43,10 +42,10 @@ Stage = Callable[[str, Graph, Callable[[str, Graph], Graph]], Graph]
 def reconstruct(graph: Graph, samples: Tensor, config: CompressionConfig, stage: Stage, report: Report) -> Graph:
     """A float Graph of one input and one output -> the same network, encoded and calibrated.
 
-    `samples` [n, *source shape], where networks are trained: at least 16, better some hundreds. `stage(name, graph, work)` gives `work(name, graph)`, or what it gave
-    in an earlier run. Raises CompressionError, DataError.
+    `samples` [n, *source shape], where networks are trained: at least 16, better some hundreds. `stage(name, graph, work)` gives
+    `work(name, graph)`, or what it gave in an earlier run. Raises CompressionError, DataError.
     """
-    if config.pruning.rate or config.pruning.widths:
+    if config.pruning.rate or config.pruning.widths or config.pruning.features:
         raise CompressionError('method = "reconstruct" does not prune, which needs training: leave out [pruning], or set method = "train"')
     if len(samples) < FEWEST_SAMPLES:
         raise DataError(f"reconstruction needs at least {FEWEST_SAMPLES} samples, got {len(samples)}; some hundreds make it better")
@@ -201,7 +200,9 @@ def _codebook(
     zero, norm = setting.zero_codeword, setting.codeword_norm
     power = np.diagonal(moments)
     importance = (power + 1e-3 * power.mean()).reshape(weight.shape[1:])
-    rows = quantize_rows(weight, setting.codewords, setting.subvector, rng, importance=importance, pin_zero=zero, rate=setting.rate, norm=norm)
+    rows = quantize_rows(
+        weight, setting.codewords, setting.subvector, rng, importance=importance, pin_zero=zero, rate=setting.rate, norm=norm
+    )
     rows = sweep(weight, rows, moments, pin_zero=zero, norm=norm)
     return ProductQuantized(rows.codebook, rows.indices, rows.scale, weight.shape, setting.index_bits)
 
@@ -263,7 +264,7 @@ def _groups(module: TorchGraph, held: dict[str, WeightModule], inputs: Tensor) -
     """The trained tensors, each with the `size` to which its learning rate is relative; encoded weights and steps are of ordinary size."""
     with torch.no_grad():
         values = module.run(inputs)
-    groups = [{"params": list(module.steps.parameters()), "size": _STEP_RATE}]
+    groups = [{"params": list(module.steps.parameters()), "size": 1.0}]
     for name, op in _trained(module.graph).items():
         weight = held[name]
         if not isinstance(weight, FloatWeight):
