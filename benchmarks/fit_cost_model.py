@@ -1,6 +1,6 @@
 """Fits the compiler's cost model to layers measured on the emulated boards, and says how well it predicts others.
 
-    python benchmarks/fit_cost_model.py [--target cortex-m4 ...]
+    python benchmarks/fit_cost_model.py [--target cortex-m4 ...] [--unpacking]
 
 writes compiler/lutra_compiler/program/cycles.json and docs/benchmarks/cost_model.md. A kernel's cycles are a sum of its work
 (compiler/lutra_compiler/program/work.py) times cycles a piece, none below zero: least squares of the relative error.
@@ -18,8 +18,20 @@ import numpy as np
 import numpy.typing as npt
 
 from lutra_compiler.program.cost_model import TABLE
+from lutra_compiler.program.kernels import UNPACK
 from lutra_compiler.program.work import work
-from measure_layers import BOARD_OF, OTHER_LAYERS, Layer, Measurement, every_candidate, measure, random_layers
+from measure_layers import (
+    BOARD_OF,
+    OTHER_LAYERS,
+    Layer,
+    Measurement,
+    Select,
+    coded_layers,
+    every_candidate,
+    first_candidate,
+    measure,
+    random_layers,
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 REPORT = ROOT / "docs/benchmarks/cost_model.md"
@@ -29,11 +41,16 @@ LAYERS, MACS = 60, 600_000
 Coefficients = dict[str, float]
 
 
-def measured(target: str, layers: Sequence[Layer]) -> list[Measurement]:
-    """All ways to compute the layers, measured in two processes."""
+def measured(target: str, layers: Sequence[Layer], select: Select = every_candidate) -> list[Measurement]:
+    """All ways to compute the layers that `select` takes, measured in two processes."""
     with ProcessPoolExecutor(2) as pool:
-        parts = pool.map(partial(measure, target, select=every_candidate), (layers[0::2], layers[1::2]))
+        parts = pool.map(partial(measure, target, select=select), (layers[0::2], layers[1::2]))
         return [m for part in parts for m in part]
+
+
+def unpackings(target: str, seed: int, count: int) -> list[Measurement]:
+    """Calls of lutra_unpack_indices."""
+    return [m for m in measured(target, coded_layers(seed, count), first_candidate) if f"lutra_{m.kernel}" == UNPACK]
 
 
 def depthwise_layers() -> list[Layer]:
@@ -104,22 +121,27 @@ def report(results: Mapping[str, Mapping[str, npt.NDArray[np.float64]]]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--target", choices=BOARD_OF, action="append")
-    targets = parser.parse_args().target or list(BOARD_OF)
+    parser.add_argument("--unpacking", action="store_true", help="refit lutra_unpack_indices alone")
+    arguments = parser.parse_args()
+    targets = arguments.target or list(BOARD_OF)
     if not TABLE.exists():
         TABLE.write_text("{}\n")
     table = json.loads(TABLE.read_text())
     results = {}
     for target in targets:
-        random = [layer for seed in FITTED_SEEDS for layer in random_layers(seed, LAYERS, MACS)]
-        fitted = measured(target, [*random, *OTHER_LAYERS, *depthwise_layers()])
-        table[target] = {
-            kernel: fit([work(kernel, m.fields) for m in found], np.array([m.cycles for m in found]))
+        fitted, held_out = unpackings(target, FITTED_SEEDS[0], 40), unpackings(target, HELD_OUT_SEED, 20)
+        if not arguments.unpacking:
+            random = [layer for seed in FITTED_SEEDS for layer in random_layers(seed, LAYERS, MACS)]
+            fitted += measured(target, [*random, *OTHER_LAYERS, *depthwise_layers()])
+            held_out += measured(target, random_layers(HELD_OUT_SEED, LAYERS, MACS))
+        table.setdefault(target, {}).update(
+            (kernel, fit([work(kernel, m.fields) for m in found], np.array([m.cycles for m in found])))
             for kernel, found in by_kernel(fitted).items()
-        }
-        results[target] = errors(table[target], measured(target, random_layers(HELD_OUT_SEED, LAYERS, MACS)))
+        )
+        results[target] = errors(table[target], held_out)
         TABLE.write_text(json.dumps(table, indent=1, sort_keys=True) + "\n")
         print(report({target: results[target]}))
-    if targets == list(BOARD_OF):
+    if targets == list(BOARD_OF) and not arguments.unpacking:
         REPORT.parent.mkdir(exist_ok=True)
         REPORT.write_text(report(results))
 

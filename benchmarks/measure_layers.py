@@ -13,8 +13,9 @@ import json
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
+from itertools import accumulate
 from math import prod
 from pathlib import Path
 from zlib import crc32
@@ -31,6 +32,7 @@ from lutra_compiler.ir.graph import Graph, Input, Shape
 from lutra_compiler.ir.ops import Activation, Add, AveragePool, Clamp, Conv2d, Linear, MaxPool, Op, Padding, Pair, Select, Slice, Softmax
 from lutra_compiler.program.choose_kernel import Candidate, fastest
 from lutra_compiler.program.interpreter import interpret
+from lutra_compiler.program.kernels import UNPACK
 from lutra_compiler.program.lower import SOFTMAX_OUTPUT, lower
 from lutra_compiler.program.program import Program
 from lutra_compiler.records import from_plain
@@ -53,12 +55,16 @@ Selection = Callable[[Sequence[Candidate]], Sequence[Candidate]]
 
 @dataclass(frozen=True)
 class Coding:
-    """A product-quantized weight; `l1`: largest L1 norm of a codeword; `index_bits`: 4 where possible unless given."""
+    """A product-quantized weight; `l1`: largest L1 norm of a codeword; `index_bits`: 4 where possible unless given.
+
+    `zeros`: of coded indices, the share that is 0, a codeword of zeros; the others are equally frequent. None: not coded.
+    """
 
     subvector: int
     codewords: int
     l1: int = PACKED_L1
     index_bits: int | None = None
+    zeros: float | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -187,12 +193,17 @@ class _Builder:
         codewords, subvector = layer.coding.codewords, layer.coding.subvector
         codebook = rng.normal(0, 1, (codewords, subvector))
         codebook *= layer.coding.l1 * rng.uniform(0.4, 1.0, (codewords, 1)) / np.abs(codebook).sum(axis=1, keepdims=True)
+        indices = rng.integers(0, codewords, (layer.out, prod(shape[1:-1]), -(-shape[-1] // subvector)), np.uint8, endpoint=False)
+        zeros = layer.coding.zeros
+        if zeros is not None:
+            codebook[0], indices = 0, np.where(rng.random(indices.shape) < zeros, 0, np.maximum(indices, 1)).astype(np.uint8)
         return ProductQuantized(
             codebook=np.clip(np.trunc(codebook), -128, 127).astype(np.int8),
-            indices=rng.integers(0, codewords, (layer.out, prod(shape[1:-1]), -(-shape[-1] // subvector)), np.uint8, endpoint=False),
+            indices=indices,
             scale=scale,
             shape=shape,
             index_bits=layer.coding.index_bits or (4 if codewords <= 16 else 8),
+            coded=zeros is not None,
         )
 
 
@@ -215,6 +226,11 @@ def graph_of(layers: Iterable[Layer]) -> Graph:
 def every_candidate(candidates: Sequence[Candidate]) -> Sequence[Candidate]:
     """All there are for the target, those that take more flash included."""
     return [candidate for candidate in candidates if not candidate.objection or candidate.kernel.endswith("_dense")]
+
+
+def first_candidate(candidates: Sequence[Candidate]) -> Sequence[Candidate]:
+    """The first one."""
+    return candidates[:1]
 
 
 def one_of_each_kernel(candidates: Sequence[Candidate]) -> Sequence[Candidate]:
@@ -318,6 +334,7 @@ def measure_batch(target: str, build_dir: Path, cases: Sequence[Case]) -> BatchR
         assert wanted.size < 32 or len(np.unique(wanted)) > 8, f"{case} puts out too few different values to tell whether it is right"
     if target in ARMV6M:
         assert run.unaligned == 0, f"{run.unaligned} unaligned accesses, which fault on {target}"
+    own = accumulate(call.kernel != UNPACK for call in program.calls)  # calls of layers; that of their indices comes before
     measurements = tuple(
         Measurement(
             layer=case.layer,
@@ -333,7 +350,8 @@ def measure_batch(target: str, build_dir: Path, cases: Sequence[Case]) -> BatchR
             scratch_bytes=0 if call.scratch is None else program.buffers[call.scratch].size_bytes,
             model_bytes=case.flash_bytes,
         )
-        for index, (case, call, cycles) in enumerate(zip(cases, program.calls, run.layer_cycles(), strict=True))
+        for index, (call, cycles, layers) in enumerate(zip(program.calls, run.layer_cycles(), own, strict=True))
+        for case in [cases[layers - (call.kernel != UNPACK)]]
         for rows in [run.profile[run.profile["layer"] == index]]
     )
     return BatchRun(program, firmware, run, measurements)
@@ -388,6 +406,16 @@ def random_layers(seed: int, count: int, macs: int = 3_000_000) -> list[Layer]:
         if prod(layer.shape[:-1]) // prod(layer.stride) * layer.out * prod(layer.kernel) * layer.shape[-1] // layer.groups <= macs:
             layers[layer] = None
     return list(layers)
+
+
+def coded_layers(seed: int, count: int) -> list[Layer]:
+    """`count` fully connected layers with coded indices."""
+    rng = np.random.default_rng(seed)
+    layers = []
+    for _ in range(count):
+        coding = Coding(8, int(rng.choice([16, 16, 16, 32, 64, 256])), zeros=float(rng.choice([0.3, 0.6, 0.8, 0.9, 0.95])))
+        layers.append(Layer("linear", (8 * int(rng.integers(4, 60)),), int(rng.integers(8, 100)), coding=coding))
+    return layers
 
 
 OTHER_LAYERS = (

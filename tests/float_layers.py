@@ -75,7 +75,7 @@ def layers_of(graph: Graph, program: Program, seed: int) -> Iterator[tuple[Call,
 
 
 def layers_on(graph: Graph, program: Program, inputs: Sequence[npt.NDArray[np.int8]]) -> Iterator[tuple[Call, Array, Array]]:
-    """Every call, its integer output, and what its float layers make of the same integer inputs, in output steps."""
+    """Every call that computes a value, its integer output, and what its float layers make of the same integer inputs, in output steps."""
     integers = {port.name: array.astype(np.float64) for port, array in zip(program.inputs, inputs, strict=True)}
     for call, output in zip(program.calls, interpret(program, inputs, trace=True).layers, strict=True):
         integers[call.layer.output_value] = output.astype(np.float64)
@@ -92,6 +92,8 @@ def layers_on(graph: Graph, program: Program, inputs: Sequence[npt.NDArray[np.in
 
     for call in program.calls:
         value = call.layer.output_value
+        if call.kernel == "lutra_unpack_indices":
+            continue
         quantization = graph.quantization[value]
         steps = computed(by_output[value]) / quantization.scale + quantization.zero_point
         yield call, integers[value], np.clip(steps, -128, 127)

@@ -48,7 +48,7 @@ def random_program(seed: int) -> Program:
 def random_network(seed: int) -> tuple[Graph, Program]:
     """The same with the graph it was lowered from."""
     for attempt in range(100):
-        builder = _Builder(np.random.default_rng([seed, attempt]))
+        builder = _Builder(np.random.default_rng([seed, attempt]), np.random.default_rng([seed, attempt, 2]))
         graph = builder.graph()
         if not builder.is_lively(graph.outputs[0]):
             continue
@@ -87,8 +87,8 @@ def _integers(rng: np.random.Generator, shape: Shape) -> npt.NDArray[np.int8]:
 class _Builder:
     """Adds one op after the other and calibrates each on samples as soon as it is there."""
 
-    def __init__(self, rng: np.random.Generator) -> None:
-        self.rng = rng
+    def __init__(self, rng: np.random.Generator, coding_rng: np.random.Generator) -> None:
+        self.rng, self.coding_rng = rng, coding_rng
         self.values: dict[str, Samples] = {}
         self.network = Graph(inputs=(), ops=(), outputs=(), parameters={})
 
@@ -269,13 +269,21 @@ class _Builder:
         codebook = rng.normal(0, 40, (codewords, subvector))
         limit = self.pick(63, 127, 127, 255, 1 << 15)  # of packed sums, of tables of pairs, of lookup tables, of none
         codebook *= np.minimum(1, (limit - subvector / 2) / np.abs(codebook).sum(axis=1, keepdims=True))
-        return ProductQuantized(
+        return self.perhaps_coded(ProductQuantized(
             codebook=np.clip(np.rint(codebook), -128, 127).astype(np.int8),
             indices=rng.integers(0, codewords, (out, int(np.prod(shape[1:-1])), -(-channels // subvector)), np.uint8, endpoint=False),
             scale=scale,
             shape=shape,
             index_bits=4 if codewords <= 16 and self.chance(0.7) else 8,
-        )
+        ))
+
+    def perhaps_coded(self, encoding: ProductQuantized) -> ProductQuantized:
+        """Every third encoding with coded indices, of which some are more frequent than others."""
+        rng = self.coding_rng
+        if rng.random() < 2 / 3:
+            return encoding
+        shares = rng.dirichlet(np.full(encoding.codewords, rng.choice([0.2, 1, 5])))
+        return replace(encoding, indices=rng.choice(encoding.codewords, encoding.indices.shape, p=shares).astype(np.uint8), coded=True)
 
     def weighted(self, op: Conv2d | Linear) -> str:
         """Add a layer with weights; its row scales and biases give each channel a deviation around one and a mean around zero."""

@@ -71,9 +71,9 @@ def with_table(program: Program, index: int, data: npt.NDArray[np.generic]) -> P
 
 
 def with_random_indices(program: Program) -> Program:
-    """`program` with any bytes in its index tables, as a damaged flash has them."""
+    """`program` with any bytes in its tables of indices, coded or not, as a damaged flash has them."""
     for table in program.tables:
-        if table.role is Role.INDICES:
+        if table.role in (Role.INDICES, Role.CODED):
             program = with_table(program, table.index, np.random.default_rng(table.index).integers(0, 256, table.data.size, np.uint8))
     return program
 

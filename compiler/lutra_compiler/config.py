@@ -42,7 +42,8 @@ class LayerConfig:
     Of "pq" only: `codewords` K, `subvector` d; `zero_codeword` pins codeword 0 at zero; `codeword_norm` bounds the
     L1 norm of an int8 codeword: the smaller, the faster are lookups and the coarser are codewords. Indices take 4 bits at K = 16, else 8.
     `rate` is what a bit of an index costs in units of squared error where the mean square of a row's weights is 1: above 0, indices become
-    fewer different ones (with a zero codeword mostly that one), for entropy coding.
+    fewer different ones (with a zero codeword mostly that one), for entropy coding. Layers that give the same name of a `codebook` share
+    one. `permute` lets the compiler change the order of the layer's input channels.
     """
 
     layer: int | str = "*"
@@ -52,6 +53,8 @@ class LayerConfig:
     zero_codeword: bool = False
     codeword_norm: int = 63
     rate: float = 0.0
+    codebook: str | None = None
+    permute: bool = False
 
     def __post_init__(self) -> None:
         _one_of(self, "kind", ("int8", "pq"))
@@ -175,6 +178,8 @@ class CompressionConfig:
     """All that decides what a network becomes. A layer takes the first entry of `layers` that matches, else a default by its size.
 
     `method`: "train" on training data, or "reconstruct" the float network from some hundreds of samples; "auto" leaves it to the samples.
+    `index_coding` "auto" entropy-codes the indices of layers where that saves flash; it costs RAM and time.
+    With `importance`, errors of weights count by the mean square of the inputs that they meet when codebooks are first learned.
     """
 
     layers: tuple[LayerConfig, ...] = ()
@@ -182,11 +187,14 @@ class CompressionConfig:
     pruning: PruningConfig = PruningConfig()
     training: TrainingConfig = TrainingConfig()
     reconstruction: ReconstructionConfig = ReconstructionConfig()
+    importance: bool = False
     calibration_samples: int = 1024
     seed: int = 0
+    index_coding: Literal["never", "auto"] = "never"
 
     def __post_init__(self) -> None:
         _one_of(self, "method", METHODS)
+        _one_of(self, "index_coding", ("never", "auto"))
         _within(self, "calibration_samples", 1, 1 << 20)
         _within(self, "seed", 0, (1 << 63) - 1)
 
@@ -244,7 +252,7 @@ def format_config(config: CompressionConfig) -> str:
 
 
 def _toml_table(table: Mapping[str, Any], path: tuple[str, ...]) -> list[str]:
-    scalars = {key: value for key, value in table.items() if not isinstance(value, dict | list)}
+    scalars = {key: value for key, value in table.items() if value is not None and not isinstance(value, dict | list)}
     lines = [f"{_toml_string(key)} = {_toml_value(value)}" for key, value in scalars.items()]
     for key, value in table.items():
         inner = (*path, key)

@@ -19,6 +19,7 @@ from lutra_compiler.model_file import load_model
 from lutra_compiler.passes import canonicalise, prepare_for_lowering
 from lutra_compiler.program.choose_kernel import Choose, Limits, fastest
 from lutra_compiler.program.cost_model import cycles
+from lutra_compiler.program.kernels import KERNELS
 from lutra_compiler.program.lower import lower
 from lutra_compiler.program.program import Call, Considered, Program, Role
 from lutra_compiler.program.verify import verify
@@ -101,7 +102,7 @@ class LayerAnalysis:
     other_bytes: int  # descriptor, small tables, CRCs
     scratch_bytes: int
     cycles: float  # estimated
-    candidates: tuple[Considered, ...]  # what the kernel was chosen from
+    candidates: tuple[Considered, ...]  # what the kernel was chosen from; their costs include the call that decodes coded indices
 
     @property
     def model_bytes(self) -> int:
@@ -184,7 +185,7 @@ def _analyze_call(program: Program, index: int, call: Call) -> LayerAnalysis:
         if table.calls[0] == index:
             sizes[table.role] += table.size_bytes
             sizes[Role.DESCRIPTOR] += 4  # its CRC-32
-    coded = any(program.tables[table].role is Role.INDICES for table in call.tables)
+    coded = "indices" in KERNELS[call.kernel].tables
     return LayerAnalysis(
         names=call.layer.source_names,
         kind=call.layer.kind,
@@ -194,7 +195,7 @@ def _analyze_call(program: Program, index: int, call: Call) -> LayerAnalysis:
         kernel=call.kernel,
         codewords=1 << call.fields["log2_codewords"] if coded else None,
         subvector=call.fields["subvector"] if coded else None,
-        index_bytes=sizes[Role.INDICES],
+        index_bytes=sizes[Role.INDICES] + sizes[Role.CODED],
         codebook_bytes=sizes[Role.CODEBOOK],
         weight_bytes=sizes[Role.WEIGHTS],
         channel_bytes=sizes[Role.CHANNELS],

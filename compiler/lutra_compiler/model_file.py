@@ -48,6 +48,7 @@ class _Encoding:
     kind: Literal["scalar", "product"]
     shape: tuple[int, ...] = ()
     index_bits: Literal[4, 8] = 8
+    coded: bool = False
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def save_model(path: Path, graph: Graph, metadata: Mapping[str, Any]) -> None:
             tensors[f"values/{name}"] = encoding.values
         else:
             bits: Literal[4, 8] = 4 if encoding.index_bits == 4 else 8
-            encodings[name] = _Encoding("product", encoding.shape, bits)
+            encodings[name] = _Encoding("product", encoding.shape, bits, encoding.coded)
             tensors[f"codebook/{name}"] = encoding.codebook
             tensors[f"indices/{name}"] = _pack_nibbles(encoding.indices) if bits == 4 else encoding.indices
     tensors = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
@@ -192,7 +193,7 @@ def _encoding(tensors: dict[str, Array], name: str, entry: _Encoding) -> WeightE
         raise ModelError(f"encoding '{name}': {indices.size} bytes of {entry.index_bits}-bit indices do not fit the shape {entry.shape}")
     if entry.index_bits == 4:
         indices = _unpack_nibbles(indices, count)
-    return ProductQuantized(codebook, indices.reshape(shape), scale, entry.shape, entry.index_bits)
+    return ProductQuantized(codebook, indices.reshape(shape), scale, entry.shape, entry.index_bits, entry.coded)
 
 
 def _take(tensors: dict[str, Array], name: str, dtype: Any) -> Array:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -198,6 +199,15 @@ def test_a_final_softmax_is_left_out_of_training_and_put_back(trained: Graph, co
 
 def test_int8_without_training_agrees_with_float(trained: Graph) -> None:
     assert abs(accuracy(quantize_to_int8(trained, bars(200, 1).inputs)) - accuracy(trained)) < 0.02
+
+
+@pytest.mark.parametrize("index_coding", ["never", "auto"])
+def test_indices_are_coded_if_that_is_configured(trained: Graph, compressed: Graph, index_coding: Literal["never", "auto"]) -> None:
+    zeros = ProductQuantized(np.ones((16, 8), np.int8), np.zeros((64, 1, 64), np.uint8), np.ones(64, np.float32), (64, 512), 4)
+    finished = compressed.with_encodings({"hidden": zeros})
+    stages = Stages(load=lambda _: finished, save=lambda *_: None)
+    result = compress(trained, bars(10, 1), replace(CONFIG, index_coding=index_coding), stages=stages)
+    assert [result.encodings[name].coded for name in ("hidden", "conv2")] == [index_coding == "auto", False]
 
 
 def test_a_compressed_model_is_not_compressed_again(compressed: Graph) -> None:

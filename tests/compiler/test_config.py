@@ -17,11 +17,12 @@ from lutra_compiler.config import (
 from lutra_compiler.errors import ConfigurationError
 
 EVERYTHING = CompressionConfig(
-    layers=(LayerConfig("conv1\n\"\x7f é", kind="int8"), LayerConfig(2, codewords=256, subvector=16, zero_codeword=True)),
+    layers=(LayerConfig("conv1\n\"\x7f é", kind="int8"), LayerConfig(2, codewords=256, subvector=16, zero_codeword=True, codebook="trunk")),
     pruning=PruningConfig(rate=0.25, widths={"a.b": 3, "0": 4}, rounds=2, score="magnitude"),
     training=TrainingConfig(codewords=StageConfig(7, 0.125), augmentation="affine"),
     calibration_samples=77,
     seed=2**62,
+    index_coding="auto",
 )
 
 
@@ -75,7 +76,10 @@ def test_a_scale_of_epochs_out_of_range_is_refused(factor: float) -> None:
     [
         ("[trainin]", r"x\.toml has an unknown key 'trainin'; did you mean 'training'\?"),
         ("[training]\nbatch_sizes = 3", r"x\.toml\.training has an unknown key 'batch_sizes'; did you mean 'batch_size'\?"),
-        ("zzz = 1", r"unknown key 'zzz'; known: calibration_samples, layers, method, pruning, reconstruction, seed, training"),
+        (
+            "zzz = 1",
+            r"unknown key 'zzz'; known: calibration_samples, importance, index_coding, layers, method, pruning, reconstruction, seed, training",
+        ),
         ("[[layers]]\ncodewords = 7", r"codewords is 7; allowed: 16, 32, 64, 128, 256"),
         ("[[layers]]\nsubvector = 3", r"subvector is 3; allowed: 1, 2, 4, 8, 16"),
         ("[[layers]]\nkind = 'pqq'", r"layers\[0\]\.kind is 'pqq'; allowed: 'int8', 'pq'"),
@@ -83,6 +87,7 @@ def test_a_scale_of_epochs_out_of_range_is_refused(factor: float) -> None:
         ("[[layers]]\nzero_codeword = 1", r"zero_codeword is 1; it must be true or false"),
         ("layers = 3", r"layers is 3; it must be a list"),
         ("pruning = 3", r"pruning is 3; it must be a table"),
+        ("index_coding = 'always'", r"index_coding is 'always'; allowed: 'never', 'auto'"),
         ("seed = true", r"seed is True; it must be a 64-bit integer"),
         ("seed = -1", r"seed is -1; it must be at least 0"),
         ("[pruning]\nrate = 1.0", r"rate is 1\.0; it must be at least 0 and below 1"),

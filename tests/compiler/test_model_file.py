@@ -75,7 +75,8 @@ def everything() -> Graph:
     assert {type(op) for op in ops} == set(OP_KINDS)
     parameters = {name: np.abs(floats(3)) for name in ("a.b", "n.scale", "n.offset", "n.mean", "n.variance")} | {"l.b": floats(5)}
     weight = ScalarQuantized(RNG.integers(-127, 128, (3, 2, 2, 2), np.int8), np.abs(floats(3)))
-    encodings: dict[str, WeightEncoding] = {"a.w": weight, "k.w": coded((7, 2 * 4 * 7), 16, 8, 4), "l.w": coded((5, 7), 32, 2, 8)}
+    entropy_coded = replace(coded((5, 7), 32, 2, 8), coded=True)
+    encodings: dict[str, WeightEncoding] = {"a.w": weight, "k.w": coded((7, 2 * 4 * 7), 16, 8, 4), "l.w": entropy_coded}
     graph = Graph((Input("x", (4, 4, 2), "NCHW"),), ops, ("m", "g"), parameters, encodings)
     return replace(graph, quantization={value: Quantization(0.1 + i, -i) for i, value in enumerate(graph.materialised_values())})
 
@@ -152,6 +153,15 @@ def test_the_same_model_gives_the_same_bytes(content: bytes, tmp_path: Path) -> 
 def test_four_bit_indices_take_four_bits(content: bytes) -> None:
     assert GRAPH.encodings["k.w"].indices.size == 49  # type: ignore[union-attr]
     assert safetensors.numpy.load(content)["indices/k.w"].size == 25
+
+
+def test_a_file_from_before_there_were_coded_indices_is_read(content: bytes, tmp_path: Path) -> None:
+    def without_the_key(document: dict[str, Any], _: dict[str, Any]) -> None:
+        for encoding in document["encodings"].values():
+            del encoding["coded"]
+
+    graph, _ = load(tmp_path / "old.lutra", rebuilt(content, without_the_key))
+    assert not any(getattr(encoding, "coded", False) for encoding in graph.encodings.values())
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

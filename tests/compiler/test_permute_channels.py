@@ -11,7 +11,7 @@ from lutra_compiler.compression.prune import weighted_layers
 from lutra_compiler.compression.torch_graph import TorchGraph
 from lutra_compiler.frontends.torch_export import graph_from_module
 from lutra_compiler.ir.graph import Graph, Input
-from lutra_compiler.ir.ops import Conv2d, Linear
+from lutra_compiler.ir.ops import Conv2d, Flatten, Linear, Select
 from lutra_compiler.ir.verify import verify
 from lutra_compiler.numerics.product_quantization import quantize_rows
 from lutra_compiler.passes import canonicalise
@@ -88,6 +88,26 @@ def test_flattened_channels_that_break_subvectors_stay() -> None:
     permuted = permute_channels(graph, {flat.weight: 4})
     np.testing.assert_array_equal(permuted.weight(flat.weight), graph.weight(flat.weight))
     assert not np.array_equal(permute_channels(graph, {flat.weight: 2}).weight(flat.weight), graph.weight(flat.weight))
+
+
+def test_single_features_of_flattened_channels_keep_their_places() -> None:
+    rng = np.random.default_rng(5)
+    kept = (*range(4, 12), *range(16, 32))  # of channels 0..3 the first pixel is missing, of 4..7 the second
+    shapes = {"a": (8, 1, 1, 3), "b": (12, 1, 1, 8), "c": (5, len(kept))}
+    ops = (
+        Conv2d(name="a", inputs=("x",), output="a", weight="a"),
+        Conv2d(name="b", inputs=("a",), output="b", weight="b"),
+        Flatten(name="flat", inputs=("a",), output="flat"),
+        Select(name="some", inputs=("flat",), output="some", indices=kept),
+        Linear(name="c", inputs=("some",), output="c", weight="c"),
+    )
+    parameters = {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+    graph = Graph((Input("x", (2, 2, 3), "NCHW"),), ops, ("b", "c"), parameters)
+    permuted = permute_channels(graph, {"b": 2})
+    source = [int(np.flatnonzero((graph.weight("a") == row).all((1, 2, 3)))[0]) for row in permuted.weight("a")]
+    assert sorted(source[:4]) == [0, 1, 2, 3] != source[:4]
+    for ours, theirs in zip(TorchGraph(permuted)(batch(graph)), TorchGraph(graph)(batch(graph)), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
 def test_the_seed_decides() -> None:

@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -42,9 +43,11 @@ def build(driver: str, directory: Path, kernels: Sequence[Path]) -> Path:
 
 
 def every_kernel_with_codebooks() -> Program:
-    """A small network that calls each of them once."""
+    """A small network that calls each of them once, and one with coded indices of 4 and of 8 bits."""
     shapes = {"lut8": (3, 2, 2, 2), "conv2d_lut": (3, 2, 2, 3), "conv2d_decode": (2, 2, 2, 3), "pairs": (4, 18), "linear_lut": (5, 4)}
     weights = {form: coded(shape, subvector=2, largest=20) for form, shape in shapes.items()}
+    weights["conv2d_decode"] = replace(weights["conv2d_decode"], coded=True)
+    weights["linear_lut"] = replace(coded(shapes["linear_lut"], 32, subvector=2, index_bits=8, largest=20), coded=True)
     values = ["x", *shapes]
     ops: list[Op] = [
         Conv2d(name=form, inputs=(source,), output=form, weight=form, padding=(1, 1, 0, 0))

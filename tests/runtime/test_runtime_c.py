@@ -161,7 +161,7 @@ def test_descriptors_have_no_padding(tmp_path: Path) -> None:
 
 def signature(kernel: Kernel) -> list[str]:
     """Parameters of a kernel's C function, by the rule of `Kernel`: descriptor, tables, inputs, output, scratch."""
-    inputs = ["input"] if kernel.inputs == 1 else ["a", "b"]
+    inputs = ([], ["input"], ["a", "b"])[kernel.inputs]
     return ["layer", *kernel.tables, *inputs, "output", *(["scratch"] if kernel.scratch else [])]
 
 

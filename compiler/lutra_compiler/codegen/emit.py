@@ -12,7 +12,8 @@ from lutra_compiler.codegen.identifiers import check_prefix
 from lutra_compiler.codegen.literals import c_type, check_table, element_count, float_literal, table_lines
 from lutra_compiler.codegen.manifest import manifest
 from lutra_compiler.program.kernels import KERNELS, Descriptor
-from lutra_compiler.program.program import ABI_VERSION, Call, Port, Program, Role, Table
+from lutra_compiler.program.program import ABI_VERSION, Call, Port, Program, Role, Storage, Table
+from lutra_compiler.program.tables import tables_of
 
 _TEMPLATES = jinja2.Environment(
     loader=jinja2.PackageLoader("lutra_compiler.codegen"),
@@ -116,13 +117,21 @@ def _call(program: Program, index: int, call: Call, tables: list[_TableView]) ->
     places |= {port.buffer: f"outputs[{i}]" for i, port in enumerate(program.outputs)}
 
     def place(buffer: int) -> str:
-        return places.get(buffer, f"memory + {program.buffers[buffer].offset}")
+        pointer = "(uint8_t *)memory" if program.buffers[buffer].storage is Storage.INDICES else "memory"
+        return places.get(buffer, f"{pointer} + {program.buffers[buffer].offset}")
 
+    constant = {name: tables[table].name for name, table in tables_of(call).items()}
+    if call.indices is not None:
+        constant["indices"] = place(call.indices)
     pointers = [*call.inputs, call.output] + ([] if call.scratch is None else [call.scratch])
     return {
         "index": index,
         "kernel": KERNELS[call.kernel].name,
-        "arguments": [tables[table].name for table in (call.descriptor, *call.tables)] + [place(buffer) for buffer in pointers],
+        "arguments": [
+            tables[call.descriptor].name,
+            *(constant[name] for name in KERNELS[call.kernel].tables),
+            *(place(buffer) for buffer in pointers),
+        ],
         "output": place(call.output),
         "output_bytes": program.buffers[call.output].size_bytes,
     }

@@ -14,6 +14,7 @@ _FORMS: dict[Role, tuple[str, str]] = {  # element type in NumPy and in C
     Role.DESCRIPTOR: ("uint8", ""),
     Role.CODEBOOK: ("int8", "int8_t"),
     Role.INDICES: ("uint8", "uint8_t"),
+    Role.CODED: ("uint8", "uint8_t"),
     Role.WEIGHTS: ("int8", "int8_t"),
     Role.CHANNELS: ("uint16", "lutra_channel"),
     Role.MULTIPLIERS: ("uint16", "uint16_t"),

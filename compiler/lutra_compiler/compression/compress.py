@@ -6,8 +6,10 @@ from dataclasses import dataclass, replace
 import torch
 
 from lutra_compiler.compression.calibrate import SOFTMAX_OUTPUT, calibrate
+from lutra_compiler.compression.code_indices import code_indices
+from lutra_compiler.compression.input_power import input_power
 from lutra_compiler.compression.post_training import reconstruct
-from lutra_compiler.compression.product_quantize import layer_settings, product_quantize, scalar_quantize
+from lutra_compiler.compression.product_quantize import layer_settings, order_channels, product_quantize, scalar_quantize
 from lutra_compiler.compression.prune import (
     magnitude_scores,
     prune,
@@ -86,11 +88,13 @@ def compress(
     layer_settings(graph, config)  # settings that cannot be met are refused before hours of training
     if config.method == "reconstruct":
         inputs = samples.first(config.calibration_samples).inputs.to(training_device())
-        graph = reconstruct(graph, inputs, config, run.stage, report)
+        graph = reconstruct(order_channels(graph, config), inputs, config, run.stage, report)
     else:
         graph = run.pruning(graph)
-        graph = run.stage("assignment", graph, run.assignment)
+        graph = run.stage("assignment", order_channels(graph, config), run.assignment)
         graph = run.stage("codewords", graph, run.codewords)
+    if config.index_coding == "auto":
+        graph = code_indices(graph)
     if isinstance(softmax, Softmax):
         quantization = {**graph.quantization, softmax.output: SOFTMAX_OUTPUT}
         graph = replace(graph, ops=(*graph.ops, softmax), outputs=(softmax.output,), quantization=quantization)
@@ -174,7 +178,11 @@ class _Run:
     def assignment(self, name: str, graph: Graph) -> Graph:
         """Product-quantize, then train latent weights through the quantization, with subvectors moving to other codewords."""
         settings = layer_settings(graph, self.config)
-        encoded = product_quantize(graph, self.config)
+        # Rates come in later, slowly.
+        unrated = replace(self.config, layers=tuple(replace(layer, rate=0.0) for layer in self.config.layers))
+        calibration = self.samples.first(self.config.calibration_samples)
+        power = input_power(graph, self.batches(calibration)) if self.config.importance else None
+        encoded = product_quantize(graph, unrated, power)
         weights: dict[str, WeightModule] = {}
         for parameter, encoding in encoded.encodings.items():
             latent = torch.tensor(graph.parameters[parameter])

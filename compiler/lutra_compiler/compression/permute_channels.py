@@ -8,7 +8,7 @@ import numpy as np
 from lutra_compiler.compression.channels import Channels, Elements, channels_of
 from lutra_compiler.compression.prune import weighted_layers
 from lutra_compiler.ir.graph import FloatArray, Graph
-from lutra_compiler.ir.ops import BatchNorm, Conv2d, Linear
+from lutra_compiler.ir.ops import BatchNorm, Conv2d, Linear, Select
 from lutra_compiler.numerics.channel_order import channel_order
 
 
@@ -34,16 +34,25 @@ def permute_channels(graph: Graph, subvectors: Mapping[str, int], seed: int = 0)
 
 
 def _interchangeable(graph: Graph, channels: Channels) -> list[Elements]:
-    """Sets of elements that appear in the same values, as often: to swap two of them everywhere changes no sum."""
-    places: dict[int, list[tuple[str, int]]] = {}
+    """Sets of elements that appear in the same values in the same way: to swap two of them everywhere changes no sum."""
+    places: dict[int, list[object]] = {}
+    computed = {op.output for op in weighted_layers(graph)}
+    alone = set(channels.owner) - channels.fixed
     for value, elements in channels.elements.items():
         for element, count in Counter(elements.tolist()).items():
             places.setdefault(element, []).append((value, count))
-    computed = {op.output for op in weighted_layers(graph)}
-    sets: dict[tuple[tuple[str, int], ...], list[int]] = {}
+            if count > 1 and value in computed:
+                alone.discard(element)  # channels of one layer that are tied to each other
+    for op in graph.ops:
+        if isinstance(op, Select):
+            seen: Counter[int] = Counter()
+            for place, element in enumerate(channels.elements[op.inputs[0]].tolist()):
+                if place in op.indices:
+                    places[element].append((op.name, seen[element]))  # of a flattened channel just this pixel
+                seen[element] += 1
+    sets: dict[tuple[object, ...], list[int]] = {}
     for element in channels.owner:
-        # Channels of one layer that are tied to each other have no places of their own.
-        if element not in channels.fixed and all(count == 1 for value, count in places[element] if value in computed):
+        if element in alone:
             sets.setdefault(tuple(places[element]), []).append(element)
     return [np.array(elements) for elements in sets.values() if len(elements) > 1]
 

@@ -53,6 +53,11 @@ def reconstruct(graph: Graph, samples: Tensor, config: CompressionConfig, stage:
     if len({op.weight for op in layers}) < len(layers):
         raise CompressionError('method = "reconstruct" goes layer by layer, but two layers share a weight; set method = "train"')
     settings, training = layer_settings(graph, config), config.reconstruction
+    for op in layers:
+        if (shared := settings[op.weight].codebook) is not None:
+            raise CompressionError(
+                f"layer '{op.name}' shares the codebook '{shared}', which needs method = \"train\": reconstruction goes layer by layer"
+            )
 
     def train(name: str, graph: Graph, inputs: Tensor, targets: Tensor, schedule: StageConfig, number: int) -> Graph:
         rng = np.random.default_rng((config.seed, number))

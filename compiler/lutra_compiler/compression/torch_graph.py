@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lutra_compiler.compression.weights import CodebookWeight, FloatWeight, ScalarWeight, WeightModule
+from lutra_compiler.compression.weights import CodebookWeight, FloatWeight, ScalarWeight, WeightModule, share_codebooks
 from lutra_compiler.config import CODEWORD_NORMS
 from lutra_compiler.errors import GraphError
 from lutra_compiler.ir.encoding import ProductQuantized, WeightEncoding
@@ -68,6 +68,7 @@ class TorchGraph(nn.Module):
                 self.weights[key] = weight_module(graph.encodings[name])
             else:
                 self.weights[key] = FloatWeight(torch.tensor(graph.parameters[name]))
+        share_codebooks(self.weights.values())
 
     def parameter(self, name: str) -> Tensor:
         """A parameter of the Graph as a tensor, decoded."""

@@ -106,8 +106,9 @@ class Checkpoints:
         handle, temporary = tempfile.mkstemp(dir=self.directory, suffix=".tmp")
         os.close(handle)
         try:
-            contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-            safetensors.torch.save_file(contiguous, temporary, {"state": json.dumps({"epoch": epoch})})
+            # Copies: the format refuses tensors that share memory, as shared codebooks do.
+            copies = {name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()}
+            safetensors.torch.save_file(copies, temporary, {"state": json.dumps({"epoch": epoch})})
             os.replace(temporary, self._path(stage))
         finally:
             Path(temporary).unlink(missing_ok=True)

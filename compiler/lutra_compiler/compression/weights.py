@@ -5,6 +5,8 @@ rounding (straight-through estimator, Bengio 2013). `encoding()` gives the integ
 size whatever the size of the weight, so that one learning rate suits all layers.
 """
 
+from collections.abc import Iterable
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -86,7 +88,8 @@ class CodebookWeight(nn.Module):
         self, encoding: ProductQuantized, latent: Tensor | None = None, *, pin_zero: bool = True, norm: int = CODEWORD_L1_LIMIT
     ) -> None:
         super().__init__()
-        self.shape, self.index_bits, self.pin_zero, self.norm = encoding.shape, encoding.index_bits, pin_zero, norm
+        self.shape, self.index_bits, self.coded = encoding.shape, encoding.index_bits, encoding.coded
+        self.pin_zero, self.norm = pin_zero, norm
         self.units = float(np.sqrt(np.mean(np.square(encoding.codebook.astype(np.float64))))) or 1.0
         self.codebook = nn.Parameter(torch.from_numpy(encoding.codebook.astype(np.float32) / self.units))
         self.register_buffer("base", torch.from_numpy(encoding.scale * self.units))
@@ -159,10 +162,20 @@ class CodebookWeight(nn.Module):
             (self.base * self.gain.detach() / self.units).numpy(force=True),
             self.shape,
             self.index_bits,
+            self.coded,
         )
 
 
 WeightModule = FloatWeight | ScalarWeight | CodebookWeight
+
+
+def share_codebooks(weights: Iterable[nn.Module]) -> None:
+    """Let weights that have the same codebook train one, so that they keep the same bytes."""
+    shared: dict[tuple[float, bytes, tuple[int, ...]], nn.Parameter] = {}
+    for weight in weights:
+        if isinstance(weight, CodebookWeight):
+            integers = weight.encoding().codebook
+            weight.codebook = shared.setdefault((weight.units, integers.tobytes(), integers.shape), weight.codebook)
 
 
 def subvectors_of(weight: Tensor, subvector: int) -> Tensor:

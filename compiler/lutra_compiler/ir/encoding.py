@@ -38,7 +38,8 @@ class ProductQuantized:
     ceil(channels / d) subvectors; entries of the last one beyond `channels` are not used.
 
     `codebook`: int8 [K, d], K a power of two from 2 to 256; `indices`: uint8 [out, taps, subvectors], each < K;
-    `scale`: float32 [out], positive; `shape`: of the weight; `index_bits`: 4 (K <= 16) or 8, as stored on the target.
+    `scale`: float32 [out], positive; `shape`: of the weight; `index_bits`: 4 (K <= 16) or 8, as stored on the target;
+    `coded`: whether the target stores the indices entropy-coded, and decodes them before each use.
     """
 
     codebook: npt.NDArray[np.int8]
@@ -46,6 +47,7 @@ class ProductQuantized:
     scale: npt.NDArray[np.float32]
     shape: tuple[int, ...]
     index_bits: int
+    coded: bool = False
 
     @property
     def codewords(self) -> int:

@@ -34,7 +34,7 @@ def _parameter(graph: Graph, name: str) -> str:
     shape = _shape(graph.weight_shape(name))
     match graph.encodings.get(name):
         case ProductQuantized() as encoding:
-            return f"{shape} K={encoding.codewords} d={encoding.subvector} {encoding.index_bits}-bit"
+            return f"{shape} K={encoding.codewords} d={encoding.subvector} {encoding.index_bits}-bit{' coded' if encoding.coded else ''}"
         case ScalarQuantized():
             return f"{shape} int8"
         case _:

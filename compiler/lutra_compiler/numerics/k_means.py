@@ -1,6 +1,6 @@
-"""k-means on BLAS: weighted, annealed, entropy-constrained, with codewords that may stay on an int8 grid in every pass."""
+"""k-means on BLAS: weighted, annealed, entropy-constrained, with codewords that end on an int8 grid."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +14,7 @@ IndexArray = npt.NDArray[np.int64]
 CODEWORD_LIMIT = 127
 CODEWORD_L1_LIMIT = 255  # 128 * 255 < 2^15: lookup tables of int16 stay exact
 
-_SCORES = 1 << 17  # entries of a block of scores: half a megabyte stays in a second-level cache
+_SCORES = 1 << 17  # entries of a block of scores: half a megabyte, so that it stays in a cache
 _NEIGHBOURS = 64  # codewords with which passes compare many points
 _UNSORTED = 0.1  # of the points may have left the codeword under which they are sorted
 _CROWD = 128  # points a codeword from which starts on half as many, and sorting all by their codewords, pay
@@ -69,10 +69,11 @@ def k_means(
 ) -> KMeans:
     """The best of several k-means++ starts of Lloyd's iteration on [n, d] points, weighted by `importance` [n, d].
 
-    `pin_zero` keeps codeword 0 the zero vector. `anneal` adds noise to the codewords, of that many standard deviations of their points over
-    the root of their number, which falls to none as (1 - t/T)^0.5 (Martinez 2018, SR-C). `rate` is what a bit of an entropy-coded index
-    may cost in squared distance (Chou 1989, ECVQ): codewords are charged -log2 of their share of the points. `norm` holds codewords on an
-    int8 grid with at most that L1 norm. A codeword that loses all its points takes the one that is served worst, unless rate is charged.
+    `pin_zero` keeps codeword 0 the zero vector. `anneal` adds noise to the codewords, of that many standard deviations of the points over
+    the root of the number of their own, which falls to none as (1 - t/T)^0.5 (Martinez 2018, SR-C). `rate` is what a bit of an
+    entropy-coded index may cost in squared distance (Chou 1989, ECVQ): codewords are charged -log2 of their share of the points. `norm`
+    holds codewords in the last passes on an int8 grid with at most that L1 norm. A codeword that loses all its points takes the one that is
+    served worst, unless rate is charged.
 
     Where points are many, the starts are tried on a sample of them, and passes but the first and the last compare a point only with the
     codewords that are nearest to its own.
@@ -140,6 +141,7 @@ def _features(points: FloatArray, importance: FloatArray | None) -> FloatArray:
 
 
 def _columns(codebook: FloatArray, weighted: bool, penalty: FloatArray | None) -> FloatArray:
+    """A column a codeword."""
     half = np.float32(-0.5) * np.square(codebook)
     rest = np.pad(half, ((0, 0), (0, 1))) if weighted else half.sum(1, keepdims=True)
     columns: FloatArray = np.concatenate([codebook, rest], axis=1)
@@ -148,13 +150,13 @@ def _columns(codebook: FloatArray, weighted: bool, penalty: FloatArray | None) -
     return np.ascontiguousarray(columns.T, np.float32)
 
 
-def _in_parts(work: Callable[[int], None], parts: Iterable[int], threads: int) -> None:
+def _in_threads(share: Callable[[int], None], threads: int) -> None:
+    """Run share(0), share(1), ..., one a thread."""
     if threads == 1:
-        for part in parts:
-            work(part)
+        share(0)
     else:
         with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(work, parts))
+            list(pool.map(share, range(threads)))
 
 
 def _compare_all(features: FloatArray, columns: FloatArray, indices: IndexArray, threads: int) -> None:
@@ -169,7 +171,7 @@ def _compare_all(features: FloatArray, columns: FloatArray, indices: IndexArray,
             np.matmul(block, columns, out=found)
             found.argmax(1, out=indices[at : at + step])
 
-    _in_parts(share, range(threads), threads)
+    _in_threads(share, threads)
 
 
 def _compare_neighbours(
@@ -187,14 +189,14 @@ def _compare_neighbours(
                 found = np.matmul(features[rows], candidates, out=scores[: rows.stop - at])
                 near[home].take(found.argmax(1), out=indices[rows], mode="clip")
 
-    _in_parts(share, range(threads), threads)
+    _in_threads(share, threads)
 
 
 class _Search:
     """The best codewords of fixed points while the codebook moves, and the sums that move it. Rows may be in an `order` of its own."""
 
     def __init__(self, points: FloatArray, importance: FloatArray | None, threads: int) -> None:
-        self.weighted, self.threads, self.spread = importance is not None, threads, points.std(0)
+        self.weighted, self.threads = importance is not None, threads
         self.features = _features(points, importance)
         self.subvector = points.shape[1]
         self.points = points if self.weighted else self.features[:, : self.subvector]
@@ -262,7 +264,10 @@ class _Search:
         return found
 
     def seed(self, codewords: int, rng: np.random.Generator, pin_zero: bool) -> FloatArray:
-        """Starting codewords, each drawn with probability proportional to its (weighted) squared distance to those drawn before."""
+        """Starting codewords, drawn with probability proportional to their (weighted) squared distance to those drawn before.
+
+        Of many, a few are drawn at a time.
+        """
         few = len(self.points) <= _SEEDING * codewords
         sample = np.arange(len(self.points)) if few else rng.choice(len(self.points), _SEEDING * codewords, replace=False)
         points, features = self.points[sample], self.features[sample]
@@ -271,13 +276,14 @@ class _Search:
         if not pin_zero:
             chosen[0] = points[rng.integers(len(points))]
         nearest = np.full(len(points), np.inf, np.float32)
-        for k in range(codewords):
-            if k:
-                edges = np.cumsum(nearest, dtype=np.float64)
-                drawn = np.searchsorted(edges, rng.random() * edges[-1], "right") if edges[-1] > 0 else rng.integers(len(points))
-                chosen[k] = points[min(int(drawn), len(points) - 1)]
-            scores = features @ _columns(chosen[k : k + 1], self.weighted, None)
-            np.minimum(nearest, np.maximum(to_zero - 2 * scores[:, 0], 0), out=nearest)
+        at_once, first, known = max(1, codewords // 32), 0, 1
+        while known < codewords:
+            scores = features @ _columns(chosen[first:known], self.weighted, None)
+            np.minimum(nearest, np.maximum(to_zero - 2 * scores.max(1), 0), out=nearest)
+            edges = np.cumsum(nearest, dtype=np.float64)
+            first, known = known, min(known + at_once, codewords)
+            drawn = np.searchsorted(edges, rng.random(known - first) * edges[-1], "right")
+            chosen[first:known] = points[np.minimum(drawn, len(points) - 1)]
         return chosen
 
     def found(self) -> IndexArray:
@@ -299,6 +305,7 @@ def _lloyd(
 ) -> KMeans:
     total, codewords = len(search.points), len(codebook)
     integers, scale = None, 1.0
+    spread = search.points.std(0) if anneal else None
     search.start(codebook)
     crowded = total >= _CROWD * codewords and codewords > 2 * _NEIGHBOURS
     penalty: FloatArray | None = None
@@ -306,8 +313,8 @@ def _lloyd(
     for step in range(1, iterations + 1):
         last = step == iterations
         codebook = search.means(codebook)
-        if anneal:
-            noise = anneal * np.sqrt((1 - step / iterations) / np.maximum(search.count, 1))[:, None] * search.spread
+        if spread is not None:
+            noise = anneal * np.sqrt((1 - step / iterations) / np.maximum(search.count, 1))[:, None] * spread
             codebook += (noise * rng.standard_normal(codebook.shape)).astype(np.float32)
         empty = np.flatnonzero(search.count == 0)
         if pin_zero:

@@ -33,6 +33,16 @@ def unpack_indices(packed: Bytes, out: int, taps: int, subvectors: int, bits: in
     return indices
 
 
+def split_indices(packed: Bytes, bits: int) -> Bytes:
+    """All values of packed indices, uint8 [bytes * 8 / bits], unused ones too."""
+    return packed if bits == 8 else np.stack([packed & 15, packed >> 4], axis=-1).ravel()
+
+
+def join_indices(values: Bytes, bits: int) -> Bytes:
+    """The inverse of split_indices."""
+    return values if bits == 8 else _to_nibbles(values[None, None])[0, 0]
+
+
 def index_bytes(out: int, taps: int, subvectors: int, bits: int) -> int:
     """Bytes of packed indices."""
     return taps * out * sum(_row_bytes(min(GROUP, subvectors - m), bits) for m in range(0, subvectors, GROUP))

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import numpy as np
 import numpy.typing as npt
@@ -51,6 +51,18 @@ def row_sizes(sizes: FloatArray) -> FloatArray:
     return np.maximum(sizes, largest * ROW_SIZE_FLOOR if largest > 0 else 1.0).astype(np.float32)
 
 
+class Options(TypedDict, total=False):
+    """Those of `k_means`; what is left out is as there, but `anneal` is 1 and `norm` CODEWORD_L1_LIMIT."""
+
+    iterations: int
+    starts: int
+    pin_zero: bool
+    anneal: float
+    rate: float
+    norm: int
+    threads: int
+
+
 def quantize_rows(
     weight: FloatArray,
     codewords: int,
@@ -58,30 +70,11 @@ def quantize_rows(
     rng: np.random.Generator,
     *,
     importance: FloatArray | None = None,
-    iterations: int = 25,
-    starts: int = 3,
-    pin_zero: bool = True,
-    anneal: float = 0.0,
-    rate: float = 0.0,
-    norm: int = CODEWORD_L1_LIMIT,
-    threads: int = 1,
+    **options: Unpack[Options],
 ) -> QuantizedRows:
     """Learn one codebook for a weight [out, ..., channels]; see `quantize_together`."""
-    (found,) = quantize_together(
-        [weight],
-        codewords,
-        subvector,
-        rng,
-        importance=None if importance is None else [importance],
-        iterations=iterations,
-        starts=starts,
-        pin_zero=pin_zero,
-        anneal=anneal,
-        rate=rate,
-        norm=norm,
-        threads=threads,
-    )
-    return found
+    weighing = None if importance is None else [importance]
+    return quantize_together([weight], codewords, subvector, rng, importance=weighing, **options)[0]
 
 
 def quantize_together(
@@ -91,15 +84,9 @@ def quantize_together(
     rng: np.random.Generator,
     *,
     importance: Sequence[FloatArray] | None = None,
-    iterations: int = 25,
-    starts: int = 3,
-    pin_zero: bool = True,
-    anneal: float = 0.0,
-    rate: float = 0.0,
-    norm: int = CODEWORD_L1_LIMIT,
-    threads: int = 1,
+    **options: Unpack[Options],
 ) -> tuple[QuantizedRows, ...]:
-    """Learn one codebook for several weights [out, ..., channels]; `norm` bounds the L1 norm of a codeword, the rest is as in `k_means`.
+    """Learn one codebook for several weights [out, ..., channels].
 
     Rows are divided by their RMS first (gain-shape quantization): the row scale costs nothing, since each output channel has its own
     requantization multiplier. The scale is then refitted to the codewords by least squares.
@@ -114,19 +101,8 @@ def quantize_together(
     cut = [subvectors_of(weight, subvector) for weight in normalised]
     points = np.concatenate([each.reshape(-1, subvector) for each in cut])
     weighed = [subvectors_of(each, subvector).reshape(-1, subvector) for each in errors if each is not None]
-    found = k_means(
-        points,
-        codewords,
-        rng,
-        importance=np.concatenate(weighed) if weighed else None,
-        iterations=iterations,
-        starts=starts,
-        pin_zero=pin_zero,
-        anneal=anneal,
-        rate=rate,
-        norm=norm,
-        threads=threads,
-    )
+    chosen: Options = {"anneal": 1.0, "norm": CODEWORD_L1_LIMIT, **options}
+    found = k_means(points, codewords, rng, importance=np.concatenate(weighed) if weighed else None, **chosen)
     assert found.integers is not None
     ends = np.cumsum([each.size // subvector for each in cut])
     rows = []

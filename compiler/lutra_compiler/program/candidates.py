@@ -4,11 +4,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from lutra_compiler.ir.encoding import ProductQuantized, ScalarQuantized, WeightEncoding
+from lutra_compiler.numerics.index_coding import encode_indices
 from lutra_compiler.numerics.k_means import CODEWORD_L1_LIMIT
-from lutra_compiler.numerics.packing import pack_indices
-from lutra_compiler.program.choose_kernel import Candidate, Impossible
+from lutra_compiler.numerics.packing import pack_indices, split_indices
+from lutra_compiler.program.choose_kernel import Candidate, Impossible, Unpacking
 from lutra_compiler.program.cost_model import cycles
-from lutra_compiler.program.kernels import KERNELS, reach8, subvectors
+from lutra_compiler.program.kernels import KERNELS, UNPACK, reach8, scratch_bytes, subvectors
 from lutra_compiler.program.program import Role
 from lutra_compiler.program.tables import TableData
 
@@ -28,7 +29,8 @@ def candidates_of(fields: Fields, encoding: WeightEncoding, channels: TableData,
     `fields`: its descriptor, with 0 for all that says how weights are stored and worked through; `channels`: its records.
     `expand_weights`: whether to store product-quantized weights as int8 without an objection.
     """
-    layer = _Layer(fields, (Role.CHANNELS, channels), target, expand_weights)
+    unpacking = _unpacking(encoding) if isinstance(encoding, ProductQuantized) and encoding.coded else None
+    layer = _Layer(fields, (Role.CHANNELS, channels), target, expand_weights, unpacking)
     convolution = "kernel_h" in fields
     match encoding:
         case ScalarQuantized():
@@ -43,13 +45,19 @@ class _Layer:
     channels: tuple[Role, TableData]
     target: str
     expand_weights: bool
+    unpacking: Unpacking | None  # of its indices
 
     def candidate(self, kernel: str, tables: Tables, settings: Fields | None = None) -> Candidate:
-        fields, scratch = {**self.fields, **(settings or {})}, KERNELS[kernel].scratch
+        fields = {**self.fields, **(settings or {})}
         tables = (*tables, self.channels)
         flash = sum(data.nbytes + 4 for _, data in tables) + KERNELS[kernel].descriptor.size_bytes + 4
-        size = scratch.size_bytes(fields) if scratch else 0
-        return Candidate(kernel, fields, tables, cycles(kernel, fields, self.target), flash, size)
+        time, scratch = cycles(kernel, fields, self.target), scratch_bytes(kernel, fields)
+        unpacking = self.unpacking if "indices" in KERNELS[kernel].tables else None
+        if unpacking:
+            flash += unpacking.coded.nbytes + 4 + KERNELS[UNPACK].descriptor.size_bytes + 4
+            time += cycles(UNPACK, unpacking.fields, self.target)
+            scratch = unpacking.index_bytes + max(scratch, scratch_bytes(UNPACK, unpacking.fields))
+        return Candidate(kernel, fields, tables, time, flash, scratch, unpacking=unpacking)
 
     # int8 weights
 
@@ -106,12 +114,26 @@ class _Layer:
 
 
 def _coded(encoding: ProductQuantized) -> tuple[Tables, dict[str, int]]:
-    """Tables of a product-quantized weight, and the descriptor's members that tell how they are stored."""
-    indices = pack_indices(encoding.indices, encoding.index_bits)
+    """Tables of a product-quantized weight, but not of coded indices, and the descriptor's members that tell how they are stored."""
     coding = {
         "log2_codewords": encoding.codewords.bit_length() - 1, "subvector": encoding.subvector, "index_bits": encoding.index_bits,
     }
-    return ((Role.CODEBOOK, encoding.codebook.ravel()), (Role.INDICES, indices)), coding
+    codebook = (Role.CODEBOOK, encoding.codebook.ravel())
+    if encoding.coded:
+        return (codebook,), coding
+    return (codebook, (Role.INDICES, pack_indices(encoding.indices, encoding.index_bits))), coding
+
+
+def _unpacking(encoding: ProductQuantized) -> Unpacking:
+    bits, codewords = encoding.index_bits, encoding.codewords
+    packed = pack_indices(encoding.indices, bits)
+    coded = encode_indices(split_indices(packed, bits), codewords, bits)
+    fields = {
+        "bytes_low": packed.size % 65536, "bytes_high": packed.size // 65536,
+        "coded_bytes_low": coded.size % 65536, "coded_bytes_high": coded.size // 65536,
+        "log2_codewords": codewords.bit_length() - 1, "index_bits": bits,
+    }
+    return Unpacking(fields, coded, packed.size)
 
 
 def _blocks(count: int, limit: int | None = None) -> Iterator[int]:

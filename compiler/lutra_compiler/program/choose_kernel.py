@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 from lutra_compiler.errors import LoweringError
 from lutra_compiler.program.program import Buffer, Considered, Role
@@ -20,9 +21,19 @@ class Limits:
 
 
 @dataclass(frozen=True)
+class Unpacking:
+    """A call of lutra_unpack_indices that decodes a layer's indices: its descriptor's members, its table, and bytes that it writes."""
+
+    fields: Mapping[str, int]
+    coded: TableData
+    index_bytes: int
+
+
+@dataclass(frozen=True)
 class Candidate:
-    """A kernel call that computes a layer, and what it costs: `cycles` estimated for the target, `flash_bytes` of its tables,
-    descriptor and their CRC-32s. `objection`: why it is not chosen, although it is right; else empty."""
+    """A kernel call that computes a layer, perhaps with an `unpacking` before it, and what both cost: `cycles` estimated for the target,
+    `flash_bytes` of tables, descriptors and their CRC-32s, `scratch_bytes` of memory for the layer alone, decoded indices included.
+    `objection`: why it is not chosen, although it is right; else empty."""
 
     kernel: str
     fields: Mapping[str, int]
@@ -31,6 +42,7 @@ class Candidate:
     flash_bytes: int
     scratch_bytes: int
     objection: str = ""
+    unpacking: Unpacking | None = None
 
 
 Choose = Callable[[Sequence[Candidate]], Candidate]
@@ -54,18 +66,19 @@ def fastest(candidates: Sequence[Candidate]) -> Candidate:
 def with_less_ram(
     names: Sequence[str], candidates: Sequence[Sequence[Candidate]], chosen: Sequence[Candidate], buffers: Sequence[Buffer], limit: int
 ) -> list[Candidate]:
-    """`chosen`, one a call, with a candidate of less scratch memory for the call that needs the most RAM and has one.
+    """`chosen`, one a layer, with a candidate of less scratch memory for the layer that needs the most RAM and has one.
 
     `buffers` are placed for `chosen` and take more than `limit` bytes. Raises LoweringError if less is not possible.
     """
-    needs = [_bytes_alive(call, buffers) for call in range(len(chosen))]
-    for call in sorted(range(len(chosen)), key=lambda call: -needs[call]):
-        less = [c for c in candidates[call] if c.scratch_bytes < chosen[call].scratch_bytes and not c.objection]
+    calls = accumulate(1 + (candidate.unpacking is not None) for candidate in chosen)
+    needs = [_bytes_alive(end - 1, buffers) for end in calls]
+    for layer in sorted(range(len(chosen)), key=lambda layer: -needs[layer]):
+        less = [c for c in candidates[layer] if c.scratch_bytes < chosen[layer].scratch_bytes and not c.objection]
         if less:
-            return [*chosen[:call], fastest(less), *chosen[call + 1 :]]
-        if needs[call] > limit:
+            return [*chosen[:layer], fastest(less), *chosen[layer + 1 :]]
+        if needs[layer] > limit:
             raise LoweringError(
-                f"layer '{names[call]}' needs {needs[call]} bytes of RAM with the smallest kernel, {chosen[call].kernel}, the limit is "
+                f"layer '{names[layer]}' needs {needs[layer]} bytes of RAM with the smallest kernel, {chosen[layer].kernel}, the limit is "
                 f"{limit}; allow more, prune the layer, or give the network a smaller input"
             )
     arena = max(buffer.offset + buffer.size_bytes for buffer in buffers)

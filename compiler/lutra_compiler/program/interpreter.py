@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from lutra_compiler.errors import DataError
 from lutra_compiler.program.program import Call, Program, Storage
-from lutra_compiler.program.tables import layer_weights
+from lutra_compiler.program.tables import decoded_indices, layer_weights
 
 Int8 = npt.NDArray[np.int8]
 Int32 = npt.NDArray[np.int32]
@@ -72,7 +72,7 @@ def _interpret(program: Program, inputs: Sequence[Int8], trace: bool) -> Run:
     return Run(tuple(memory[port.buffer].reshape(samples, *port.shape) for port in program.outputs), tuple(layers))
 
 
-# Sections 2 and 3
+# Sections 2 to 4
 
 
 def _requantize(acc: Int32, f: Fields, multipliers: npt.NDArray[np.uint16]) -> Int8:
@@ -96,7 +96,7 @@ def _channels(program: Program, call: Call) -> tuple[Int32, npt.NDArray[np.uint1
 def _convolution(program: Program, call: Call, inputs: Sequence[Int8], output: Int8) -> None:
     f = call.fields
     samples, out_h, out_w, groups = len(output), f["out_h"], f["out_w"], f["groups"]
-    weights = layer_weights(call, program.tables).astype(np.int32)
+    weights = layer_weights(call, program).astype(np.int32)
     bias, multipliers = _channels(program, call)
     bottom = max(0, (out_h - 1) * f["stride_h"] + f["kernel_h"] - f["pad_top"] - f["in_h"])
     right = max(0, (out_w - 1) * f["stride_w"] + f["kernel_w"] - f["pad_left"] - f["in_w"])
@@ -125,11 +125,15 @@ def _convolution(program: Program, call: Call, inputs: Sequence[Int8], output: I
 
 def _linear(program: Program, call: Call, inputs: Sequence[Int8], output: Int8) -> None:
     bias, multipliers = _channels(program, call)
-    acc = inputs[0].astype(np.int32) @ layer_weights(call, program.tables).astype(np.int32).T + bias
+    acc = inputs[0].astype(np.int32) @ layer_weights(call, program).astype(np.int32).T + bias
     output[:] = _requantize(acc, call.fields, multipliers)
 
 
-# Section 4
+def _unpack_indices(program: Program, call: Call, inputs: Sequence[Int8], output: Int8) -> None:
+    output[:] = decoded_indices(call, program.tables).view(np.int8)
+
+
+# Section 5
 
 
 def _windows(x: npt.NDArray[np.int32], f: Fields, outside: int) -> Int32:
@@ -221,4 +225,5 @@ _KERNELS: Mapping[str, Callable[[Program, Call, Sequence[Int8], Int8], None]] = 
     "lutra_slice_pad_int8": _slice_pad,
     "lutra_select_int8": _select,
     "lutra_softmax_int8": _softmax,
+    "lutra_unpack_indices": _unpack_indices,
 }

@@ -91,6 +91,9 @@ SLICE_PAD = Descriptor(
 )
 SELECT = Descriptor("lutra_select", ("in_c", "out_c"), ())
 SOFTMAX = Descriptor("lutra_softmax", ("pixels", "channels"), ())
+INDICES = Descriptor(
+    "lutra_indices", ("bytes_low", "bytes_high", "coded_bytes_low", "coded_bytes_high"), ("log2_codewords", "index_bits")
+)
 
 
 # What scratch rules ask for beyond the descriptors' members.
@@ -208,6 +211,10 @@ def _conv2d_depthwise(kernel_h: int, kernel_w: int, out_c: int, padded: int) -> 
     return 4 * out_c + ((kernel_h * kernel_w * out_c + 3) // 4 * 4 if padded else 0)
 
 
+def _unpack_indices(codewords: int) -> int:
+    return 2 * codewords + 4
+
+
 # How many bytes before its input a kernel's output must begin, at least, to overwrite only what has been read; None: they must not
 # overlap.
 
@@ -247,7 +254,10 @@ def _behind_the_window8(fields: Fields) -> int | None:
 
 @dataclass(frozen=True)
 class Kernel:
-    """A C function: descriptor, then `tables` in order, then `inputs` pointers, the output, and scratch if there is a rule."""
+    """A C function: descriptor, then `tables` in order, then `inputs` pointers, the output, and scratch if there is a rule.
+
+    A call may take the table "indices" from memory instead.
+    """
 
     name: str
     descriptor: Descriptor
@@ -257,6 +267,7 @@ class Kernel:
     lead: Callable[[Fields], int | None] = _apart  # bytes that the output begins before an input that it shares memory with
 
 
+UNPACK = "lutra_unpack_indices"
 _CODED = ("codebook", "indices", "channels")
 _DENSE = ("weights", "channels")
 
@@ -287,5 +298,15 @@ KERNELS: Mapping[str, Kernel] = {
         Kernel("lutra_slice_pad_int8", SLICE_PAD, ()),
         Kernel("lutra_select_int8", SELECT, ("mask",), lead=_same_place),
         Kernel("lutra_softmax_int8", SOFTMAX, ("exponentials",), lead=_same_place),
+        Kernel(
+            UNPACK, INDICES, ("coded",), inputs=0,
+            scratch=ScratchRule("LUTRA_UNPACK_INDICES_SCRATCH_BYTES", _unpack_indices),
+        ),
     )
 }
+
+
+def scratch_bytes(kernel: str, fields: Fields) -> int:
+    """Scratch memory of a call."""
+    rule = KERNELS[kernel].scratch
+    return rule.size_bytes(fields) if rule else 0

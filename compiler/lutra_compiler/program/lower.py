@@ -30,7 +30,7 @@ from lutra_compiler.numerics.fixed_point import OutputRange, Requantization, req
 from lutra_compiler.program.candidates import candidates_of
 from lutra_compiler.program.choose_kernel import Candidate, Choose, Impossible, Limits, considered, fastest, with_less_ram
 from lutra_compiler.program.cost_model import cycles
-from lutra_compiler.program.kernels import KERNELS, leaves_image
+from lutra_compiler.program.kernels import KERNELS, UNPACK, leaves_image, scratch_bytes
 from lutra_compiler.program.plan_memory import Request, plan_memory
 from lutra_compiler.program.program import Call, LayerRecord, Port, Program, Role, Storage
 from lutra_compiler.program.tables import TableData, TableSet, channel_records, descriptor_bytes, exponentials
@@ -358,24 +358,38 @@ class _Lowering:
 
     def assembled(self, chosen: Sequence[Candidate]) -> tuple[list[Request], list[Call], TableSet]:
         """Memory, calls and tables of the program that takes `chosen`, one a step."""
-        requests, calls, tables = list(self.requests), [], TableSet()
-        for index, (step, candidate) in enumerate(zip(self.steps, chosen, strict=True)):
-            kernel = KERNELS[candidate.kernel]
-            descriptor = descriptor_bytes(kernel.descriptor, candidate.fields)
-            scratch = None
-            if kernel.scratch:
-                scratch = len(requests)
-                requests.append(Request(Storage.SCRATCH, candidate.scratch_bytes))
+        requests, tables = list(self.requests), TableSet()
+        calls: list[Call] = []
+
+        def request(storage: Storage, size_bytes: int) -> int:
+            requests.append(Request(storage, size_bytes))
+            return len(requests) - 1
+
+        def append(
+            kernel_name: str, fields: Mapping[str, int], data: RoledData, inputs: tuple[int, ...], output: int, layer: LayerRecord,
+            indices: int | None = None,
+        ) -> None:
+            kernel, index = KERNELS[kernel_name], len(calls)
             calls.append(Call(
-                kernel=candidate.kernel,
-                fields=candidate.fields,
-                descriptor=tables.add(Role.DESCRIPTOR, descriptor, index, kernel.descriptor.c_type),
-                tables=tuple(tables.add(role, data, index) for role, data in candidate.tables),
-                inputs=step.inputs,
-                output=step.output,
-                scratch=scratch,
-                layer=replace(step.layer, candidates=considered(step.candidates, step.impossible, candidate)),
+                kernel=kernel_name,
+                fields=fields,
+                descriptor=tables.add(Role.DESCRIPTOR, descriptor_bytes(kernel.descriptor, fields), index, kernel.descriptor.c_type),
+                tables=tuple(tables.add(role, array, index) for role, array in data),
+                inputs=inputs,
+                output=output,
+                scratch=request(Storage.SCRATCH, scratch_bytes(kernel_name, fields)) if kernel.scratch else None,
+                layer=layer,
+                indices=indices,
             ))
+
+        for step, candidate in zip(self.steps, chosen, strict=True):
+            indices, unpacking = None, candidate.unpacking
+            if unpacking:
+                indices, name = request(Storage.INDICES, unpacking.index_bytes), step.layer.source_names[0]
+                record = LayerRecord("indices", (name,), f"{name}.indices", (unpacking.index_bytes,), macs=0, parameters=0)
+                append(UNPACK, unpacking.fields, [(Role.CODED, unpacking.coded)], (), indices, record)
+            layer = replace(step.layer, candidates=considered(step.candidates, step.impossible, candidate))
+            append(candidate.kernel, candidate.fields, candidate.tables, step.inputs, step.output, layer, indices)
         return requests, calls, tables
 
 

@@ -83,7 +83,7 @@ def plan_memory(requests: Sequence[Request], calls: Sequence[Call]) -> tuple[tup
 
 
 def _life(index: int, request: Request, calls: Sequence[Call]) -> tuple[int, int]:
-    used = [i for i, call in enumerate(calls) if index in (*call.inputs, call.output, call.scratch)]
+    used = [i for i, call in enumerate(calls) if index in (*call.inputs, call.output, call.scratch, call.indices)]
     first = 0 if request.storage is Storage.INPUT or not used else used[0]
     last = len(calls) - 1 if request.storage is Storage.OUTPUT else (used or [0])[-1]
     return first, last

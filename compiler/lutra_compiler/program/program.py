@@ -10,7 +10,7 @@ import numpy.typing as npt
 from lutra_compiler.ir.encoding import Quantization
 from lutra_compiler.ir.graph import Shape
 
-ABI_VERSION = 2  # LUTRA_ABI_VERSION of the runtime this compiler writes for
+ABI_VERSION = 3  # LUTRA_ABI_VERSION of the runtime this compiler writes for
 ARENA_ALIGN = 4  # LUTRA_ARENA_ALIGN
 
 
@@ -20,6 +20,7 @@ class Role(Enum):
     DESCRIPTOR = "descriptor"  # uint8 bytes of a Descriptor, little endian
     CODEBOOK = "codebook"  # int8 [K * d]
     INDICES = "indices"  # uint8, SPEC.md layout
+    CODED = "coded"  # uint8, entropy-coded indices
     WEIGHTS = "weights"  # int8, SPEC.md layout
     CHANNELS = "channels"  # uint16 [2 * out_c]: bias (two's complement), multiplier, a pair a channel
     MULTIPLIERS = "multipliers"  # uint16
@@ -49,6 +50,7 @@ class Storage(Enum):
     OUTPUT = "output"
     ACTIVATION = "activation"
     SCRATCH = "scratch"
+    INDICES = "indices"  # of a layer whose table is entropy-coded
 
 
 @dataclass(frozen=True)
@@ -73,11 +75,12 @@ class Call:
     kernel: str
     fields: Mapping[str, int]
     descriptor: int  # table index
-    tables: tuple[int, ...]  # table indices, in the kernel's order
+    tables: tuple[int, ...]  # table indices, in the kernel's order but without what `indices` stands for
     inputs: tuple[int, ...]  # buffer indices
     output: int  # buffer index
     scratch: int | None  # buffer index
     layer: "LayerRecord"
+    indices: int | None = None  # buffer index: the call before has decoded the indices into it; None if they are a table
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,7 @@ class LayerRecord:
 
     kind: str  # "conv2d", "linear", ...
     source_names: tuple[str, ...]  # names of the Graph ops that this call computes
-    output_value: str  # name of the Graph value in the output buffer
+    output_value: str  # name of the Graph value in the output buffer; of decoded indices one of their own
     output_shape: Shape
     macs: int
     parameters: int  # scalars of the weight and bias that the call stands for
@@ -101,7 +104,7 @@ class Considered:
     settings: Mapping[str, int]  # descriptor fields in which candidates of one kernel differ
     cycles: float | None
     flash_bytes: int | None  # tables, descriptor and their CRC-32s
-    scratch_bytes: int | None
+    scratch_bytes: int | None  # scratch memory and decoded indices
     why_not: str  # empty for the one that was chosen
 
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from lutra_compiler.numerics.packing import unpack_indices
+from lutra_compiler.numerics.index_coding import decode_indices
+from lutra_compiler.numerics.packing import join_indices, unpack_indices
 from lutra_compiler.program.kernels import KERNELS, Descriptor
-from lutra_compiler.program.program import Call, Role, Table
+from lutra_compiler.program.program import Call, Program, Role, Table
 
 TableData = npt.NDArray[np.int8] | npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 
@@ -56,10 +57,27 @@ def exponentials(input_scale: float) -> npt.NDArray[np.uint16]:
     return table
 
 
-def layer_weights(call: Call, tables: Sequence[Table]) -> npt.NDArray[np.int8]:
+def tables_of(call: Call) -> dict[str, int]:
+    """The tables that a call reads, by their name in its kernel."""
+    names = (name for name in KERNELS[call.kernel].tables if name != "indices" or call.indices is None)
+    return dict(zip(names, call.tables, strict=True))
+
+
+def decoded_indices(call: Call, tables: Sequence[Table]) -> npt.NDArray[np.uint8]:
+    """What a call of lutra_unpack_indices writes: packed indices, uint8 [bytes]."""
+    f = call.fields
+    count = (f["bytes_low"] + 65536 * f["bytes_high"]) * 8 // f["index_bits"]
+    coded = tables[tables_of(call)["coded"]].data.astype(np.uint8)
+    return join_indices(decode_indices(coded, count, 1 << f["log2_codewords"], f["index_bits"]), f["index_bits"])
+
+
+def layer_weights(call: Call, program: Program) -> npt.NDArray[np.int8]:
     """The weight of a convolution, int8 [out, kernel_h, kernel_w, channels of a group], or fully connected layer, int8 [out, in]."""
     f = call.fields
-    data = {role: tables[index].data for role, index in zip(KERNELS[call.kernel].tables, call.tables, strict=True)}
+    data = {name: program.tables[index].data for name, index in tables_of(call).items()}
+    if call.indices is not None:
+        unpacking = next(other for other in program.calls if other.output == call.indices)
+        data["indices"] = decoded_indices(unpacking, program.tables)
     linear = "kernel_h" not in f
     kernel = (1, 1) if linear else (f["kernel_h"], f["kernel_w"])
     channels = f["in_c"] // f.get("groups", 1)

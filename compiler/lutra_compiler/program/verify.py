@@ -16,10 +16,11 @@ from lutra_compiler.numerics.fixed_point import (
     Requantization,
     bounds_of,
 )
+from lutra_compiler.numerics.index_coding import table_bytes
 from lutra_compiler.numerics.packing import GROUP, index_bytes
 from lutra_compiler.program.kernels import KERNELS, is_flat, leaves_image, reach8
 from lutra_compiler.program.program import ARENA_ALIGN, Buffer, Call, Program, Role, Storage, Table
-from lutra_compiler.program.tables import layer_weights
+from lutra_compiler.program.tables import layer_weights, tables_of
 
 Fields = Mapping[str, int]
 Ranges = Mapping[str, tuple[int, int]]
@@ -68,7 +69,7 @@ class _Check:
     """The rules of one call."""
 
     def __init__(self, program: Program, index: int, call: Call) -> None:
-        self.program, self.call, self.f = program, call, call.fields
+        self.program, self.index, self.call, self.f = program, index, call, call.fields
         self.where = f"call {index} ({call.kernel})"
 
     def require(self, condition: object, message: str) -> None:
@@ -94,6 +95,8 @@ class _Check:
                 self.select()
             case "softmax":
                 self.softmax()
+            case "unpack":
+                self.unpack_indices()
         rule = KERNELS[self.call.kernel].scratch
         if rule is not None and self.call.scratch is not None:
             self.size("scratch memory", self.call.scratch, rule.size_bytes(self.f))
@@ -102,19 +105,28 @@ class _Check:
         call, program = self.call, self.program
         self.require(call.kernel in KERNELS, "no such kernel")
         kernel = KERNELS[call.kernel]
-        self.require(len(call.tables) == len(kernel.tables), f"needs {len(kernel.tables)} tables, has {len(call.tables)}")
-        for name, index in zip(("descriptor", *kernel.tables), (call.descriptor, *call.tables), strict=True):
+        self.require(call.indices is None or "indices" in kernel.tables, "takes no indices")
+        needed = len(kernel.tables) - (call.indices is not None)
+        self.require(len(call.tables) == needed, f"needs {needed} tables, has {len(call.tables)}")
+        for name, index in {"descriptor": call.descriptor, **tables_of(call)}.items():
             self.require(0 <= index < len(program.tables), f"its {name} is table {index}, there are {len(program.tables)}")
             self.require(program.tables[index].role is Role(name), f"its {name} is a table of {program.tables[index].role.value}")
         self.require(len(call.inputs) == kernel.inputs, f"needs {kernel.inputs} inputs, has {len(call.inputs)}")
         self.require((call.scratch is None) == (kernel.scratch is None), "scratch memory without a rule for it, or the reverse")
         for buffer in _buffers_of(call):
             self.require(0 <= buffer < len(program.buffers), f"buffer {buffer} does not exist")
+        unpacks = call.kernel == "lutra_unpack_indices"
         for buffer in (*call.inputs, call.output):
             self.require(program.buffers[buffer].storage is not Storage.SCRATCH, f"buffer {buffer} is scratch memory")
+            is_indices = program.buffers[buffer].storage is Storage.INDICES
+            self.require(is_indices == unpacks, f"buffer {buffer} is {'no' if unpacks else 'for'} indices")
         self.require(program.buffers[call.output].storage is not Storage.INPUT, f"writes to the input in buffer {call.output}")
         if call.scratch is not None:
             self.require(program.buffers[call.scratch].storage is Storage.SCRATCH, f"buffer {call.scratch} is no scratch memory")
+        if call.indices is not None:
+            before = program.calls[self.index - 1] if self.index > 0 else None
+            written = before is not None and before.kernel == "lutra_unpack_indices" and before.output == call.indices
+            self.require(written, f"the call before does not unpack its indices into buffer {call.indices}")
 
     def descriptor(self) -> None:
         descriptor = KERNELS[self.call.kernel].descriptor
@@ -141,7 +153,8 @@ class _Check:
     def table(self, role: Role, index: int, count: int) -> Table:
         table = self.program.tables[index]
         dtype = {
-            Role.DESCRIPTOR: np.uint8, Role.INDICES: np.uint8, Role.MASK: np.uint8, Role.CODEBOOK: np.int8, Role.WEIGHTS: np.int8,
+            Role.DESCRIPTOR: np.uint8, Role.INDICES: np.uint8, Role.CODED: np.uint8, Role.MASK: np.uint8, Role.CODEBOOK: np.int8,
+            Role.WEIGHTS: np.int8,
         }.get(role, np.uint16)
         fits = table.data.dtype == dtype and table.data.shape == (count,)
         self.require(fits, f"its {role.value} must be {np.dtype(dtype).name} [{count}], not {table.data.dtype} {list(table.data.shape)}")
@@ -178,11 +191,14 @@ class _Check:
         if "indices" in KERNELS[self.call.kernel].tables:
             self.require(f.get("groups", 1) == 1, "codebooks are for convolutions of one group")
             self.ranges(_CODING_RANGES)
-            self.require(f["index_bits"] in (4, 8), f"index_bits is {f['index_bits']}, allowed 4 or 8")
-            self.require(f["log2_codewords"] <= f["index_bits"], "its indices have too few bits for its codebook")
+            self.index_width()
             codebook = self.table(Role.CODEBOOK, self.call.tables[0], f["subvector"] << f["log2_codewords"]).data
             subvectors = -(-channels // f["subvector"])
-            self.table(Role.INDICES, self.call.tables[1], index_bytes(f["out_c"], taps, subvectors, f["index_bits"]))
+            size = index_bytes(f["out_c"], taps, subvectors, f["index_bits"])
+            if self.call.indices is None:
+                self.table(Role.INDICES, self.call.tables[1], size)
+            else:
+                self.size("memory for indices", self.call.indices, size)
             if not self.call.kernel.endswith("_decode"):
                 self.lookup_tables(subvectors, int(np.abs(codebook.astype(np.int64)).reshape(-1, f["subvector"]).sum(axis=1).max()))
         else:
@@ -192,8 +208,22 @@ class _Check:
         arithmetic = Requantization(
             records[:, 0].view(np.int16), records[:, 1], f["bias_shift"], f["acc_shift"], f["output_shift"]
         )
-        fits = arithmetic.stays_in_int32(bounds_of(layer_weights(self.call, self.program.tables)))
+        fits = arithmetic.stays_in_int32(bounds_of(layer_weights(self.call, self.program)))
         self.require(fits, "its sums or products can leave int32")
+
+    def index_width(self) -> None:
+        bits = self.f["index_bits"]
+        self.require(bits in (4, 8), f"index_bits is {bits}, allowed 4 or 8")
+        self.require(self.f["log2_codewords"] <= bits, "its indices have too few bits for its codebook")
+
+    def unpack_indices(self) -> None:
+        f = self.f
+        self.ranges({"log2_codewords": _CODING_RANGES["log2_codewords"]})
+        self.index_width()
+        self.size("output", self.call.output, f["bytes_low"] + 65536 * f["bytes_high"])
+        size, codes = f["coded_bytes_low"] + 65536 * f["coded_bytes_high"], table_bytes(1 << f["log2_codewords"], f["index_bits"])
+        self.require(size >= codes, f"its table takes {size} bytes, its frequency codes alone {codes}")
+        self.table(Role.CODED, self.call.tables[0], size)
 
     def lookup_tables(self, subvectors: int, norm: int) -> None:
         """`norm`: the largest L1 norm of a codeword; 128 times that is the largest entry of a table."""
@@ -380,4 +410,4 @@ def _writers(program: Program, buffer: Buffer) -> list[int]:
 
 
 def _buffers_of(call: Call) -> tuple[int, ...]:
-    return (*call.inputs, call.output, *(() if call.scratch is None else (call.scratch,)))
+    return (*call.inputs, call.output, *(buffer for buffer in (call.scratch, call.indices) if buffer is not None))

@@ -325,6 +325,16 @@ def _softmax(f: Fields) -> Work:
     return {"pixels": float(f["pixels"]), "values": float(f["pixels"] * f["channels"])}
 
 
+def _unpack_indices(f: Fields) -> Work:
+    symbols = (f["bytes_low"] + 65536 * f["bytes_high"]) * 8 / f["index_bits"]
+    codes = float(1 << f["log2_codewords"])
+    return {
+        "codes": codes,
+        "symbols": symbols,
+        "stream bytes": f["coded_bytes_low"] + 65536 * f["coded_bytes_high"] - codes * f["index_bits"] / 8,
+    }
+
+
 _WORK: Mapping[str, Callable[[Fields], Work]] = {
     "lutra_conv2d_lut": _conv2d_lut(2),
     "lutra_conv2d_lut8": _conv2d_lut8,
@@ -342,4 +352,5 @@ _WORK: Mapping[str, Callable[[Fields], Work]] = {
     "lutra_slice_pad_int8": _slice_pad,
     "lutra_select_int8": _select,
     "lutra_softmax_int8": _softmax,
+    "lutra_unpack_indices": _unpack_indices,
 }

@@ -9,7 +9,7 @@
 #include "lutra/lutra_config.h"
 
 /* Generated code refuses to compile against a runtime of another number. */
-#define LUTRA_ABI_VERSION 2
+#define LUTRA_ABI_VERSION 3
 
 #define LUTRA_OK 0
 #define LUTRA_ERROR_NULL (-1)      /* a pointer that must not be NULL is NULL */

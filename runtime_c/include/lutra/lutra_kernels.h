@@ -104,6 +104,12 @@ typedef struct {
   uint16_t pixels, channels;
 } lutra_softmax;
 
+typedef struct {
+  uint16_t bytes_low, bytes_high;             /* packed indices: bytes = bytes_low + 65536 * bytes_high */
+  uint16_t coded_bytes_low, coded_bytes_high; /* frequency codes and stream: at least the codes */
+  uint8_t log2_codewords, index_bits;         /* as in lutra_conv2d */
+} lutra_indices;
+
 /* Scratch sizes in bytes. The compiler computes them as well; generated code asserts that both agree. */
 
 /* Eight lookup tables of K int16 and what an index beyond K may read after them, and one int32 an output. */
@@ -170,6 +176,8 @@ typedef struct {
 /* A sum a channel, and a window that reaches beyond the image. */
 #define LUTRA_CONV2D_DEPTHWISE_SCRATCH_BYTES(kernel_h, kernel_w, out_c, padded) \
   (4u * (out_c) + ((padded) ? (1u * (kernel_h) * (kernel_w) * (out_c) + 3u) / 4u * 4u : 0u))
+/* Where the slots of each symbol begin, and where they end. */
+#define LUTRA_UNPACK_INDICES_SCRATCH_BYTES(codewords) (2u * (codewords) + 4u)
 
 /* `output` may be where `input` is, or before: SPEC.md, "Output over input". */
 void lutra_conv2d_lut(const lutra_conv2d *layer, const int8_t *codebook, const uint8_t *indices, const lutra_channel *channels,
@@ -207,7 +215,10 @@ void lutra_select_int8(const lutra_select *layer, const uint8_t *mask, const int
 /* `exponentials`: uint16 [256]. `output` may be `input`. */
 void lutra_softmax_int8(const lutra_softmax *layer, const uint16_t *exponentials, const int8_t *input, int8_t *output);
 
-/* CRC-32 of SPEC.md, section 5: `halfwords` uint16 values at `data`, then `bytes` bytes that follow them. */
+/* Indices of the next layer: SPEC.md, section 4. */
+void lutra_unpack_indices(const lutra_indices *layer, const uint8_t *coded, uint8_t *output, void *scratch);
+
+/* CRC-32 of SPEC.md, section 6: `halfwords` uint16 values at `data`, then `bytes` bytes that follow them. */
 uint32_t lutra_crc32(const void *data, size_t halfwords, size_t bytes);
 
 #ifdef __cplusplus

@@ -16,11 +16,13 @@ def test_a_line_an_op_with_shapes_parameters_and_attributes() -> None:
             Flatten(name="flat", inputs=("a",), output="f", order="CHW"),
             Linear(name="fc1", inputs=("f",), output="h", weight="v", bias="b"),
             Linear(name="fc2", inputs=("h",), output="y", weight="u"),
+            Linear(name="fc3", inputs=("y",), output="z", weight="t"),
         ),
-        outputs=("y",),
+        outputs=("z",),
         parameters={"w": np.zeros((4, 3, 3, 2), np.float32), "b": np.zeros(8, np.float32)},
         encodings={
             "v": ProductQuantized(np.zeros((16, 2), np.int8), np.zeros((8, 1, 8), np.uint8), np.ones(8, np.float32), (8, 16), 4),
+            "t": ProductQuantized(np.zeros((4, 1), np.int8), np.zeros((2, 1, 3), np.uint8), np.ones(2, np.float32), (2, 3), 4, coded=True),
             "u": ScalarQuantized(np.zeros((3, 8), np.int8), np.ones(3, np.float32)),
         },
     )
@@ -30,5 +32,6 @@ def test_a_line_an_op_with_shapes_parameters_and_attributes() -> None:
         "f: 16 = flatten(a, order=CHW)\n"
         "h: 8 = linear(f, weight=8x16 K=16 d=2 4-bit, bias=8)\n"
         "y: 3 = linear(h, weight=3x8 int8)\n"
-        "output y\n"
+        "z: 2 = linear(y, weight=2x3 K=4 d=1 4-bit coded)\n"
+        "output z\n"
     )

@@ -1,6 +1,7 @@
 """Which kernels can compute a layer, and that all of them compute the same."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -139,7 +140,8 @@ def test_filters_are_decoded_all_at_once_or_some_at_a_time():
 
 
 def test_flash_bytes_are_those_of_the_bundle():
-    for source in (convolution(coded((8, 3, 3, 4))), linear(coded((8, 12))), convolution(dense((8, 3, 3, 4)))):
+    entropy_coded = (convolution(replace(coded((8, 3, 3, 4)), coded=True)), linear(replace(coded((8, 12)), coded=True)))
+    for source in (convolution(coded((8, 3, 3, 4))), linear(coded((8, 12))), convolution(dense((8, 3, 3, 4))), *entropy_coded):
         for candidate in candidates_of(source):
             program = lower(source, GENERIC, choose=lambda all_, wanted=candidate: matching(all_, wanted))
             assert program.model_bytes == candidate.flash_bytes
@@ -148,6 +150,15 @@ def test_flash_bytes_are_those_of_the_bundle():
 def matching(candidates: Sequence[Candidate], wanted: Candidate) -> Candidate:
     (found,) = (c for c in candidates if (c.kernel, c.fields) == (wanted.kernel, wanted.fields))
     return found
+
+
+def test_coded_indices_cost_the_time_and_the_memory_of_decoding_them():
+    weight = norm(coded((64, 128)), 100)
+    packed, unpacked = ({c.kernel: c for c in candidates_of(linear(replace(weight, coded=flag)), "cortex-m4")} for flag in (False, True))
+    for kernel in ("lutra_linear_lut", "lutra_linear_pairs", "lutra_linear_decode"):
+        assert unpacked[kernel].cycles > packed[kernel].cycles + 10 * weight.indices.size
+        assert unpacked[kernel].scratch_bytes == weight.indices.size // 2 + max(packed[kernel].scratch_bytes, 2 * 16 + 4)
+    assert unpacked["lutra_linear_dense"].cycles == packed["lutra_linear_dense"].cycles
 
 
 def test_more_flash_is_an_objection_unless_it_is_allowed():

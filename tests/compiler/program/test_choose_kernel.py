@@ -1,6 +1,7 @@
 """Of several candidates one."""
 
 import re
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -85,6 +86,17 @@ def alive(program: Program, call: int) -> int:
     """Bytes between the beginnings and ends of all buffers in use, of which convolutions by tables share some."""
     places = {byte for b in program.buffers if b.first <= call <= b.last for byte in range(b.offset, b.offset + b.size_bytes)}
     return len(places)
+
+
+def test_a_limit_counts_coded_indices_with_the_layer_they_are_for():
+    op = Conv2d(name="c", inputs=("x",), output="y", weight="w", padding=(1, 1, 1, 1))
+    source = graph([op], {"x": (8, 8, 40)}, {"w": replace(coded((40, 3, 3, 40), subvector=2, largest=20), coded=True)})
+    free = lower(source, target_by_name("cortex-m4"))
+    tight = lower(source, target_by_name("cortex-m4"), Limits(ram=free.arena_bytes - 100))
+    assert tight.arena_bytes <= free.arena_bytes - 100
+    assert [call.kernel for call in tight.calls] == ["lutra_unpack_indices", tight.calls[1].kernel]
+    with pytest.raises(LoweringError, match="layer 'c' needs"):
+        lower(source, target_by_name("cortex-m4"), Limits(ram=40 * 9 * 20 // 2))
 
 
 def test_a_limit_that_cannot_be_kept_names_the_layer_and_what_it_needs():

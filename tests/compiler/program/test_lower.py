@@ -205,6 +205,27 @@ def test_equal_tables_are_stored_once():
     ]
 
 
+def test_coded_indices_are_decoded_into_memory_just_before_their_layer():
+    weights = {"v": coded((16, 16)), "w": replace(coded((16, 16)), coded=True)}
+    ops = [linear("a", "x"), replace(linear("b", "a.y"), weight="v")]
+    program = lower(graph(ops, {"x": (16,)}, weights), GENERIC)
+    unpack, a, b = program.calls
+    assert (unpack.kernel, unpack.inputs, unpack.layer.source_names) == ("lutra_unpack_indices", (), ("a",))
+    assert [program.tables[table].role for table in (*unpack.tables, *a.tables, *b.tables)] == [
+        Role.CODED, Role.CODEBOOK, Role.CHANNELS, Role.CODEBOOK, Role.INDICES, Role.CHANNELS,
+    ]
+    assert (a.indices, b.indices) == (unpack.output, None)
+    decoded = program.buffers[unpack.output]
+    assert (decoded.storage, decoded.size_bytes, decoded.first, decoded.last) == (Storage.INDICES, 16 * 4 // 2, 0, 1)
+
+
+def test_coding_changes_no_number():
+    x = np.random.default_rng(0).integers(-128, 128, (20, 40), np.int8)
+    weights = (replace(coded((16, 40)), coded=flag) for flag in (False, True))
+    packed, unpacked = (run(lower(graph([linear("a", "x")], {"x": (40,)}, {"w": w}), GENERIC), x)[0] for w in weights)
+    np.testing.assert_array_equal(unpacked, packed)
+
+
 def test_a_layers_record_counts_what_it_computes():
     source = graph([conv("c", "x", bias="b", stride=(2, 2))], IMAGE, {"w": dense((8, 3, 3, 4))})
     record = only_call(replace(source, parameters={"b": np.zeros(8, np.float32)})).layer

@@ -77,6 +77,13 @@ def depthwise() -> Program:
     return lower(graph(ops, {"x": (8, 8, 4)}, {"w": dense((4, 3, 3, 1))}), target_by_name("generic"))
 
 
+def unpacked() -> Program:
+    """Call 0: indices of the fully connected layer 1; call 2: those of 3."""
+    ops: list[Op] = [Linear(name=name, inputs=(x,), output=name, weight=name) for name, x in (("a", "x"), ("b", "a"))]
+    weights = {"a": replace(coded((16, 64), codewords=4), coded=True), "b": replace(coded((16, 16), codewords=4), coded=True)}
+    return lower(graph(ops, {"x": (64,)}, weights), target_by_name("generic"), choose=by_name)
+
+
 def growing() -> Program:
     """A convolution by tables whose rows are longer than its input's, as close to its input as can be."""
     conv = Conv2d(name="c", inputs=("x",), output="c", weight="w", padding=(1, 1, 1, 1))
@@ -129,7 +136,7 @@ def buffer(call_index: int, which: str, **changes: object) -> Change:
 
     def change(p: Program) -> Program:
         used = p.calls[call_index]
-        index = {"output": used.output, "scratch": used.scratch, "input": used.inputs[0]}[which]
+        index = used.inputs[0] if which == "input" else {"output": used.output, "scratch": used.scratch}[which]
         assert index is not None
         return replace(p, buffers=(*p.buffers[:index], replace(p.buffers[index], **changes), *p.buffers[index + 1 :]))
 
@@ -177,6 +184,13 @@ def foreign_ports(p: Program) -> Program:
 BROKEN: list[tuple[Callable[[], Program], Change, str]] = [
     # references
     (base, lambda p: replace(p, calls=()), "at least one call"),
+    (unpacked, call(1, indices=None), "needs 3 tables, has 2"),
+    (unpacked, lambda p: call(3, indices=p.calls[1].indices)(p), "the call before does not unpack its indices into buffer 3"),
+    (unpacked, lambda p: replace(p, calls=p.calls[1:]), "the call before does not unpack its indices"),
+    (unpacked, lambda p: call(1, inputs=(p.calls[0].output,))(p), "buffer 3 is for indices"),
+    (unpacked, lambda p: call(1, output=p.calls[0].output)(p), "buffer 3 is for indices"),
+    (unpacked, lambda p: call(0, output=p.calls[1].output)(p), "buffer 1 is no indices"),
+    (vector, call(1, indices=0), "takes no indices"),
     (base, call(0, kernel="lutra_conv3d"), "call 0 .lutra_conv3d.: no such kernel"),
     (base, call(0, tables=()), "needs 3 tables, has 0"),
     (base, call(0, descriptor=99), "its descriptor is table 99"),
@@ -235,6 +249,13 @@ BROKEN: list[tuple[Callable[[], Program], Change, str]] = [
     (base, fields(7, pixels_high=1), "its input takes 1179972 bytes"),
     (base, fields(6, out_c=19), "its output takes"),
     (vector, fields(1, channels=4), "its input takes 4 bytes"),
+    (unpacked, fields(0, bytes_low=127), "its output takes 127 bytes, buffer 3 has 128"),
+    (unpacked, both(fields(0, bytes_low=127), buffer(0, "output", size_bytes=127)), "its memory for indices takes 128 bytes, .* has 127"),
+    (unpacked, fields(0, coded_bytes_low=1), "its table takes 1 bytes, its frequency codes alone 2"),
+    (unpacked, fields(0, coded_bytes_high=1), "its coded must be uint8 .65"),
+    (unpacked, fields(0, log2_codewords=0), "log2_codewords is 0, allowed 1..8"),
+    (unpacked, fields(0, log2_codewords=5), "its indices have too few bits"),
+    (unpacked, fields(0, index_bits=7), "index_bits is 7, allowed 4 or 8"),
     (base, fields(3, output_offset=17), "writes beyond the pixel"),
     (base, fields(6, start_h=2), "reads h = 6 of 6"),
     (base, fields(6, pad_w=1), "writes more w than there is"),
@@ -288,7 +309,7 @@ def test_a_broken_rule_is_found(program: Callable[[], Program], change: Change, 
         verify(change(program()))
 
 
-@pytest.mark.parametrize("program", [base, vector, depthwise, large_window, pairs, in_place, growing, flat])
+@pytest.mark.parametrize("program", [base, vector, depthwise, large_window, pairs, in_place, growing, flat, unpacked])
 def test_the_unbroken_programs_pass(program: Callable[[], Program]):
     verify(larger_arena(program()))
 

@@ -9,8 +9,8 @@
 
 #include "lutra/lutra.h"
 
-#if LUTRA_ABI_VERSION != 2
-#error "This bundle needs a Lutra runtime of ABI 2: generate it again or use the runtime of the compiler that wrote it."
+#if LUTRA_ABI_VERSION != 3
+#error "This bundle needs a Lutra runtime of ABI 3: generate it again or use the runtime of the compiler that wrote it."
 #endif
 
 #define TINY_ARENA_BYTES 428u
