@@ -115,9 +115,9 @@ def test_an_autoencoder_needs_no_classes() -> None:
 
 def test_the_scale_of_weights_and_samples_does_not_matter() -> None:
     graph, samples, fresh = residual_network(), smooth(64, 1), smooth(200, 9)
-    small_weights = {"stem": graph.parameters["stem"] / 1000}
-    scaled = compress(graph.with_parameters(small_weights), Samples(1000 * samples), CONFIG)
-    assert error(scaled, graph.with_parameters(small_weights), 1000 * fresh) < 2 * error(compress(graph, Samples(samples), CONFIG), graph, fresh)
+    ordinary = error(compress(graph, Samples(samples), CONFIG), graph, fresh)
+    graph = graph.with_parameters({"stem": graph.parameters["stem"] / 1000})
+    assert error(compress(graph, Samples(1000 * samples), CONFIG), graph, 1000 * fresh) < 1.5 * ordinary
 
 
 def test_blocks_are_cut_where_one_value_carries_everything_on() -> None:

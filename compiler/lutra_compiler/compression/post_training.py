@@ -34,7 +34,7 @@ from lutra_compiler.numerics.sweep import sweep
 
 FEWEST_SAMPLES = 16
 _BATCH = 64  # samples at a time where there are no gradients
-_RIDGE = 0.1  # of the mean of the moments' diagonal, for the weights that make good what the blocks before did wrong
+_RIDGE = 0.1  # of the mean of the moments' diagonal, added to it
 
 Stage = Callable[[str, Graph, Callable[[str, Graph], Graph]], Graph]
 
@@ -166,7 +166,10 @@ def _before(block: Graph, op: Conv2d | Linear) -> Graph:
 def _moments(
     op: Conv2d | Linear, shape: tuple[int, ...], ours: Graph, inputs: Tensor, theirs: Graph, wanted: Tensor
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """E[x x^T] [n, n] of the inputs x of one output of `op`, in the order of a flattened row, and E[y x^T] with y the float network's."""
+    """E[x x^T] [n, n] of the inputs x of one output of `op`, in the order of a flattened row, and E[y x^T] with y the float network's.
+
+    Both as if all inputs had some noise of their own: a few samples do not say that an input never changes alone.
+    """
     encoded, reference = (TorchGraph(graph).eval().to(inputs.device) for graph in (ours, theirs))
     moments, crossed = np.zeros((2, math.prod(shape[1:]), math.prod(shape[1:])))
     count = 0
@@ -176,7 +179,8 @@ def _moments(
             moments += (x.T @ x).numpy(force=True)
             crossed += (y.T @ x).numpy(force=True)
             count += len(x)
-    return moments / count, crossed / count
+    ridge = _RIDGE * max(float(np.trace(moments)) / len(moments), 1e-30) * np.eye(len(moments))
+    return (moments + ridge) / count, (crossed + ridge) / count
 
 
 def _rows(x: Tensor, op: Conv2d | Linear, shape: tuple[int, ...]) -> Tensor:
@@ -192,10 +196,9 @@ def _rows(x: Tensor, op: Conv2d | Linear, shape: tuple[int, ...]) -> Tensor:
 def _compensated(
     weight: npt.NDArray[np.float32], moments: npt.NDArray[np.float64], crossed: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.float32]:
-    """The float weight W' that comes closest to the float network's output on our inputs: least squares, with a ridge around W."""
+    """The float weight that comes closest to the float network's output on our inputs: least squares, with the ridge around `weight`."""
     flat = weight.reshape(len(weight), -1).astype(np.float64)
-    ridge = _RIDGE * max(float(np.trace(moments)) / len(moments), 1e-30) * np.eye(len(moments))
-    change = np.linalg.solve(moments + ridge, (crossed - moments).T @ flat.T).T
+    change = np.linalg.solve(moments, (crossed - moments).T @ flat.T).T
     return (flat + change).reshape(weight.shape).astype(np.float32)
 
 
@@ -203,8 +206,7 @@ def _codebook(
     weight: npt.NDArray[np.float32], moments: npt.NDArray[np.float32], setting: LayerConfig, rng: np.random.Generator
 ) -> ProductQuantized:
     zero, norm = setting.zero_codeword, setting.codeword_norm
-    power = np.diagonal(moments)
-    importance = (power + 1e-3 * power.mean()).reshape(weight.shape[1:])
+    importance = np.diagonal(moments).reshape(weight.shape[1:])
     rows = quantize_rows(
         weight, setting.codewords, setting.subvector, rng, importance=importance, pin_zero=zero, rate=setting.rate, norm=norm
     )
