@@ -165,8 +165,8 @@ class ReconstructionConfig:
     what they change.
     """
 
-    blocks: StageConfig = StageConfig(60, 1e-2)
-    network: StageConfig = StageConfig(30, 1e-3)
+    blocks: StageConfig = StageConfig(30, 1e-2)
+    network: StageConfig = StageConfig(10, 1e-3)
     batch_size: int = 32
 
     def __post_init__(self) -> None:
