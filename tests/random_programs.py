@@ -247,7 +247,7 @@ class _Builder:
                 kept = [i for i in range(self.shape(x)[0]) if self.chance(0.6)]
                 x = self.append(Select(**self.names("select", x), indices=tuple(kept or [0])))
             names = self.names("linear", x)
-            self.weight(str(names["name"]), (self.pick(1, 2, 5, 10, 24, 33), *self.shape(x)), coded=self.chance(0.7))
+            self.weight(str(names["name"]), (self.pick(1, 2, 5, 10, 24, 33), *self.shape(x)), coded=self.chance(0.8))
             x = self.weighted(
                 Linear(**names, weight=f"{names['name']}.weight", bias=f"{names['name']}.bias", activation=self.clamp())
             )

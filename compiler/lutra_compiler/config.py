@@ -136,8 +136,8 @@ class TrainingConfig:
 
     pruning: StageConfig = StageConfig(2, 1e-3)
     recovery: StageConfig = StageConfig(6, 1e-3)
-    assignment: StageConfig = StageConfig(6, 1e-3)
-    codewords: StageConfig = StageConfig(6, 5e-4)
+    assignment: StageConfig = StageConfig(6, 5e-3)
+    codewords: StageConfig = StageConfig(6, 1e-3)
     batch_size: int = 128
     weight_decay: float = 0.0
     temperature: float = 3.0

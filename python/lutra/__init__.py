@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from lutra.errors import LutraError
     from lutra_compiler import __version__
     from lutra_compiler.compression.torch_graph import TorchGraph
-    from lutra_compiler.config import CompressionConfig, LayerConfig, PruningConfig, StageConfig, TrainingConfig
+    from lutra_compiler.config import CompressionConfig, LayerConfig, PruningConfig, ReconstructionConfig, StageConfig, TrainingConfig
     from lutra_compiler.driver import Model
     from lutra_compiler.ir.graph import Graph
 
 __all__ = [
-    "CompressionConfig", "Dataset", "Graph", "LayerConfig", "LutraError", "Model", "PruningConfig", "StageConfig", "TorchGraph",
-    "TrainingConfig", "__version__", "analyze", "bench", "compress", "discard_checkpoint", "generate", "load", "make_dataset",
-    "read_dataset", "save", "validate",
+    "CompressionConfig", "Dataset", "Graph", "LayerConfig", "LutraError", "Model", "PruningConfig", "ReconstructionConfig",
+    "StageConfig", "TorchGraph", "TrainingConfig", "__version__", "analyze", "bench", "compress", "discard_checkpoint", "generate", "load",
+    "make_dataset", "read_dataset", "save", "validate",
 ]  # fmt: skip
 
 _MODULES = {
@@ -33,7 +33,7 @@ _MODULES = {
     "lutra.errors": ("LutraError",),
     "lutra_compiler": ("__version__",),
     "lutra_compiler.compression.torch_graph": ("TorchGraph",),
-    "lutra_compiler.config": ("CompressionConfig", "LayerConfig", "PruningConfig", "StageConfig", "TrainingConfig"),
+    "lutra_compiler.config": ("CompressionConfig", "LayerConfig", "PruningConfig", "ReconstructionConfig", "StageConfig", "TrainingConfig"),
     "lutra_compiler.driver": ("Model",),
     "lutra_compiler.ir.graph": ("Graph",),
 }

@@ -8,16 +8,20 @@ import pytest
 import torch
 from test_compress import Interrupted, bars, equal, small_network
 
+from lutra_compiler.compression.calibrate import calibrate
 from lutra_compiler.compression.compress import Stages, compress
 from lutra_compiler.compression.input_power import input_power
 from lutra_compiler.compression.product_quantize import order_channels, product_quantize
 from lutra_compiler.compression.torch_graph import TorchGraph
 from lutra_compiler.compression.training import Checkpoints, Progress
 from lutra_compiler.config import CompressionConfig, LayerConfig, StageConfig, TrainingConfig
+from lutra_compiler.driver import build_program
 from lutra_compiler.errors import CompressionError, DataError
 from lutra_compiler.ir.encoding import ProductQuantized
 from lutra_compiler.ir.graph import Graph
 from lutra_compiler.ir.ops import Conv2d
+from lutra_compiler.program.program import Role
+from lutra_compiler.target import target_by_name
 
 SHARED = (LayerConfig("conv2", codebook="one"), LayerConfig("hidden", codebook="one"), LayerConfig("*", "int8"))
 STAGE = StageConfig(1, 2e-3)
@@ -131,3 +135,13 @@ def test_a_network_is_compressed_with_everything_on() -> None:
     layers = tuple(replace(layer, permute=True, rate=0.05, zero_codeword=True) for layer in SHARED)
     small = compress(small_network(), bars(300, 1), replace(CONFIG, layers=layers, importance=True))
     assert codebook(small, "conv2") == codebook(small, "hidden")
+
+
+def test_a_shared_codebook_is_stored_once() -> None:
+    def codebooks(config: CompressionConfig) -> int:
+        graph = calibrate(product_quantize(small_network(), config), [bars(64, 1).inputs])
+        program = build_program(graph, target_by_name("cortex-m4"))
+        return sum(table.role == Role.CODEBOOK for table in program.tables)
+
+    apart = replace(CONFIG, layers=tuple(replace(layer, codebook=None) for layer in SHARED))
+    assert (codebooks(CONFIG), codebooks(apart)) == (1, 2)

@@ -14,15 +14,13 @@ from cli_models import float_onnx, write_data
 from lutra_compiler.model_file import load_model
 
 ROOT = Path(__file__).parents[2]
+# Subvectors move once, at the first step: later moves would turn noise into other codewords.
 SETTINGS = """
 seed = 3
-[pruning.widths]
-hidden = 24
 [training]
 batch_size = 25
-pruning = { epochs = 1, learning_rate = 1e-3 }
-recovery = { epochs = 3, learning_rate = 1e-3 }
-assignment = { epochs = 4, learning_rate = 2e-3 }
+reassign_every = 1000
+assignment = { epochs = 3, learning_rate = 2e-3 }
 codewords = { epochs = 2, learning_rate = 1e-3 }
 [[layers]]
 layer = "hidden"
@@ -55,4 +53,4 @@ def test_two_processes_train_what_one_does_up_to_noise(tmp_path: Path) -> None:
     a, b = (load_model(tmp_path / name)[0] for name in ("one.lutra", "two.lutra"))
     for name in a.encodings:
         dense_a, dense_b = a.encodings[name].dense(), b.encodings[name].dense()
-        assert np.square(dense_a - dense_b).mean() < 0.02 * np.square(dense_a).mean()
+        assert np.square(dense_a - dense_b).mean() < 1e-4 * np.square(dense_a).mean()

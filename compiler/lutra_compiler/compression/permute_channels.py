@@ -46,10 +46,13 @@ def _interchangeable(graph: Graph, channels: Channels) -> list[Elements]:
     for op in graph.ops:
         if isinstance(op, Select):
             seen: Counter[int] = Counter()
-            for place, element in enumerate(channels.elements[op.inputs[0]].tolist()):
-                if place in op.indices:
-                    places[element].append((op.name, seen[element]))  # of a flattened channel just this pixel
+            read = channels.elements[op.inputs[0]].tolist()
+            pixels = []
+            for element in read:
+                pixels.append(seen[element])
                 seen[element] += 1
+            for place in op.indices:
+                places[read[place]].append((op.output, "pixel", pixels[place]))  # just that one of a flattened channel
     sets: dict[tuple[object, ...], list[int]] = {}
     for element in channels.owner:
         if element in alone:

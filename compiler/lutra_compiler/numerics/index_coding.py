@@ -77,8 +77,9 @@ def symbol_bits(counts: Counts, index_bits: int) -> npt.NDArray[np.float64]:
     """Bits that each index costs, float64 [K], in a stream of indices that appear `counts` times, int64 [K]; infinite for others."""
     codes, starts = _choose(counts, index_bits)
     with np.errstate(divide="ignore"):
-        bits: npt.NDArray[np.float64] = FREQUENCY_BITS - np.log2(np.diff(starts))
-    return bits[np.arange(len(counts)) ^ int(codes[0])]
+        of_symbols = FREQUENCY_BITS - np.log2(np.diff(starts))
+    bits: npt.NDArray[np.float64] = of_symbols[np.arange(len(counts)) ^ int(codes[0])]
+    return bits
 
 
 def coded_bytes(counts: Counts, index_bits: int) -> int:

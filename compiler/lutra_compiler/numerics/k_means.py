@@ -17,8 +17,10 @@ CODEWORD_L1_LIMIT = 255  # 128 * 255 < 2^15: lookup tables of int16 stay exact
 _SCORES = 1 << 17  # entries of a block of scores: half a megabyte, so that it stays in a cache
 _NEIGHBOURS = 64  # codewords with which passes compare many points
 _UNSORTED = 0.1  # of the points may have left the codeword under which they are sorted
-_CROWD = 128  # points a codeword from which starts on half as many, and sorting all by their codewords, pay
-_SAMPLE_PASSES = 10  # of each start
+_CROWD = 256  # points a codeword from which such passes pay, but for the first: then codewords move far
+_WHOLE_PASSES = 3
+_MANY = 512  # points a codeword from which starts are tried on a sample
+_SAMPLE, _SAMPLE_PASSES = 64, 10  # points a codeword
 _SEEDING = 16  # points a codeword among which starting codewords are drawn
 _FREE_PASSES = 0.6  # of all, before codewords are held on the grid
 _CLIPPING = np.linspace(1.0, 0.6, 9)
@@ -75,11 +77,11 @@ def k_means(
     holds codewords in the last passes on an int8 grid with at most that L1 norm. A codeword that loses all its points takes the one that is
     served worst, unless rate is charged.
 
-    Where points are many, the starts are tried on a sample of them, and passes but the first and the last compare a point only with the
-    codewords that are nearest to its own.
+    Where points are many, the starts are tried on a sample of them, and passes but the first few and the last compare a point only with
+    the codewords that are nearest to its own.
     """
-    many = len(points) >= _CROWD * codewords
-    drawn = rng.choice(len(points), _CROWD // 2 * codewords, replace=False) if many else slice(None)
+    many = len(points) >= _MANY * codewords
+    drawn = rng.choice(len(points), _SAMPLE * codewords, replace=False) if many else slice(None)
     few = _Search(points[drawn], None if importance is None else importance[drawn], threads)
 
     def run(search: _Search, codebook: FloatArray) -> KMeans:
@@ -308,6 +310,7 @@ def _lloyd(
     spread = search.points.std(0) if anneal else None
     search.start(codebook)
     crowded = total >= _CROWD * codewords and codewords > 2 * _NEIGHBOURS
+    unsettled = 0 if total >= _MANY * codewords else _WHOLE_PASSES
     penalty: FloatArray | None = None
     settled = held = False
     for step in range(1, iterations + 1):
@@ -331,7 +334,7 @@ def _lloyd(
             assert norm is not None
             integers, scale = integer_codebook(codebook, norm, search.count)
             codebook = integers.astype(np.float32) * np.float32(scale)
-        whole = not crowded or last or settled
+        whole = not crowded or step <= unsettled or last or settled
         settled = not search.move(codebook, penalty, whole) and not len(empty) and not anneal
         if settled and whole:
             if held or norm is None:

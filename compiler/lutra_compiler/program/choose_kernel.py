@@ -77,8 +77,9 @@ def with_less_ram(
         if less:
             return [*chosen[:layer], fastest(less), *chosen[layer + 1 :]]
         if needs[layer] > limit:
+            kernel = chosen[layer].kernel + (", and its decoded indices" if chosen[layer].unpacking else "")
             raise LoweringError(
-                f"layer '{names[layer]}' needs {needs[layer]} bytes of RAM with the smallest kernel, {chosen[layer].kernel}, the limit is "
+                f"layer '{names[layer]}' needs {needs[layer]} bytes of RAM with the smallest kernel, {kernel}, the limit is "
                 f"{limit}; allow more, prune the layer, or give the network a smaller input"
             )
     arena = max(buffer.offset + buffer.size_bytes for buffer in buffers)

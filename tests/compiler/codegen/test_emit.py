@@ -18,7 +18,7 @@ from lutra_compiler.codegen.bundle import write_bundle
 from lutra_compiler.codegen.emit import emit
 from lutra_compiler.ir.ops import Add
 from lutra_compiler.program.lower import lower
-from lutra_compiler.program.program import Program
+from lutra_compiler.program.program import ABI_VERSION, Program
 from lutra_compiler.target import target_by_name
 from quantized_graphs import graph
 from random_programs import random_program
@@ -121,8 +121,8 @@ def change(header: Path, pattern: str, replacement: str) -> None:
 
 def test_a_runtime_of_another_abi_does_not_compile(tmp_path: Path, include: Path):
     write_bundle(emit(tiny_program(), "tiny", {}), tmp_path / "tiny")
-    change(include / "lutra/lutra.h", "#define LUTRA_ABI_VERSION 2", "#define LUTRA_ABI_VERSION 3")
-    assert "needs a Lutra runtime of ABI 2" in compile_error(tmp_path / "tiny", include)
+    change(include / "lutra/lutra.h", f"#define LUTRA_ABI_VERSION {ABI_VERSION}", f"#define LUTRA_ABI_VERSION {ABI_VERSION + 1}")
+    assert f"needs a Lutra runtime of ABI {ABI_VERSION}" in compile_error(tmp_path / "tiny", include)
 
 
 def test_a_runtime_with_other_scratch_sizes_does_not_compile(tmp_path: Path, include: Path):

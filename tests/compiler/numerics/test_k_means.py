@@ -141,24 +141,26 @@ def test_more_codewords_than_points_still_gives_a_codebook(rng: np.random.Genera
 
 
 @pytest.mark.parametrize("weighted", [False, True])
-def test_settled_passes_over_neighbours_lose_next_to_nothing(
-    rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch, weighted: bool
+@pytest.mark.parametrize("count", [80_000, 150_000])
+def test_passes_over_neighbours_and_starts_on_samples_lose_next_to_nothing(
+    rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch, weighted: bool, count: int
 ) -> None:
-    points = normal(rng, 40_000, 8)
-    importance = np.tile(rng.exponential(size=8).astype(np.float32), (40_000, 1)) if weighted else None
+    points = normal(rng, count, 8)
+    importance = np.tile(rng.exponential(size=8).astype(np.float32), (count, 1)) if weighted else None
 
     def run() -> KMeans:
-        return k_means(points, 256, np.random.default_rng(2), importance=importance, starts=1)
+        return k_means(points, 256, np.random.default_rng(2), importance=importance, starts=1, iterations=12)
 
     quick = run()
     monkeypatch.setattr(module, "_CROWD", 1 << 30)
+    monkeypatch.setattr(module, "_MANY", 1 << 30)
     assert quick.distortion < 1.002 * run().distortion
     np.testing.assert_array_equal(quick.indices, assign(points, quick.codebook, importance))
 
 
 @pytest.mark.parametrize("codewords", [16, 256])
 def test_threads_change_nothing(rng: np.random.Generator, codewords: int) -> None:
-    points = normal(rng, 40_000, 4)
+    points = normal(rng, 140_000, 4)
     one, two = (k_means(points, codewords, np.random.default_rng(2), starts=1, iterations=8, threads=threads) for threads in (1, 2))
     np.testing.assert_array_equal(one.codebook, two.codebook)
     np.testing.assert_array_equal(one.indices, two.indices)

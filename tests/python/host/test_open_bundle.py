@@ -12,6 +12,7 @@ import pytest
 from lutra.host import BundleError, HostError, ToolError, open_bundle, runtime_directory
 from lutra_compiler.codegen.bundle import write_bundle
 from lutra_compiler.codegen.emit import emit
+from lutra_compiler.program.program import ABI_VERSION
 from tiny_program import tiny_program
 
 pytestmark = pytest.mark.usefixtures("host_cache")
@@ -116,8 +117,9 @@ def change_runtime(tmp_path: Path, pattern: str, replacement: str) -> Path:
 
 
 def test_a_runtime_of_another_abi(directory: Path, tmp_path: Path):
-    with pytest.raises(BundleError, match=r"is for ABI 2 of the runtime, .* has ABI 3: generate the bundle again"):
-        open_bundle(directory, runtime=change_runtime(tmp_path, "ABI_VERSION 2", "ABI_VERSION 3"))
+    newer = ABI_VERSION + 1
+    with pytest.raises(BundleError, match=f"is for ABI {ABI_VERSION} of the runtime, .* has ABI {newer}: generate the bundle again"):
+        open_bundle(directory, runtime=change_runtime(tmp_path, f"ABI_VERSION {ABI_VERSION}", f"ABI_VERSION {newer}"))
 
 
 def test_a_folder_that_is_no_runtime(directory: Path, tmp_path: Path):

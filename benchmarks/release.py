@@ -1,0 +1,49 @@
+"""Releases a point of the zoo: the seed of median accuracy of those that were trained.
+
+    python benchmarks/release.py lenet5/150x seed1.lutra seed2.lutra seed3.lutra
+
+measures each file by the C runtime on the test images, which are read for nothing else, writes the median one, with what was measured,
+to python/lutra/zoo/artefacts, and notes all of them in benchmarks/seeds.json.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import lutra
+from lutra import zoo
+from lutra.zoo.data import load_mnist
+from lutra_compiler.config import format_config, parse_config
+from lutra_compiler.driver import Model, read_model
+
+ROOT = Path(__file__).resolve().parents[1]
+SEEDS = ROOT / "benchmarks/seeds.json"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("point", help="such as lenet5 or lenet5/150x")
+    parser.add_argument("models", nargs="+", type=Path, help="what `lutra compress --config zoo:POINT --seed N` wrote, an odd number of seeds")
+    arguments = parser.parse_args()
+    recipe = parse_config(zoo.recipe(arguments.point).read_text())
+    test, found = load_mnist("test"), []
+    for path in arguments.models:
+        model = read_model(path)
+        seed = parse_config(str(model.metadata["configuration"])).seed
+        if format_config(recipe.with_seed(seed)) != model.metadata["configuration"]:
+            raise SystemExit(f"{path} was not made with the recipe of {arguments.point}")
+        measured = lutra.validate(model, test, reference=zoo.load(zoo.float_name(arguments.point)))
+        found.append((measured.accuracy, seed, measured, model))
+        print(path, seed, measured.accuracy, measured.float_accuracy, measured.model_bytes)
+    found.sort(key=lambda row: row[:2])
+    accuracy, _, measured, model = found[len(found) // 2]
+    metadata = {**model.metadata, "accuracy": accuracy, "float_accuracy": measured.float_accuracy}
+    name = arguments.point.replace("/", "-", 1)
+    lutra.save(Model(model.graph, metadata), ROOT / f"python/lutra/zoo/artefacts/{name}.lutra")
+    seeds = json.loads(SEEDS.read_text()) if SEEDS.exists() else {}
+    seeds[arguments.point] = {str(seed): {"accuracy": a, "model_bytes": m.model_bytes} for a, seed, m, _ in sorted(found, key=lambda r: r[1])}
+    SEEDS.write_text(json.dumps(seeds, indent=1, sort_keys=True) + "\n")
+
+
+if __name__ == "__main__":
+    main()
