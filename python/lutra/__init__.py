@@ -17,7 +17,14 @@ if TYPE_CHECKING:
     from lutra.errors import LutraError
     from lutra_compiler import __version__
     from lutra_compiler.compression.torch_graph import TorchGraph
-    from lutra_compiler.config import CompressionConfig, LayerConfig, PruningConfig, ReconstructionConfig, StageConfig, TrainingConfig
+    from lutra_compiler.config import (
+        CompressionConfig,
+        LayerConfig,
+        PruningConfig,
+        ReconstructionConfig,
+        StageConfig,
+        TrainingConfig,
+    )
     from lutra_compiler.driver import Model
     from lutra_compiler.ir.graph import Graph
 
@@ -33,7 +40,9 @@ _MODULES = {
     "lutra.errors": ("LutraError",),
     "lutra_compiler": ("__version__",),
     "lutra_compiler.compression.torch_graph": ("TorchGraph",),
-    "lutra_compiler.config": ("CompressionConfig", "LayerConfig", "PruningConfig", "ReconstructionConfig", "StageConfig", "TrainingConfig"),
+    "lutra_compiler.config": (
+        "CompressionConfig", "LayerConfig", "PruningConfig", "ReconstructionConfig", "StageConfig", "TrainingConfig",
+    ),
     "lutra_compiler.driver": ("Model",),
     "lutra_compiler.ir.graph": ("Graph",),
 }

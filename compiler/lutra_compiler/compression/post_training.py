@@ -34,7 +34,7 @@ from lutra_compiler.numerics.sweep import sweep
 
 FEWEST_SAMPLES = 16
 _BATCH = 64  # samples at a time where there are no gradients
-_RIDGE = 0.1  # of the mean of the moments' diagonal, added to it
+_RIDGE = 0.1  # of the mean of the moments' diagonal, at most added to it
 
 Stage = Callable[[str, Graph, Callable[[str, Graph], Graph]], Graph]
 
@@ -168,7 +168,7 @@ def _moments(
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """E[x x^T] [n, n] of the inputs x of one output of `op`, in the order of a flattened row, and E[y x^T] with y the float network's.
 
-    Both as if all inputs had some noise of their own: a few samples do not say that an input never changes alone.
+    Both as if all inputs had some noise of their own, the less the more was seen: few samples do not say that no input changes alone.
     """
     encoded, reference = (TorchGraph(graph).eval().to(inputs.device) for graph in (ours, theirs))
     moments, crossed = np.zeros((2, math.prod(shape[1:]), math.prod(shape[1:])))
@@ -179,7 +179,8 @@ def _moments(
             moments += (x.T @ x).numpy(force=True)
             crossed += (y.T @ x).numpy(force=True)
             count += len(x)
-    ridge = _RIDGE * max(float(np.trace(moments)) / len(moments), 1e-30) * np.eye(len(moments))
+    share = _RIDGE * min(1.0, len(moments) / count)
+    ridge = share * max(float(np.trace(moments)) / len(moments), 1e-30) * np.eye(len(moments))
     return (moments + ridge) / count, (crossed + ridge) / count
 
 
