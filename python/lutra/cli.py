@@ -122,14 +122,16 @@ def compress(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Prune, product-quantize and fine-tune a float model. Needs PyTorch.
+    """Prune, product-quantize and fine-tune a float model, or reconstruct it without training data. Needs PyTorch.
 
     Samples are float32 [n, *input shape], preprocessed as for the float network, in the arrays "images" and "labels" (class numbers;
-    without labels the float network alone teaches). Ctrl-C keeps the last checkpoint.
+    without labels the float network alone teaches). From fewer than 2,000 without labels it is reconstructed, block by block, in minutes;
+    some hundreds are enough. Ctrl-C keeps the last checkpoint.
 
     \b
     Examples:
       lutra compress network.onnx --data train.npz -o network.lutra
+      lutra compress network.onnx --data samples.npy -o network.lutra
       lutra compress zoo:lenet5/float --data mnist --config zoo:lenet5 -o lenet5.lutra
       lutra compress network.onnx --data train.npz -o network.lutra --resume
       torchrun --nproc-per-node 2 -m lutra compress network.onnx --data train.npz -o network.lutra
