@@ -65,6 +65,9 @@ bench-kernels: $(STAMP) toolchain ## regenerate docs/benchmarks/kernels.md and .
 bench-models: $(STAMP) toolchain ## regenerate docs/benchmarks/models.md and .json: whole networks on every target
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/models.py
 
+bench-post-training: $(STAMP) ## regenerate docs/benchmarks/post_training.md and .json: compression without training data
+	$(BIN)/python benchmarks/post_training.py
+
 cost-model: $(STAMP) toolchain ## refit the compiler's cycles to the kernels: compiler/lutra_compiler/program/cycles.json
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/fit_cost_model.py
 
@@ -77,4 +80,4 @@ budgets: $(STAMP) toolchain ## regenerate docs/benchmarks/budgets.md: are limits
 clean: ## remove what was built (not .venv)
 	rm -rf build dist
 
-.PHONY: help setup toolchain demo test lint types sizes bench bench-kernels bench-models cost-model choice budgets clean
+.PHONY: help setup toolchain demo test lint types sizes bench bench-kernels bench-models bench-post-training cost-model choice budgets clean

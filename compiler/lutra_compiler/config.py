@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from lutra_compiler.errors import ConfigurationError
 from lutra_compiler.records import RecordError, from_plain, to_plain
@@ -15,6 +15,10 @@ from lutra_compiler.records import RecordError, from_plain, to_plain
 CODEWORDS = (16, 32, 64, 128, 256)
 SUBVECTORS = (1, 2, 4, 8, 16)
 CODEWORD_NORMS = (63, 127, 255)  # so that the sum of four, two or one entries of a lookup table is an int16
+
+Method = Literal["auto", "train", "reconstruct"]
+METHODS: tuple[Method, ...] = get_args(Method)
+TRAINING_SAMPLES = 2000  # without labels, fewer are no training set
 
 
 def _one_of(record: object, name: str, allowed: tuple[object, ...]) -> None:
@@ -182,23 +186,43 @@ class SearchConfig:
 
 
 @dataclass(frozen=True)
+class ReconstructionConfig:
+    """Training without training data, for the float network's activations on a few samples; indices stay as they were first chosen.
+
+    `blocks`: of each block for its own output; `network`: of the whole network for its output. Learning rates are relative to the size of
+    what they change.
+    """
+
+    blocks: StageConfig = StageConfig(30, 1e-2)
+    network: StageConfig = StageConfig(10, 1e-3)
+    batch_size: int = 32
+
+    def __post_init__(self) -> None:
+        _within(self, "batch_size", 1, 1 << 16)
+
+
+@dataclass(frozen=True)
 class CompressionConfig:
     """All that decides what a network becomes. A layer takes the first entry of `layers` that matches, else a default by its size.
 
+    `method`: "train" on training data, or "reconstruct" the float network from some hundreds of samples; "auto" leaves it to the samples.
     `index_coding` "auto" entropy-codes the indices of layers where that saves flash; it costs RAM and time.
     With `importance`, errors of weights count by the mean square of the inputs that they meet when codebooks are first learned.
     """
 
     layers: tuple[LayerConfig, ...] = ()
+    method: Method = "auto"
     pruning: PruningConfig = PruningConfig()
     training: TrainingConfig = TrainingConfig()
     search: SearchConfig = SearchConfig()
+    reconstruction: ReconstructionConfig = ReconstructionConfig()
     importance: bool = False
     calibration_samples: int = 1024
     seed: int = 0
     index_coding: Literal["never", "auto"] = "never"
 
     def __post_init__(self) -> None:
+        _one_of(self, "method", METHODS)
         _one_of(self, "index_coding", ("never", "auto"))
         _within(self, "calibration_samples", 1, 1 << 20)
         _within(self, "seed", 0, (1 << 63) - 1)
@@ -206,6 +230,12 @@ class CompressionConfig:
     def layer(self, name: str, index: int) -> LayerConfig | None:
         """The settings of the op `name`, number `index` among the layers with weights; None leaves it to the default."""
         return next((layer for layer in self.layers if layer.matches(name, index)), None)
+
+    def for_samples(self, samples: int, labelled: bool) -> "CompressionConfig":
+        """The same with `method` chosen: "auto" becomes "reconstruct" for fewer than 2,000 samples without labels, else "train"."""
+        if self.method != "auto":
+            return self
+        return replace(self, method="train" if labelled or samples >= TRAINING_SAMPLES else "reconstruct")
 
     def with_seed(self, seed: int) -> "CompressionConfig":
         """The same with another seed."""
@@ -215,12 +245,12 @@ class CompressionConfig:
         """The same with `factor` times the epochs of every stage, rounded up."""
         if not 0 < factor <= 1000:
             raise ConfigurationError(f"the scale of epochs is {factor}; it must be above 0 and at most 1000")
-        stages: dict[str, Any] = {
-            f.name: replace(stage, epochs=math.ceil(stage.epochs * factor))
-            for f in fields(self.training)
-            if isinstance(stage := getattr(self.training, f.name), StageConfig)
-        }
-        return replace(self, training=replace(self.training, **stages))
+
+        def scaled(record: Any) -> Any:
+            stages = {f.name: stage for f in fields(record) if isinstance(stage := getattr(record, f.name), StageConfig)}
+            return replace(record, **{name: replace(stage, epochs=math.ceil(stage.epochs * factor)) for name, stage in stages.items()})
+
+        return replace(self, training=scaled(self.training), reconstruction=scaled(self.reconstruction))
 
 
 def load_config(path: Path) -> CompressionConfig:

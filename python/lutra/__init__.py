@@ -18,14 +18,22 @@ if TYPE_CHECKING:
     from lutra_compiler import __version__
     from lutra_compiler.budget import Budget
     from lutra_compiler.compression.torch_graph import TorchGraph
-    from lutra_compiler.config import CompressionConfig, LayerConfig, PruningConfig, SearchConfig, StageConfig, TrainingConfig
+    from lutra_compiler.config import (
+        CompressionConfig,
+        LayerConfig,
+        PruningConfig,
+        ReconstructionConfig,
+        SearchConfig,
+        StageConfig,
+        TrainingConfig,
+    )
     from lutra_compiler.driver import Model
     from lutra_compiler.ir.graph import Graph
 
 __all__ = [
     "Budget", "BudgetError", "CompressionConfig", "Dataset", "Graph", "LayerConfig", "LutraError", "Model", "PruningConfig",
-    "SearchConfig", "StageConfig", "TorchGraph", "TrainingConfig", "__version__", "analyze", "bench", "compress", "discard_checkpoint",
-    "generate", "load", "make_dataset", "pareto", "read_dataset", "save", "validate",
+    "ReconstructionConfig", "SearchConfig", "StageConfig", "TorchGraph", "TrainingConfig", "__version__", "analyze", "bench", "compress",
+    "discard_checkpoint", "generate", "load", "make_dataset", "pareto", "read_dataset", "save", "validate",
 ]  # fmt: skip
 
 _MODULES = {
@@ -35,7 +43,10 @@ _MODULES = {
     "lutra_compiler": ("__version__",),
     "lutra_compiler.budget": ("Budget",),
     "lutra_compiler.compression.torch_graph": ("TorchGraph",),
-    "lutra_compiler.config": ("CompressionConfig", "LayerConfig", "PruningConfig", "SearchConfig", "StageConfig", "TrainingConfig"),
+    "lutra_compiler.config": (
+        "CompressionConfig", "LayerConfig", "PruningConfig", "ReconstructionConfig", "SearchConfig", "StageConfig",
+        "TrainingConfig",
+    ),
     "lutra_compiler.driver": ("Model",),
     "lutra_compiler.ir.graph": ("Graph",),
 }

@@ -3,6 +3,7 @@
 import contextlib
 import importlib.util
 import json
+import logging
 import os
 import re
 import shutil
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
 
 Source = str | Path | Model | Graph
 _RUN = "run.json"
+_LOG = logging.getLogger(__name__)
 _PART = re.compile(r"search|attempt-\d+")  # folders in a checkpoint folder
 
 
@@ -171,8 +173,9 @@ def compress(
     checkpoint: str | Path | None = None,
     resume: bool = False,
 ) -> Model:
-    """Prune, product-quantize and fine-tune a float model on samples, with or without labels.
+    """Prune, product-quantize and fine-tune a float model on samples, with or without labels; or reconstruct it from a few of them.
 
+    `config.method` says which; "auto" takes reconstruction where there are fewer than 2,000 samples and no labels, and logs it.
     Under a `budget` widths and layer settings that `config` leaves open are found first, and BudgetError is raised if nothing fits.
     `validation` samples are only measured on. `report` is called after each step, `notify` with what was decided. With a `checkpoint`
     folder an interrupted run goes on where it was if `resume` is set; `discard_checkpoint` removes it. Processes that torchrun has
@@ -265,7 +268,7 @@ def _run(
     _require_torch("compression")
     from lutra_compiler.compression.training import main_process_first
 
-    model, config = _model(source), config or CompressionConfig()
+    model, config = _model(source), for_samples(config or CompressionConfig(), data)
     if model.graph.encodings:
         raise CompressionError("the model is compressed already; start from its float network")
     for samples in (data, validation):
@@ -386,6 +389,14 @@ def _missed(missed: list[tuple[Fit, float | None]], budget: Budget) -> BudgetErr
             **({} if drop is None else {"drop_pp": round(drop, 4)}),
         },
     )  # fmt: skip
+
+
+def for_samples(config: CompressionConfig, data: Dataset) -> CompressionConfig:
+    """The settings with their method chosen by the samples if they leave it open."""
+    chosen = config.for_samples(len(data), data.labels is not None)
+    if chosen.method != config.method and chosen.method == "reconstruct":
+        _LOG.info("%d samples without labels: the method is reconstruction (--method train to train on them)", len(data))
+    return chosen
 
 
 def is_main_process() -> bool:

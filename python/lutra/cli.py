@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -26,7 +27,7 @@ from lutra.validation import accuracy_of, run_float
 from lutra.zoo import data as zoo_data
 from lutra_compiler import __version__
 from lutra_compiler.budget import Budget
-from lutra_compiler.config import CompressionConfig, load_config
+from lutra_compiler.config import CompressionConfig, Method, load_config
 from lutra_compiler.files import write_atomically
 from lutra_compiler.records import nearest, to_plain
 from lutra_compiler.target import DEFAULT_TARGET
@@ -46,6 +47,7 @@ app.add_typer(data_app, name="data")
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="An .onnx or .lutra file, or zoo:NETWORK[/POINT].")]
 Bundle = Annotated[str, typer.Argument(metavar="MODEL", help="A folder that `generate` wrote, a .lutra file, or zoo:NETWORK[/POINT].")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else.")]
+DataName = Annotated[str, typer.Argument(help=" or ".join(zoo_data.NAMES))]
 Target = Annotated[str, typer.Option(help="The processor.")]
 
 
@@ -124,10 +126,11 @@ def analyze(model: Model, target: Target = DEFAULT_TARGET, flash: Flash = None, 
 @app.command()
 def compress(
     model: Model,
-    data: Annotated[str, typer.Option(help="Training samples: a .npz or .npy file, a folder of .npy files, or mnist.")],
+    data: Annotated[str, typer.Option(help="Training samples: a .npz or .npy file, a folder of .npy files, mnist, or cifar10.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The .lutra file to write.")],
     config: Annotated[str | None, typer.Option(help="Settings: a TOML file, or zoo:NETWORK for the zoo's recipe.")] = None,
-    validation: Annotated[str | None, typer.Option(help="Samples to measure on; else the last tenth of --data.")] = None,
+    validation: Annotated[str | None, typer.Option(help="Samples to measure on; else, in training, the last tenth of --data.")] = None,
+    method: Annotated[Method | None, typer.Option(help="Train, reconstruct without training data, or let the samples decide.")] = None,
     epochs: Annotated[float, typer.Option(help="Scale of the epochs of every stage.")] = 1.0,
     seed: Annotated[int | None, typer.Option(help="Seed of everything random, instead of the settings'.")] = None,
     flash: Flash = None,
@@ -142,10 +145,11 @@ def compress(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Prune, product-quantize and fine-tune a float model. Needs PyTorch.
+    """Prune, product-quantize and fine-tune a float model, or reconstruct it without training data. Needs PyTorch.
 
     Samples are float32 [n, *input shape], preprocessed as for the float network, in the arrays "images" and "labels" (class numbers;
-    without labels the float network alone teaches). Ctrl-C keeps the last checkpoint.
+    without labels the float network alone teaches). From fewer than 2,000 without labels it is reconstructed, block by block, in minutes;
+    some hundreds are enough. Ctrl-C keeps the last checkpoint.
 
     With --flash, --ram or --cycles Lutra finds the channels and settings of each layer that keep the accuracy best within the limits,
     with --max-drop those that take the least flash. Exit code 1 if that cannot be done; the nearest point is named. --pareto writes
@@ -157,15 +161,16 @@ def compress(
       lutra compress network.onnx --data train.npz -o network.lutra --max-drop 0.5 --save-config network.toml
       lutra compress network.onnx --data train.npz -o network.lutra --pareto --train-points 5
       lutra compress network.onnx --data train.npz -o network.lutra
+      lutra compress network.onnx --data samples.npy -o network.lutra
       lutra compress zoo:lenet5/float --data mnist --config zoo:lenet5 -o lenet5.lutra
       lutra compress network.onnx --data train.npz -o network.lutra --resume
       torchrun --nproc-per-node 2 -m lutra compress network.onnx --data train.npz -o network.lutra
     """
     started = time.monotonic()
     api.check_output(output)
-    settings = _settings(config, epochs, seed)
+    settings = _settings(config, epochs, seed, method)
     source = api.load(model)
-    training, held_out = _training_data(data, validation)
+    training, held_out, settings = _training_data(data, validation, settings)
     folder = checkpoint or output.with_name(f"{output.name}.checkpoint")
     budget = Budget(flash, ram, cycles, max_drop, target)
     try:
@@ -206,9 +211,9 @@ def compress(
         "output": str(output),
         "fit": None if taken is None else to_plain(taken),
         "generate_options": f"--target {target}" + (f" --flash {flash}" if flash else "") + (f" --ram {ram}" if ram else ""),
-        "validation_samples": len(held_out),
-        "float_validation_accuracy": accuracy_of(run_float(source, held_out), held_out),
-        "validation_accuracy": accuracy_of(run_float(small, held_out), held_out),
+        "validation_samples": len(held_out) if held_out else 0,
+        "float_validation_accuracy": accuracy_of(run_float(source, held_out), held_out) if held_out else None,
+        "validation_accuracy": accuracy_of(run_float(small, held_out), held_out) if held_out else None,
         "seconds": round(time.monotonic() - started, 1),
     }
     _print(as_json, record, report.compression_tables(record, analysis))
@@ -358,51 +363,55 @@ def zoo_train(
 @data_app.command("list")
 def data_list(as_json: Json = False) -> None:
     """The data sets there are, and whether they are here already."""
-    records = [{"name": "mnist", "fetched": zoo_data.has_mnist(), "path": str(zoo_data.mnist_directory())}]
+    records = [{"name": name, "fetched": zoo_data.is_fetched(name), "path": str(zoo_data.directory_of(name))} for name in zoo_data.NAMES]
     _print(as_json, {"data": records}, report.listing(("name", "fetched", "path"), (tuple(r.values()) for r in records)))
 
 
 @data_app.command("fetch")
-def data_fetch(name: Annotated[str, typer.Argument(help="mnist")], as_json: Json = False) -> None:
+def data_fetch(name: DataName, as_json: Json = False) -> None:
     """Fetch a data set into the cache ($LUTRA_CACHE, else ~/.cache/lutra) and check its SHA-256.
 
     \b
     Example:
-      lutra data fetch mnist
+      lutra data fetch cifar10
     """
-    _require_mnist(name)
-    path = str(zoo_data.fetch_mnist())
+    path = str(zoo_data.fetch(_known(name)))
     _print(as_json, {"name": name, "path": path}, path)
 
 
 @data_app.command("path")
-def data_path(name: Annotated[str, typer.Argument(help="mnist")], as_json: Json = False) -> None:
+def data_path(name: DataName, as_json: Json = False) -> None:
     """The folder where a data set is, or will be: files placed there by hand are used."""
-    _require_mnist(name)
-    path = str(zoo_data.mnist_directory())
+    path = str(zoo_data.directory_of(_known(name)))
     _print(as_json, {"name": name, "path": path}, path)
 
 
-def _require_mnist(name: str) -> None:
-    if name != "mnist":
-        raise typer.BadParameter(f"there is no data set '{name}'; {nearest(name, ['mnist'])}", param_hint="NAME")
+def _known(name: str) -> zoo_data.Name:
+    if not zoo_data.is_name(name):
+        raise typer.BadParameter(f"there is no data set '{name}'; {nearest(name, zoo_data.NAMES)}", param_hint="NAME")
+    return name
 
 
-def _settings(config: str | None, epochs: float, seed: int | None) -> CompressionConfig:
+def _settings(config: str | None, epochs: float, seed: int | None, method: Method | None) -> CompressionConfig:
     path = None if config is None else zoo.recipe(config.removeprefix(zoo.PREFIX)) if config.startswith(zoo.PREFIX) else Path(config)
     settings = (CompressionConfig() if path is None else load_config(path)).with_epochs_scaled(epochs)
-    return settings if seed is None else settings.with_seed(seed)
+    settings = settings if seed is None else settings.with_seed(seed)
+    return settings if method is None else replace(settings, method=method)
 
 
 def _data(name: str, split: zoo_data.Split) -> Dataset:
-    return zoo_data.load_mnist(split) if name == "mnist" else read_dataset(Path(name))
+    return zoo_data.load(name, split) if zoo_data.is_name(name) else read_dataset(Path(name))
 
 
-def _training_data(data: str, validation: str | None) -> tuple[Dataset, Dataset]:
+def _training_data(data: str, validation: str | None, settings: CompressionConfig) -> tuple[Dataset, Dataset | None, CompressionConfig]:
+    """What to compress on, what to measure on, for which reconstruction spares no samples, and the settings with their method chosen."""
     training = _data(data, "train")
-    if validation is not None or data == "mnist":
-        return training, _data(validation or data, "validation")
-    return training.hold_out(max(1, min(len(training) // 10, _HELD_OUT)))
+    settings = api.for_samples(settings, training)
+    if validation is not None or zoo_data.is_name(data):
+        return training, _data(validation or data, "validation"), settings
+    if settings.method == "reconstruct":
+        return training, None, settings
+    return *training.hold_out(max(1, min(len(training) // 10, _HELD_OUT))), settings
 
 
 @contextmanager

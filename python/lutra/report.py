@@ -161,9 +161,12 @@ def bench_tables(benchmark: Benchmark) -> RenderableType:
 
 def compression_tables(record: Record, analysis: Analysis) -> RenderableType:
     """The analysis of what compression made, and what it cost."""
+    measured = (
+        f"{_percent(record['validation_accuracy'])}, float {_percent(record['float_validation_accuracy'])}, "
+        f"on {record['validation_samples']:,} validation samples"
+    )
     facts = {
-        "accuracy": f"{_percent(record['validation_accuracy'])}, float {_percent(record['float_validation_accuracy'])}, "
-        f"on {record['validation_samples']:,} validation samples",
+        "accuracy": measured if record["validation_samples"] else "not measured: no samples were held out (--validation)",
         "written": f"{record['output']} in {record['seconds']:,} s",
     }
     if fit := record["fit"]:

@@ -185,7 +185,7 @@ def test_a_damaged_checkpoint_is_refused_by_name(tmp_path: Path) -> None:
 
 def test_without_labels_the_teacher_alone_teaches(trained: Graph) -> None:
     unlabelled = Samples(bars(1500, 1).inputs)
-    assert accuracy(compress(trained, unlabelled, replace(CONFIG, pruning=PruningConfig()))) > 0.85
+    assert accuracy(compress(trained, unlabelled, replace(CONFIG, method="train", pruning=PruningConfig()))) > 0.85
 
 
 def test_a_final_softmax_is_left_out_of_training_and_put_back(trained: Graph, compressed: Graph) -> None:

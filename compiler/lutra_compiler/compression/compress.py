@@ -8,6 +8,7 @@ import torch
 from lutra_compiler.compression.calibrate import SOFTMAX_OUTPUT, calibrate
 from lutra_compiler.compression.code_indices import code_indices
 from lutra_compiler.compression.input_power import input_power
+from lutra_compiler.compression.post_training import reconstruct
 from lutra_compiler.compression.product_quantize import layer_settings, order_channels, product_quantize, scalar_quantize
 from lutra_compiler.compression.prune import (
     magnitude_scores,
@@ -67,7 +68,7 @@ def compress(
     """A float Graph -> the same network, smaller: encoded weights, calibrated int8 activations.
 
     Every stage is distilled from `graph` as it is given, before its softmax if it ends in one. Without labels the distillation is all
-    there is. Raises CompressionError.
+    there is; `config.method` says whether it is training or reconstruction. Raises CompressionError.
     """
     if graph.encodings:
         raise CompressionError("the model is compressed already; start from its float network")
@@ -82,11 +83,16 @@ def compress(
     softmax = graph.producer(graph.outputs[0])
     if isinstance(softmax, Softmax):
         graph = replace(graph, ops=tuple(op for op in graph.ops if op is not softmax), outputs=softmax.inputs)
+    config = config.for_samples(len(samples), samples.labels is not None)
     run = _Run(TorchGraph(graph).eval(), samples, config, validation, report, checkpoints, stages)
     layer_settings(graph, config)  # settings that cannot be met are refused before hours of training
-    graph = run.pruning(graph)
-    graph = run.stage("assignment", order_channels(graph, config), run.assignment)
-    graph = run.stage("codewords", graph, run.codewords)
+    if config.method == "reconstruct":
+        inputs = samples.first(config.calibration_samples).inputs.to(training_device())
+        graph = reconstruct(order_channels(graph, config), inputs, config, run.stage, report)
+    else:
+        graph = run.pruning(graph)
+        graph = run.stage("assignment", order_channels(graph, config), run.assignment)
+        graph = run.stage("codewords", graph, run.codewords)
     if config.index_coding == "auto":
         graph = code_indices(graph)
     if isinstance(softmax, Softmax):

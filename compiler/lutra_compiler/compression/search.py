@@ -222,8 +222,10 @@ class Search:
 
     @cached_property
     def _levels(self) -> int:
-        """How many there are; one alone where the configuration says the widths, or nothing can be narrowed."""
+        """How many there are; one alone where the configuration says the widths, nothing can be narrowed, or nothing is trained."""
         pruning = self.config.pruning
+        if self.config.method == "reconstruct":
+            return 1
         given = pruning.rate > 0 or bool(pruning.widths) or bool(pruning.features) or not target_widths(self._core, pruning)
         return 1 if given else self.config.search.levels
 

