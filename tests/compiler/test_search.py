@@ -1,5 +1,6 @@
 """compression.search: what each layer gets under a budget, and the parts that it is found with."""
 
+import itertools
 import shutil
 import tempfile
 from dataclasses import replace
@@ -101,7 +102,7 @@ def test_expected_flash_and_cycles_are_those_of_the_lowering(trained: Graph, lev
 def test_larger_allocations_lose_less(trained: Graph, levels: Path) -> None:
     found = allocations(search(trained, Budget(target="cortex-m4"), levels=levels)._level(0), Budget(target="cortex-m4"))
     assert len(found) > 10
-    assert all(a.flash < b.flash and a.loss > b.loss for a, b in zip(found, found[1:], strict=False))
+    assert all(a.flash < b.flash and a.loss > b.loss for a, b in itertools.pairwise(found))
 
 
 def test_limits_of_ram_and_cycles_leave_fewer_options(trained: Graph, levels: Path) -> None:
@@ -159,7 +160,7 @@ def test_a_limit_of_the_drop_gives_the_smallest_that_keeps_it(trained: Graph, le
 def test_a_curve_gets_better_with_size_and_some_of_it_is_trained(trained: Graph, levels: Path) -> None:
     curve = search(trained, Budget(target="cortex-m4"), levels=levels).curve(2)
     assert len(curve) > 5
-    assert all(a.flash < b.flash and a.loss > b.loss for a, b in zip(curve, curve[1:], strict=False))
+    assert all(a.flash < b.flash and a.loss > b.loss for a, b in itertools.pairwise(curve))
     assert [plan.trial_loss is not None for plan in curve] == [True, *[False] * (len(curve) - 2), True]
     assert curve[-1].trial_loss < curve[0].trial_loss
 
@@ -220,7 +221,7 @@ def test_a_budget_out_of_range_is_refused(limits: dict[str, float]) -> None:
 def test_layers_have_int8_and_codebooks_that_their_weights_can_fill(trained: Graph) -> None:
     settings = settings_of(trained, CompressionConfig(), norm=255)
     assert [ways[0].kind for ways in settings] == ["int8"] * 4
-    assert [len(ways) for ways in settings] == sorted(len(ways) for ways in settings[:3]) + [len(settings[3])]
+    assert [len(ways) for ways in settings] == [*sorted(len(ways) for ways in settings[:3]), len(settings[3])]
     for op, ways in zip(weighted_layers(trained), settings, strict=True):
         for way in ways[1:]:
             encoding = encode(trained.weight(op.weight), way, seed=0)
