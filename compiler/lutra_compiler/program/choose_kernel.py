@@ -86,8 +86,8 @@ def with_less_ram(
         if needs[layer] + stack > limit:
             kernel = chosen[layer].kernel + (", and its decoded indices" if chosen[layer].unpacking else "")
             raise BudgetError(
-                f"layer '{names[layer]}' needs {needs[layer] + stack} bytes of RAM with the smallest kernel, {kernel}, "
-                f"{stack} of them stack, the limit is {limit}; allow more, prune the layer, or give the network a smaller input"
+                f"layer '{names[layer]}' needs {needs[layer] + stack} bytes of RAM with a stack of {stack} and the smallest kernel, "
+                f"{kernel}, the limit is {limit}; allow more, prune the layer, or give the network a smaller input"
             )
     arena = max(buffer.offset + buffer.size_bytes for buffer in buffers)
     raise BudgetError(
