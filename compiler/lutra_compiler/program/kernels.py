@@ -196,15 +196,15 @@ def _aligned(size: int, unit: int) -> int:
 
 
 def _conv2d_dense(length: int, out_group: int) -> int:
-    return 8 * _aligned(length, 4) + 16 * out_group
+    return 8 * _aligned(length, 4) + max(16 * out_group, _aligned(2 * length, 4))
 
 
 def _conv2d_decode(length: int, block: int) -> int:
     return _conv2d_dense(length, block) + _aligned(length * block, 4)
 
 
-def _conv2d_depthwise(kernel_h: int, kernel_w: int, out_c: int, padded: int) -> int:
-    return 4 * out_c + ((kernel_h * kernel_w * out_c + 3) // 4 * 4 if padded else 0)
+def _conv2d_depthwise(kernel_h: int, kernel_w: int, out_c: int) -> int:
+    return 20 * out_c + _aligned(kernel_h * kernel_w * out_c, 4)
 
 
 # How many bytes before its input a kernel's output must begin, at least, to overwrite only what has been read; None: they must not

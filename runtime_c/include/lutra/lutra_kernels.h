@@ -157,15 +157,18 @@ typedef struct {
 #define LUTRA_LEAST(a, b) ((a) < (b) ? (a) : (b))
 #define LUTRA_MOST(a, b) ((a) > (b) ? (a) : (b))
 
-/* Inputs of four output pixels, and their sums. `length`: values that a filter meets, kernel_h * kernel_w * in_c / groups. */
+/* Inputs of four output pixels, and their sums, or before that two windows. `length`: values that a filter meets,
+ * kernel_h * kernel_w * in_c / groups. */
 #define LUTRA_PATCH_BYTES(length) (8u * (((length) + 3u) / 4u * 4u))
-#define LUTRA_CONV2D_DENSE_SCRATCH_BYTES(length, out_group) (LUTRA_PATCH_BYTES(length) + 16u * (out_group))
+#define LUTRA_PATCH_SUMS_BYTES(length, out_group) LUTRA_MOST(16u * (out_group), 4u * (((length) + 1u) / 2u))
+#define LUTRA_CONV2D_DENSE_SCRATCH_BYTES(length, out_group) \
+  (LUTRA_PATCH_BYTES(length) + LUTRA_PATCH_SUMS_BYTES(length, out_group))
 /* The same for `block` output channels, and their weights. */
 #define LUTRA_CONV2D_DECODE_SCRATCH_BYTES(length, block) \
   (LUTRA_CONV2D_DENSE_SCRATCH_BYTES(length, block) + ((length) * (block) + 3u) / 4u * 4u)
-/* A sum a channel, and a window that reaches beyond the image. */
-#define LUTRA_CONV2D_DEPTHWISE_SCRATCH_BYTES(kernel_h, kernel_w, out_c, padded) \
-  (4u * (out_c) + ((padded) ? (1u * (kernel_h) * (kernel_w) * (out_c) + 3u) / 4u * 4u : 0u))
+/* Sums of four pixels, what sums begin with, and weights of windows that were moved into the image. */
+#define LUTRA_CONV2D_DEPTHWISE_SCRATCH_BYTES(kernel_h, kernel_w, out_c) \
+  (20u * (out_c) + (1u * (kernel_h) * (kernel_w) * (out_c) + 3u) / 4u * 4u)
 
 /* `output` may be where `input` is, or before: SPEC.md, "Output over input". */
 void lutra_conv2d_lut(const lutra_conv2d *layer, const int8_t *codebook, const uint8_t *indices, const lutra_channel *channels,

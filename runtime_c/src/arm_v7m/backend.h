@@ -19,10 +19,8 @@ lutra_requantize_loop lutra_requantize_v7m;
 #define lutra_requantize lutra_requantize_v7m
 lutra_requantize_max_loop lutra_requantize_max_v7m;
 #define lutra_requantize_max lutra_requantize_max_v7m
-lutra_patch_copy_loop lutra_patch_copy_v7m;
-#define lutra_patch_copy lutra_patch_copy_v7m
-lutra_patch_fill_loop lutra_patch_fill_v7m;
-#define lutra_patch_fill lutra_patch_fill_v7m
+lutra_patch_set_loop lutra_patch_set_v7m;
+#define lutra_patch_set lutra_patch_set_v7m
 lutra_patch_dot_loop lutra_patch_dot_v7m;
 #define lutra_patch_dot lutra_patch_dot_v7m
 lutra_dot_rows_loop lutra_dot_rows_v7m;

@@ -279,10 +279,14 @@ static void add_row(const convolution *conv, const int8_t *input, place at) {
 static int8_t *store_row(const lutra_conv2d *layer, const lutra_channel *channels, const uint32_t *sums, uint32_t pool_y,
                          int8_t *output) {
   const lutra_requantization how = LUTRA_REQUANTIZATION(layer);
+  if (layer->pool_h * layer->pool_w == 1u) {
+    lutra_requantize(&how, channels, sums, layer->out_c, layer->out_w, output, layer->out_c);
+    return output + layer->out_w * layer->out_c;
+  }
   for (uint32_t j = 0u; j + layer->pool_w <= layer->out_w; j += layer->pool_w) {
     for (uint32_t pool_x = 0u; pool_x < layer->pool_w; pool_x++) {
       if ((pool_y | pool_x) == 0u) {
-        lutra_requantize(&how, channels, sums, layer->out_c, output);
+        lutra_requantize(&how, channels, sums, layer->out_c, 1u, output, 0u);
       } else {
         lutra_requantize_max(&how, channels, sums, layer->out_c, output);
       }
