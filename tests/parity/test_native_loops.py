@@ -104,7 +104,7 @@ MUTANTS = [
     ("lookups.c", "pairs[768u + indices[3]]", "pairs[768u + (indices[3] & 0xFEu)]"),
     ("pixel_tables.c", "sum + 0x8000u", "sum + 0x7FFFu"),
     ("pixel_tables.c", "j < d", "j < d - (d > 15u)"),
-    ("pixel_tables.c", "(int32_t)entry >> 16", "entry >> 16"),
+    ("pixel_tables.c", "(int32_t)both >> 16", "both >> 16"),
     ("pixel_tables.c", "b[n] += high", "b[n] = high"),
     ("pixel_tables.c", "- (count << 15)", "- (count << 15) + (count > 63u)"),
     ("patches.c", "p < pixels", "p < (pixels & ~1u)"),

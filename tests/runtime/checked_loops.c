@@ -54,6 +54,16 @@ void lutra_add_pixel_lookups(const uint16_t *offsets, uint32_t count, const uint
   lutra_add_pixel_lookups_reference(offsets, count, tables, packed, a, b, rows);
 }
 
+void lutra_add_near_lookups(const uint8_t *offsets, uint32_t count, const uint32_t *tables, uint32_t packed, uint32_t *a, uint32_t *b,
+                            uint32_t rows) {
+  CHECK(count >= 1u && rows >= 1u && packed <= 1u);
+  CHECK(a < b || b + rows <= a);
+  for (uint32_t i = 0u; i < rows * count; i++) {
+    CHECK(offsets[i] % 4u == 0u);
+  }
+  lutra_add_near_lookups_reference(offsets, count, tables, packed, a, b, rows);
+}
+
 void lutra_patch_set(void *patches, uint32_t pair, const int8_t *a, const int8_t *b, uint32_t step, uint32_t run, uint32_t rows) {
   CHECK(aligned(patches) && pair < LUTRA_PATCH_PIXELS / 2u && run >= 1u && rows >= 1u);
   lutra_patch_set_reference(patches, pair, a, b, step, run, rows);

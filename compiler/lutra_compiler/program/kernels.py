@@ -158,8 +158,9 @@ def _conv2d_lut(
 ) -> int:
     ring_rows = min(-(-kernel_h // stride_h), out_h)
     offsets = kernel_h * kernel_w * out_c * subvectors if keep_offsets else out_c * block
+    size = 1 if 4 * block * codewords <= 256 else 2
     padding = kernel_h * kernel_w * out_c if padded else 0
-    return 4 * block * codewords + 4 * out_c * (ring_rows * out_w + 1) + _aligned(2 * offsets, 4) + 4 * padding
+    return 4 * block * codewords + 4 * out_c * (ring_rows * out_w + 1) + _aligned(size * offsets, 4) + 4 * padding
 
 
 def _conv2d_lut8(
@@ -184,11 +185,15 @@ def _lanes8(flat: int, kernel_w: int, stride_w: int, pad_left: int, in_w: int, o
     return max(pixels, out_w + -(-kernel_w // stride_w) - (stride_w == 1))
 
 
+def lanes8(fields: Fields) -> int:
+    """Lanes of a table entry of lutra_conv2d_lut8, one a pixel of a row: LUTRA_CONV2D_LUT8_LANES."""
+    names = ("kernel_w", "stride_w", "pad_left", "in_w", "out_w")
+    return _lanes8(int(is_flat(fields)), *(fields[name] for name in names))
+
+
 def reach8(fields: Fields) -> int:
     """Bytes that 16-bit offsets of lutra_conv2d_lut8 must reach: LUTRA_CONV2D_LUT8_REACH_BYTES. At most 65536."""
-    names = ("kernel_w", "stride_w", "pad_left", "in_w", "out_w")
-    lanes = _lanes8(int(is_flat(fields)), *(fields[name] for name in names))
-    return (16 if subvectors(fields) > 4 else 8) * lanes << fields["log2_codewords"]
+    return (16 if subvectors(fields) > 4 else 8) * lanes8(fields) << fields["log2_codewords"]
 
 
 def _aligned(size: int, unit: int) -> int:

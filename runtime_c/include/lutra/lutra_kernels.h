@@ -109,16 +109,17 @@ typedef struct {
 #define LUTRA_LINEAR_PAIRS_SCRATCH_BYTES(out_c) (8u * 16u * 2u + 4u * 256u * 2u + 4u * (out_c))
 
 /* Two-pixel tables of `block` subvectors; a ring of accumulator rows and one spare pixel: an input row meets
- * ceil(kernel_h / stride_h) output rows; a 16-bit offset an index, of all taps or of one; a sum a tap and output channel
- * if padded. */
+ * ceil(kernel_h / stride_h) output rows; an offset an index, of all taps or of one; a sum a tap and output channel if padded. */
 #define LUTRA_CONV2D_RING_ROWS(kernel_h, stride_h, out_h) \
   (((kernel_h) + (stride_h) - 1u) / (stride_h) < (out_h) ? ((kernel_h) + (stride_h) - 1u) / (stride_h) : (out_h))
 #define LUTRA_CONV2D_LUT_SCRATCH_BYTES(kernel_h, kernel_w, stride_h, out_h, out_w, out_c, codewords, subvectors, block, \
                                        keep_offsets, padded)                                                          \
   (4u * (block) * (codewords) + 4u * (out_c) * (LUTRA_CONV2D_RING_ROWS(kernel_h, stride_h, out_h) * (out_w) + 1u) +     \
-   LUTRA_ALIGNED_HALFWORDS((keep_offsets) ? (kernel_h) * (kernel_w) * (out_c) * (subvectors) : (out_c) * (block)) +     \
+   LUTRA_IN_FOURS(LUTRA_CONV2D_LUT_OFFSET_BYTES(codewords, block) *                                                     \
+                  ((keep_offsets) ? (kernel_h) * (kernel_w) * (out_c) * (subvectors) : (out_c) * (block))) +            \
    4u * ((padded) ? (kernel_h) * (kernel_w) * (out_c) : 0u))
-#define LUTRA_ALIGNED_HALFWORDS(count) (((count) + 1u) / 2u * 4u)
+/* Of an offset: one byte where it reaches all tables. */
+#define LUTRA_CONV2D_LUT_OFFSET_BYTES(codewords, block) (4u * (block) * (codewords) <= 256u ? 1u : 2u)
 
 /* A ring of accumulator rows, in whole vectors of eight columns; a sum a kernel row and output channel, and one more, if padded;
  * four subvectors of eight pixels; an offset an index, in fours a kernel row, of all kernel rows or of one and a group; tables of

@@ -33,39 +33,51 @@
                      [minimum] "w"(minimum), [maximum] "w"(maximum)                                                         \
                    : "q0", "q1", "q2", "lr", "memory")
 
-/* Four channels of all pixels, then the next four. `lanes`: how many of the four there are. */
-static void requantize_four(const lutra_requantization *how, const lutra_channel *channels, const uint32_t *sums, uint32_t lanes,
-                            uint32_t between, uint32_t pixels, int8_t *output, uint32_t step) {
-  const mve_pred16_t some = vctp32q(lanes);
-  const uint32x4_t record = vldrwq_z_u32((const uint32_t *)(const void *)channels, some);
-  const int32x4_t more = vreinterpretq_s32_u32(vshrq_n_u32(record, 28));
-  const int32x4_t bias = vshlq_r_s32(vmovlbq_s16(vreinterpretq_s16_u32(record)), how->bias_shift);
-  const uint32x4_t multiplier = vandq_u32(vshrq_n_u32(record, 16), vdupq_n_u32(0x0FFFu));
-  const int32x4_t half = vshlq_s32(vdupq_n_s32((int32_t)(1u << (how->output_shift - 1u))), more);
-  const int32x4_t shift = vsubq_s32(vdupq_n_s32(-how->output_shift), more);
-  __asm__ volatile("vctp.32 %[lanes]\n"
-                   "dls lr, %[pixels]\n"
-                   "1: vpst\n"
-                   "vldrwt.32 q0, [%[sums]]\n"
-                   "vadd.i32 q0, q0, %q[bias]\n"
-                   "add %[sums], %[between]\n"
-                   "vshl.s32 q0, %[acc_shift]\n"
-                   "vmul.i32 q0, q0, %q[multiplier]\n"
-                   "vadd.i32 q0, q0, %q[half]\n"
-                   "vshl.s32 q0, q0, %q[shift]\n"
-                   "vadd.i32 q0, q0, %[zero_point]\n"
-                   "vmax.s32 q0, q0, %q[minimum]\n"
-                   "vmin.s32 q0, q0, %q[maximum]\n"
-                   "vpst\n"
-                   "vstrbt.32 q0, [%[output]]\n"
-                   "add %[output], %[step]\n"
-                   "le lr, 1b\n"
-                   : [sums] "+r"(sums), [output] "+l"(output)
-                   : [lanes] "r"(lanes), [pixels] "r"(pixels), [between] "r"(between), [step] "r"(step),
-                     [acc_shift] "r"(-how->acc_shift), [zero_point] "r"((int32_t)how->output_zero_point), [bias] "w"(bias),
-                     [multiplier] "w"(multiplier), [half] "w"(half), [shift] "w"(shift),
-                     [minimum] "w"(vdupq_n_s32(how->output_min)), [maximum] "w"(vdupq_n_s32(how->output_max))
-                   : "q0", "lr", "memory");
+/* Of several pixels: four channels of all of them, then the next four; where they do not divide `count` >= 4, some of them again. */
+static void requantize_pixels(const lutra_requantization *how, const lutra_channel *channels, const uint32_t *sums, uint32_t count,
+                              uint32_t pixels, int8_t *output, uint32_t step) {
+  const int32x4_t minimum = vdupq_n_s32(how->output_min), maximum = vdupq_n_s32(how->output_max);
+  const struct {
+    int32x4_t half, shift;
+    int32_t bias_shift;
+    uint32_t pixels;
+  } task = {vdupq_n_s32((int32_t)(1u << (how->output_shift - 1u))), vdupq_n_s32(-how->output_shift), how->bias_shift, pixels};
+  int32_t word;
+  for (uint32_t n = 0u; n < count; n += 4u) {
+    n = n <= count - 4u ? n : count - 4u;
+    const uint32_t *from = sums + n;
+    int8_t *to = output + n;
+    __asm__ volatile("vldrw.32 q0, [%[channels]]\n"
+                     "ldrd %[word], lr, [%[task], #32]\n"
+                     "vmovlb.s16 q1, q0\n" /* bias */
+                     "vldrw.32 q3, [%[task], #16]\n"
+                     "vshr.u32 q4, q0, #28\n"
+                     "vldrw.32 q2, [%[task]]\n"
+                     "vshl.s32 q1, %[word]\n"
+                     "vbic.i32 q0, #0xF0000000\n"
+                     "dls lr, lr\n"
+                     "vshr.u32 q0, q0, #16\n" /* multiplier */
+                     "vsub.i32 q3, q3, q4\n"
+                     "vshl.s32 q2, q2, q4\n"
+                     "1: vldrw.32 q4, [%[from]]\n"
+                     "vadd.i32 q4, q4, q1\n"
+                     "add %[from], %[between]\n"
+                     "vshl.s32 q4, %[acc_shift]\n"
+                     "vmul.i32 q4, q4, q0\n"
+                     "vadd.i32 q4, q4, q2\n"
+                     "vshl.s32 q4, q4, q3\n"
+                     "vadd.i32 q4, q4, %[zero_point]\n"
+                     "vmax.s32 q4, q4, %q[minimum]\n"
+                     "vmin.s32 q4, q4, %q[maximum]\n"
+                     "vstrb.32 q4, [%[to]]\n"
+                     "add %[to], %[step]\n"
+                     "le lr, 1b\n"
+                     : [from] "+r"(from), [to] "+l"(to), [word] "=&r"(word)
+                     : [channels] "r"(channels + n), [between] "r"(4u * count), [step] "r"(step), [acc_shift] "r"(-how->acc_shift),
+                       [zero_point] "r"((int32_t)how->output_zero_point), [task] "r"(&task), [minimum] "w"(minimum),
+                       [maximum] "w"(maximum)
+                     : "q0", "q1", "q2", "q3", "q4", "lr", "memory");
+  }
 }
 
 LUTRA_OUT_OF_LINE static void requantize_pixel(const lutra_requantization *how, const lutra_channel *channels, const uint32_t *sums,
@@ -75,12 +87,14 @@ LUTRA_OUT_OF_LINE static void requantize_pixel(const lutra_requantization *how, 
 
 void lutra_requantize_mve(const lutra_requantization *how, const lutra_channel *channels, const uint32_t *sums, uint32_t count,
                           uint32_t pixels, int8_t *output, uint32_t step) {
-  if (pixels == 1u) {
-    requantize_pixel(how, channels, sums, count, output);
+  if (pixels > 1u && count >= 4u) {
+    requantize_pixels(how, channels, sums, count, pixels, output, step);
     return;
   }
-  for (uint32_t n = 0u; n < count; n += 4u) {
-    requantize_four(how, channels + n, sums + n, count - n, 4u * count, pixels, output + n, step);
+  for (; pixels > 0u; pixels--) {
+    requantize_pixel(how, channels, sums, count, output);
+    sums += count;
+    output += step;
   }
 }
 

@@ -181,14 +181,14 @@ void lutra_patch_set_v7m(void *patches, uint32_t pair, const int8_t *a, const in
   uint32_t *to = (uint32_t *)patches + pair;
   for (; rows > 0u; rows--) {
     const int8_t *x = a;
-    uint32_t left = run, odd, even;
-#define VALUE                                                                  \
-  "ldrsb %[odd], [%[x], %[apart]]\nldrsb %[even], [%[x]], #1\n"                 \
-  "add %[even], %[even], %[odd], lsl #16\nstr %[even], [%[to]], #8\n"
-    __asm__ volatile("lsrs %[left], %[left], #1\nbcc 1f\nadd %[left], %[left], #1\nb 2f\n"
-                     "1:\n" VALUE "2:\n" VALUE
+    uint32_t left = run, a0, a1, b0, b1;
+#define VALUES_OF(a, b) "ldrsb %[" b "], [%[x], %[apart]]\nldrsb %[" a "], [%[x]], #1\n"
+#define SET(a, b) "add %[" a "], %[" a "], %[" b "], lsl #16\nstr %[" a "], [%[to]], #8\n"
+    __asm__ volatile("lsrs %[left], %[left], #1\nbcc 1f\n" VALUES_OF("a0", "b0") SET("a0", "b0") "cmp %[left], #0\nbeq 2f\n"
+                     "1:\n" VALUES_OF("a0", "b0") VALUES_OF("a1", "b1") SET("a0", "b0") SET("a1", "b1")
                      "subs %[left], %[left], #1\nbne 1b\n"
-                     : [to] "+r"(to), [x] "+r"(x), [left] "+r"(left), [odd] "=&r"(odd), [even] "=&r"(even)
+                     "2:\n"
+                     : [to] "+r"(to), [x] "+r"(x), [left] "+r"(left), [a0] "=&r"(a0), [a1] "=&r"(a1), [b0] "=&r"(b0), [b1] "=&r"(b1)
                      : [apart] "r"(b - a)
                      : "cc", "memory");
     a += step;
@@ -220,7 +220,8 @@ typedef struct {
 /* Four pixels. */
 __attribute__((naked)) static void dot_four(const int8_t *weights, task *what) {
   __asm__ volatile(".syntax unified\n"
-                   "push {r1, r4-r11, lr}\n"
+                   "ldr r2, [r1, #36]\n"
+                   "push {r1, r2, r4-r11, lr}\n"
                    "mov lr, r1\n"
                    "mov r1, r0\n"
                    "1: add r3, lr, #20\n"
@@ -236,7 +237,7 @@ __attribute__((naked)) static void dot_four(const int8_t *weights, task *what) {
                    "4: cmp r1, r2\n"
                    "blo 2b\n"
                    "ldr lr, [sp]\n"
-                   "ldr r3, [lr, #36]\n"
+                   "ldr r3, [sp, #4]\n"
                    "lsls r3, r3, #31\n"
                    "beq 5f\n"
                    "ldrsb r8, [r1], #1\n"
@@ -255,7 +256,7 @@ __attribute__((naked)) static void dot_four(const int8_t *weights, task *what) {
                    "str r8, [lr]\n"
                    "str r12, [lr, #16]\n"
                    "bne 1b\n"
-                   "pop {r1, r4-r11, pc}\n");
+                   "pop {r1, r2, r4-r11, pc}\n");
 }
 
 void lutra_patch_dot_v7m(const void *patches, uint32_t pixels, const int8_t *weights, uint32_t length, uint32_t rows,

@@ -99,11 +99,14 @@ static uint16_t *offsets_of(uint32_t codewords, uint32_t count, uint32_t rows, i
   return offsets;
 }
 
-/* A pair of loops whose tables only they know; the sums are what counts. */
-static void pixel_lookups(uint32_t number) {
+/* Loops whose tables only they know; the sums are what counts. With `near`, all tables are within 8-bit offsets. */
+static void pixel_lookups_either(uint32_t number, int near) {
   uint32_t codewords, d;
   pick_coding(number, &codewords, &d);
-  const uint32_t count = pick_count("count", codewords < 256u ? 80u : 64u), rows = pick_count("rows", 20u);
+  if (near && codewords > 64u) {
+    codewords = 16u;
+  }
+  const uint32_t count = pick_count("count", near ? 64u / codewords : codewords < 256u ? 80u : 64u), rows = pick_count("rows", 20u);
   const uint32_t size = count * codewords;
   if (!fits(codewords * d + 2u * count * d + 4u * size + 2u * count * rows + 16u * rows)) {
     return;
@@ -120,6 +123,17 @@ static void pixel_lookups(uint32_t number) {
   uint32_t *const actual = sums_of(sums), *const expected = copy_of(actual, sums * 4u);
   NATIVE(build_pixel_tables)(codebook, codewords, d, x, y, count, tables);
   check_registers();
+  if (near) {
+    uint8_t *const bytes = (uint8_t *)random_bytes(count * rows);
+    for (uint32_t i = 0u; i < count * rows; i++) {
+      bytes[i] = (uint8_t)offsets[i];
+    }
+    NATIVE(add_near_lookups)(bytes, count, tables, packed, actual + a, actual + b, rows);
+    lutra_build_pixel_tables_reference(codebook, codewords, d, x, y, count, tables);
+    lutra_add_near_lookups_reference(bytes, count, tables, packed, expected + a, expected + b, rows);
+    compare_words("sums", actual, expected, corrupt ? 0u : sums);
+    return;
+  }
   NATIVE(add_pixel_lookups)(offsets, count, tables, packed, actual + a, actual + b, rows);
   lutra_build_pixel_tables_reference(codebook, codewords, d, x, y, count, tables);
   lutra_add_pixel_lookups_reference(offsets, count, tables, packed, expected + a, expected + b, rows);
@@ -127,6 +141,10 @@ static void pixel_lookups(uint32_t number) {
     compare_words("sums", actual, expected, sums);
   }
 }
+
+static void pixel_lookups(uint32_t number) { pixel_lookups_either(number, 0); }
+
+static void near_lookups(uint32_t number) { pixel_lookups_either(number, 1); }
 
 /* Two loops that share a form of patches: what is in them before must not matter. */
 static void patch_dot(uint32_t number) {
@@ -245,6 +263,7 @@ void test_loops(void) {
   RUN(16u, build_pair_tables);
   RUN(64u, add_pair_lookups);
   RUN(6u * CODINGS, pixel_lookups);
+  RUN(3u * CODINGS, near_lookups);
   RUN(384u, patch_dot);
   RUN(256u, dot_rows);
   RUN(256u, depthwise);
