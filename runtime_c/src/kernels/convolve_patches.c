@@ -8,19 +8,16 @@
 /* What a window meets, the zero point outside the image: int8 [kernel_h][kernel_w][channels]. */
 static void copy_window(const lutra_conv2d *layer, uint32_t channels, const int8_t *input, uint32_t top, uint32_t left,
                         int8_t *window) {
-  const lutra_range y = lutra_inside(top, layer->kernel_h, layer->pad_top, layer->in_h);
-  const lutra_range x = lutra_inside(left, layer->kernel_w, layer->pad_left, layer->in_w);
-  const uint32_t taps = x.end - x.begin, in_c = layer->in_c, window_row = layer->kernel_w * channels;
-  /* Adjacent inputs are copied at once: those of a row of taps, or of one. */
-  const uint32_t runs = channels == in_c ? 1u : taps, run = channels == in_c ? taps * channels : channels;
-  memset(window, layer->input_zero_point, layer->kernel_h * window_row);
-  for (uint32_t ky = y.begin; ky < y.end && taps > 0u; ky++) {
-    const int8_t *from = input + ((top + ky - layer->pad_top) * layer->in_w + left + x.begin - layer->pad_left) * in_c;
-    int8_t *to = window + ky * window_row + x.begin * channels;
-    for (uint32_t i = 0u; i < runs; i++) {
-      memcpy(to, from, run);
-      to += run;
-      from += in_c;
+  for (uint32_t y = top; y < top + layer->kernel_h; y++) {
+    for (uint32_t x = left; x < left + layer->kernel_w; x++) {
+      const int8_t *const pixel =
+          lutra_pixel(input, y - layer->pad_top, x - layer->pad_left, layer->in_h, layer->in_w, layer->in_c);
+      if (pixel != NULL) {
+        memcpy(window, pixel, channels);
+      } else {
+        memset(window, layer->input_zero_point, channels);
+      }
+      window += channels;
     }
   }
 }
@@ -29,18 +26,20 @@ static void copy_window(const lutra_conv2d *layer, uint32_t channels, const int8
  * ones. `windows`: memory for what both meet. */
 static void set_pair(const lutra_conv2d *layer, uint32_t channels, const int8_t *input, uint32_t top, uint32_t left, uint32_t next,
                      int8_t *windows, void *patches, uint32_t pair) {
-  const uint32_t in_c = layer->in_c, row = layer->in_w * in_c;
-  const uint32_t y = top - layer->pad_top, x = left - layer->pad_left; /* wrap above and left of the image */
-  if (channels == in_c && y < layer->in_h && y + layer->kernel_h <= layer->in_h && x < layer->in_w &&
-      x + (next - left) + layer->kernel_w <= layer->in_w) {
-    const int8_t *const a = input + y * row + x * in_c;
-    lutra_patch_set(patches, pair, a, a + (next - left) * in_c, row, layer->kernel_w * in_c, layer->kernel_h);
-    return;
+  const int32_t y = (int32_t)top - layer->pad_top, x = (int32_t)left - layer->pad_left;
+  const uint32_t in_c = layer->in_c;
+  uint32_t run = layer->kernel_w * channels, rows = layer->kernel_h, row = layer->in_w * in_c;
+  const int8_t *a = input + (uint32_t)y * row + (uint32_t)x * in_c, *b = a + (next - left) * in_c;
+  if (channels != in_c || y < 0 || x < 0 || y + layer->kernel_h > layer->in_h ||
+      (int32_t)next - layer->pad_left + layer->kernel_w > layer->in_w) {
+    run *= rows;
+    rows = 1u;
+    copy_window(layer, channels, input, top, left, windows);
+    copy_window(layer, channels, input, top, next, windows + run);
+    a = windows;
+    b = windows + run;
   }
-  const uint32_t length = (uint32_t)layer->kernel_h * layer->kernel_w * channels;
-  copy_window(layer, channels, input, top, left, windows);
-  copy_window(layer, channels, input, top, next, windows + length);
-  lutra_patch_set(patches, pair, windows, windows + length, 0u, length, 1u);
+  lutra_patch_set(patches, pair, a, b, row, run, rows);
 }
 
 void lutra_convolve_patches(const lutra_conv2d *layer, const int8_t *weights, const lutra_channel *records, uint32_t rows,
