@@ -8,16 +8,19 @@
 /* What a window meets, the zero point outside the image: int8 [kernel_h][kernel_w][channels]. */
 static void copy_window(const lutra_conv2d *layer, uint32_t channels, const int8_t *input, uint32_t top, uint32_t left,
                         int8_t *window) {
-  for (uint32_t y = top; y < top + layer->kernel_h; y++) {
-    for (uint32_t x = left; x < left + layer->kernel_w; x++) {
-      const int8_t *const pixel =
-          lutra_pixel(input, y - layer->pad_top, x - layer->pad_left, layer->in_h, layer->in_w, layer->in_c);
-      if (pixel != NULL) {
-        memcpy(window, pixel, channels);
-      } else {
-        memset(window, layer->input_zero_point, channels);
-      }
-      window += channels;
+  const lutra_range y = lutra_inside(top, layer->kernel_h, layer->pad_top, layer->in_h);
+  const lutra_range x = lutra_inside(left, layer->kernel_w, layer->pad_left, layer->in_w);
+  const uint32_t taps = x.end - x.begin, in_c = layer->in_c, window_row = layer->kernel_w * channels;
+  /* Adjacent inputs are copied at once: those of a row of taps, or of one. */
+  const uint32_t runs = channels == in_c ? 1u : taps, run = channels == in_c ? taps * channels : channels;
+  memset(window, layer->input_zero_point, layer->kernel_h * window_row);
+  for (uint32_t ky = y.begin; ky < y.end && taps > 0u; ky++) {
+    const int8_t *from = input + ((top + ky - layer->pad_top) * layer->in_w + left + x.begin - layer->pad_left) * in_c;
+    int8_t *to = window + ky * window_row + x.begin * channels;
+    for (uint32_t i = 0u; i < runs; i++) {
+      memcpy(to, from, run);
+      to += run;
+      from += in_c;
     }
   }
 }
