@@ -90,10 +90,10 @@ def _sweeps(kernel: str, f: Mapping[str, int]) -> float:
 
 
 # The loop of a kernel, and how many lookups of it a call does.
-LOOPS: Mapping[str, tuple[str, Callable[[Mapping[str, int]], float]]] = {
-    "linear_lut": ("lutra_add_lookups", lambda f: subvectors(f) * f["out_c"]),
+LOOPS: Mapping[str, tuple[str | tuple[str, ...], Callable[[Mapping[str, int]], float]]] = {
+    "linear_lut": (("lutra_add_lookups", "add_8", "add_groups", "add_column"), lambda f: subvectors(f) * f["out_c"]),
     "linear_pairs": ("lutra_add_pair_lookups", lambda f: subvectors(f) // 8 * 4 * f["out_c"]),
-    "conv2d_lut": ("lutra_add_pixel_lookups", partial(_sweeps, "lutra_conv2d_lut")),
+    "conv2d_lut": (("lutra_add_pixel_lookups", "lutra_add_near_lookups"), partial(_sweeps, "lutra_conv2d_lut")),
     "conv2d_lut8": ("lutra_add_lookups8", partial(_sweeps, "lutra_conv2d_lut8")),
 }
 
@@ -207,12 +207,12 @@ def cycles_per_lookup(target: str, result: BatchRun, index: int) -> float | None
     m = result.measurements[index]
     if m.kernel not in LOOPS:
         return None
-    prefix, lookups = LOOPS[m.kernel]
+    prefixes, lookups = LOOPS[m.kernel]
     rows = result.run.profile[result.run.profile["layer"] == index]
     total = 0.0
     with result.firmware.elf.open("rb") as file:
         for symbol in ELFFile(file).get_section_by_name(".symtab").iter_symbols():
-            if symbol["st_info"]["type"] == "STT_FUNC" and symbol.name.startswith(prefix):
+            if symbol["st_info"]["type"] == "STT_FUNC" and symbol.name.startswith(prefixes):
                 start = symbol["st_value"] & ~1
                 inside = rows[(rows["address"] >= start) & (rows["address"] < start + symbol["st_size"])]
                 total += estimate_cycles(target, result.run.code, inside)

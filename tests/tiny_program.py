@@ -41,7 +41,7 @@ def tiny_program(names: Sequence[str] = ("image", "features", "conv", "fc", "sof
     buffers = (
         Buffer(0, Storage.INPUT, 32, 0, 0, 0),
         Buffer(1, Storage.ACTIVATION, 12, 32, 0, 1),
-        Buffer(2, Storage.SCRATCH, 384, 44, 0, 0),
+        Buffer(2, Storage.SCRATCH, 356, 44, 0, 0),
         Buffer(3, Storage.ACTIVATION, 5, 0, 1, 2),
         Buffer(4, Storage.OUTPUT, 5, 8, 2, 2),
     )
@@ -53,7 +53,7 @@ def tiny_program(names: Sequence[str] = ("image", "features", "conv", "fc", "sof
     )
     inputs = (Port(image, (4, 4, 2), "NCHW", Quantization(0.1, -3), 0),)
     outputs = (Port(probabilities, (5,), "NF", Quantization(1 / 256, -128), 4),)
-    return Program("cortex-m0", inputs, outputs, calls, tables, buffers, 428)
+    return Program("cortex-m0", inputs, outputs, calls, tables, buffers, 400)
 
 
 def descriptor_table(index: int, kernel: str, fields: dict[str, int], calls: tuple[int, ...]) -> Table:

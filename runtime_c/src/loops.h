@@ -13,6 +13,7 @@
 #define LUTRA_MAX_SUBVECTOR 16u
 #define LUTRA_GROUP 8u         /* subvectors of a row whose indices are adjacent */
 #define LUTRA_PATCH_PIXELS 4u  /* output pixels of a dense convolution that share a pass over the weights */
+#define LUTRA_LINE_PIXELS 4u   /* of a depthwise convolution whose sums may exist at once */
 
 /* Gives a loop of many variables the registers for itself where the compiler optimises for size. */
 #ifdef __GNUC__
@@ -41,7 +42,7 @@ typedef void lutra_build_pair_tables_loop(const int16_t *tables, int16_t *pairs)
 typedef void lutra_add_pair_lookups_loop(const uint8_t *indices, const int16_t *pairs, uint32_t *sums, uint32_t rows);
 
 /* Lookup tables of two vectors at once, for two pixels of a convolution: entry (i, k) holds the dot products of codeword k with
- * a[i * d ..] and with b[i * d ..], int16 both, in 32 bits of a form that only this loop and the next one know. */
+ * a[i * d ..] and with b[i * d ..], int16 both, in 32 bits of a form that only this loop and the next two know. */
 typedef void lutra_build_pixel_tables_loop(const int8_t *codebook, uint32_t codewords, uint32_t d, const int8_t *a, const int8_t *b,
                                            uint32_t count, uint32_t *tables);
 
@@ -51,11 +52,16 @@ typedef void lutra_build_pixel_tables_loop(const int8_t *codebook, uint32_t code
 typedef void lutra_add_pixel_lookups_loop(const uint16_t *offsets, uint32_t count, const uint32_t *tables, uint32_t packed,
                                           uint32_t *a, uint32_t *b, uint32_t rows);
 
-/* Patches: what the weights of a filter meet at each of `pixels` <= LUTRA_PATCH_PIXELS output pixels, `length` values a pixel, in
- * LUTRA_PATCH_BYTES(length) bytes, aligned to 4, of a form that only the next three loops know.
- * copy and fill set the values at, at + 1, .. at + count - 1 of a pixel. Every value is set before a dot product is taken. */
-typedef void lutra_patch_copy_loop(void *patches, uint32_t length, uint32_t pixel, uint32_t at, const int8_t *x, uint32_t count);
-typedef void lutra_patch_fill_loop(void *patches, uint32_t length, uint32_t pixel, uint32_t at, int8_t value, uint32_t count);
+/* The same of 8-bit offsets: tables of 256 bytes at most. */
+typedef void lutra_add_near_lookups_loop(const uint8_t *offsets, uint32_t count, const uint32_t *tables, uint32_t packed, uint32_t *a,
+                                         uint32_t *b, uint32_t rows);
+
+/* Patches: what the weights of a filter meet at each of LUTRA_PATCH_PIXELS output pixels, `length` values a pixel, in
+ * LUTRA_PATCH_BYTES(length) bytes, aligned to 4, of a form that only the next two loops know.
+ * Value r * run + i of pixel 2 * pair becomes a[r * step + i], that of pixel 2 * pair + 1 b[r * step + i], for r < rows, i < run;
+ * length = rows * run. */
+typedef void lutra_patch_set_loop(void *patches, uint32_t pair, const int8_t *a, const int8_t *b, uint32_t step, uint32_t run,
+                                  uint32_t rows);
 /* sums[p * rows + n] = dot product of weights[n * length ..] with the patch of pixel p, for p < pixels, n < rows. */
 typedef void lutra_patch_dot_loop(const void *patches, uint32_t pixels, const int8_t *weights, uint32_t length, uint32_t rows,
                                   uint32_t *sums);
@@ -63,21 +69,34 @@ typedef void lutra_patch_dot_loop(const void *patches, uint32_t pixels, const in
 /* sums[n] = dot product of weights[n * length ..] with x. */
 typedef void lutra_dot_rows_loop(const int8_t *weights, const int8_t *x, uint32_t length, uint32_t rows, uint32_t *sums);
 
-/* sums[c] += sum over y < height, x < width of input[y * input_stride + x * channels + c] * weights[y * weights_stride + x *
- * channels + c]. */
-typedef void lutra_depthwise_loop(const int8_t *input, uint32_t input_stride, const int8_t *weights, uint32_t weights_stride,
-                                  uint32_t height, uint32_t width, uint32_t channels, uint32_t *sums);
-
-/* SPEC.md, section 2, for `count` channels. `sums` are without bias. */
+/* SPEC.md, section 2. Sums are without bias. */
 typedef struct {
   uint8_t bias_shift, acc_shift, output_shift;
   int8_t output_zero_point, output_min, output_max;
 } lutra_requantization;
+
+/* output[p * step + n] from sums[p * count + n], for n < count, p < pixels. */
 typedef void lutra_requantize_loop(const lutra_requantization *how, const lutra_channel *channels, const uint32_t *sums,
-                                   uint32_t count, int8_t *output);
-/* The same, stored where it exceeds what `output` holds: fused max pooling goes through a window's positions. */
+                                   uint32_t count, uint32_t pixels, int8_t *output, uint32_t step);
+/* The same of one pixel, stored where it exceeds what `output` holds: fused max pooling goes through a window's positions. */
 typedef void lutra_requantize_max_loop(const lutra_requantization *how, const lutra_channel *channels, const uint32_t *sums,
                                        uint32_t count, int8_t *output);
+
+/* Windows of a depthwise convolution, all of them inside the image. Distances in bytes: `row` from a row of a window to the next,
+ * `input_step` and `output_step` from a pixel to the next. */
+typedef struct {
+  lutra_requantization how;
+  const lutra_channel *records;
+  const int8_t *weights; /* [height][width][channels] */
+  const uint32_t *begin; /* what the sum of a channel begins with */
+  uint32_t channels, height, width;
+  uint32_t row, input_step, output_step;
+  uint32_t *sums; /* scratch: a sum a channel of LUTRA_LINE_PIXELS pixels */
+} lutra_windows;
+
+/* output[p * output_step + c] from begin[c] and the sum over y < height, x < width of input[p * input_step + y * row + x * channels + c]
+ * times the weight of that tap and channel, for c < channels, p < pixels. */
+typedef void lutra_depthwise_loop(const lutra_windows *windows, const int8_t *input, uint32_t pixels, int8_t *output);
 
 lutra_build_tables_loop lutra_build_tables_reference;
 lutra_add_lookups_loop lutra_add_lookups_reference;
@@ -85,8 +104,8 @@ lutra_build_pair_tables_loop lutra_build_pair_tables_reference;
 lutra_add_pair_lookups_loop lutra_add_pair_lookups_reference;
 lutra_build_pixel_tables_loop lutra_build_pixel_tables_reference;
 lutra_add_pixel_lookups_loop lutra_add_pixel_lookups_reference;
-lutra_patch_copy_loop lutra_patch_copy_reference;
-lutra_patch_fill_loop lutra_patch_fill_reference;
+lutra_add_near_lookups_loop lutra_add_near_lookups_reference;
+lutra_patch_set_loop lutra_patch_set_reference;
 lutra_patch_dot_loop lutra_patch_dot_reference;
 lutra_dot_rows_loop lutra_dot_rows_reference;
 lutra_depthwise_loop lutra_depthwise_reference;
@@ -119,10 +138,10 @@ lutra_requantize_max_loop lutra_requantize_max_reference;
 #ifndef lutra_build_pixel_tables
 #define lutra_build_pixel_tables lutra_build_pixel_tables_reference
 #define lutra_add_pixel_lookups lutra_add_pixel_lookups_reference
+#define lutra_add_near_lookups lutra_add_near_lookups_reference
 #endif
 #ifndef lutra_patch_dot
-#define lutra_patch_copy lutra_patch_copy_reference
-#define lutra_patch_fill lutra_patch_fill_reference
+#define lutra_patch_set lutra_patch_set_reference
 #define lutra_patch_dot lutra_patch_dot_reference
 #endif
 #ifndef lutra_dot_rows

@@ -54,14 +54,19 @@ void lutra_add_pixel_lookups(const uint16_t *offsets, uint32_t count, const uint
   lutra_add_pixel_lookups_reference(offsets, count, tables, packed, a, b, rows);
 }
 
-void lutra_patch_copy(void *patches, uint32_t length, uint32_t pixel, uint32_t at, const int8_t *x, uint32_t count) {
-  CHECK(aligned(patches) && pixel < LUTRA_PATCH_PIXELS && count >= 1u && at + count <= length);
-  lutra_patch_copy_reference(patches, length, pixel, at, x, count);
+void lutra_add_near_lookups(const uint8_t *offsets, uint32_t count, const uint32_t *tables, uint32_t packed, uint32_t *a, uint32_t *b,
+                            uint32_t rows) {
+  CHECK(count >= 1u && rows >= 1u && packed <= 1u);
+  CHECK(a < b || b + rows <= a);
+  for (uint32_t i = 0u; i < rows * count; i++) {
+    CHECK(offsets[i] % 4u == 0u);
+  }
+  lutra_add_near_lookups_reference(offsets, count, tables, packed, a, b, rows);
 }
 
-void lutra_patch_fill(void *patches, uint32_t length, uint32_t pixel, uint32_t at, int8_t value, uint32_t count) {
-  CHECK(aligned(patches) && pixel < LUTRA_PATCH_PIXELS && count >= 1u && at + count <= length);
-  lutra_patch_fill_reference(patches, length, pixel, at, value, count);
+void lutra_patch_set(void *patches, uint32_t pair, const int8_t *a, const int8_t *b, uint32_t step, uint32_t run, uint32_t rows) {
+  CHECK(aligned(patches) && pair < LUTRA_PATCH_PIXELS / 2u && run >= 1u && rows >= 1u);
+  lutra_patch_set_reference(patches, pair, a, b, step, run, rows);
 }
 
 void lutra_patch_dot(const void *patches, uint32_t pixels, const int8_t *weights, uint32_t length, uint32_t rows,
@@ -75,16 +80,15 @@ void lutra_dot_rows(const int8_t *weights, const int8_t *x, uint32_t length, uin
   lutra_dot_rows_reference(weights, x, length, rows, sums);
 }
 
-void lutra_depthwise(const int8_t *input, uint32_t input_stride, const int8_t *weights, uint32_t weights_stride, uint32_t height,
-                     uint32_t width, uint32_t channels, uint32_t *sums) {
-  CHECK(height >= 1u && width >= 1u && channels >= 1u);
-  lutra_depthwise_reference(input, input_stride, weights, weights_stride, height, width, channels, sums);
+void lutra_depthwise(const lutra_windows *windows, const int8_t *input, uint32_t pixels, int8_t *output) {
+  CHECK(windows->height >= 1u && windows->width >= 1u && windows->channels >= 1u && pixels >= 1u);
+  lutra_depthwise_reference(windows, input, pixels, output);
 }
 
 void lutra_requantize(const lutra_requantization *how, const lutra_channel *channels, const uint32_t *sums, uint32_t count,
-                      int8_t *output) {
-  CHECK(count >= 1u && how->acc_shift <= 16u && 1u <= how->output_shift && how->output_shift <= 15u);
-  lutra_requantize_reference(how, channels, sums, count, output);
+                      uint32_t pixels, int8_t *output, uint32_t step) {
+  CHECK(count >= 1u && pixels >= 1u && how->acc_shift <= 16u && 1u <= how->output_shift && how->output_shift <= 15u);
+  lutra_requantize_reference(how, channels, sums, count, pixels, output, step);
 }
 
 void lutra_requantize_max(const lutra_requantization *how, const lutra_channel *channels, const uint32_t *sums, uint32_t count,

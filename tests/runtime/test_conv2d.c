@@ -102,7 +102,7 @@ static void *dense_scratch(const lutra_conv2d *layer) {
 }
 
 static void *depthwise_scratch(const lutra_conv2d *layer) {
-  return buffer(LUTRA_CONV2D_DEPTHWISE_SCRATCH_BYTES(layer->kernel_h, layer->kernel_w, layer->out_c, layer->padded));
+  return buffer(LUTRA_CONV2D_DEPTHWISE_SCRATCH_BYTES(layer->kernel_h, layer->kernel_w, layer->out_c));
 }
 
 static int8_t *expected_output(const lutra_conv2d *layer, const int8_t *weights, const lutra_channel *channels,
@@ -379,7 +379,7 @@ static void all_positions_may_be_padding_but_one(void) {
 static void padding_is_the_zero_point(void) {
   static const int8_t weights[] = {1, 2, 4}, image[] = {10, 20, -30};
   static const uint8_t indices[] = {0x00, 0x01, 0x02};
-  static const lutra_channel channel = {3, 2};
+  static const lutra_channel LUTRA_ALIGNED channel = {3, 2};
   lutra_conv2d layer = {
       .in_h = 1, .in_w = 3, .in_c = 1, .out_h = 1, .out_w = 3, .out_c = 1, .groups = 1, .block = 1, .kernel_h = 1, .kernel_w = 3,
       .stride_h = 1, .stride_w = 1, .pad_left = 1, .pool_h = 1, .pool_w = 1, .input_zero_point = 1, .output_min = -128,

@@ -9,7 +9,7 @@ from lutra_compiler.errors import BudgetError
 from lutra_compiler.program.program import Buffer, Considered, Role
 from lutra_compiler.program.tables import TableData
 
-TIE = 1.02  # candidates whose estimates differ by less are equally fast: the one of less scratch memory wins
+TIE = 1.02  # candidates whose estimates differ by less are equally fast: the one of less scratch memory wins, unless int8 weights do
 
 
 @dataclass(frozen=True)
@@ -59,9 +59,10 @@ class Impossible:
 
 
 def fastest(candidates: Sequence[Candidate]) -> Candidate:
-    """The candidate to take if there is memory enough."""
+    """The candidate to take if there is memory enough; never one that is slower than int8 weights would be."""
     welcome = [candidate for candidate in candidates if not candidate.objection]
-    limit = TIE * min(candidate.cycles for candidate in welcome)
+    int8 = [candidate.cycles for candidate in welcome if candidate.kernel.endswith("_dense")]
+    limit = min(TIE * min(candidate.cycles for candidate in welcome), *int8, math.inf)
     return min((c for c in welcome if c.cycles <= limit), key=lambda c: (c.scratch_bytes, c.cycles))
 
 

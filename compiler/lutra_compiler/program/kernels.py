@@ -162,8 +162,9 @@ def _conv2d_lut(
 ) -> int:
     ring_rows = min(-(-kernel_h // stride_h), out_h)
     offsets = kernel_h * kernel_w * out_c * subvectors if keep_offsets else out_c * block
+    size = 1 if 4 * block * codewords <= 256 else 2
     padding = kernel_h * kernel_w * out_c if padded else 0
-    return 4 * block * codewords + 4 * out_c * (ring_rows * out_w + 1) + _aligned(2 * offsets, 4) + 4 * padding
+    return 4 * block * codewords + 4 * out_c * (ring_rows * out_w + 1) + _aligned(size * offsets, 4) + 4 * padding
 
 
 def _conv2d_lut8(
@@ -188,11 +189,15 @@ def _lanes8(flat: int, kernel_w: int, stride_w: int, pad_left: int, in_w: int, o
     return max(pixels, out_w + -(-kernel_w // stride_w) - (stride_w == 1))
 
 
+def lanes8(fields: Fields) -> int:
+    """Lanes of a table entry of lutra_conv2d_lut8, one a pixel of a row: LUTRA_CONV2D_LUT8_LANES."""
+    names = ("kernel_w", "stride_w", "pad_left", "in_w", "out_w")
+    return _lanes8(int(is_flat(fields)), *(fields[name] for name in names))
+
+
 def reach8(fields: Fields) -> int:
     """Bytes that 16-bit offsets of lutra_conv2d_lut8 must reach: LUTRA_CONV2D_LUT8_REACH_BYTES. At most 65536."""
-    names = ("kernel_w", "stride_w", "pad_left", "in_w", "out_w")
-    lanes = _lanes8(int(is_flat(fields)), *(fields[name] for name in names))
-    return (16 if subvectors(fields) > 4 else 8) * lanes << fields["log2_codewords"]
+    return (16 if subvectors(fields) > 4 else 8) * lanes8(fields) << fields["log2_codewords"]
 
 
 def _aligned(size: int, unit: int) -> int:
@@ -200,15 +205,15 @@ def _aligned(size: int, unit: int) -> int:
 
 
 def _conv2d_dense(length: int, out_group: int) -> int:
-    return 8 * _aligned(length, 4) + 16 * out_group
+    return 8 * _aligned(length, 4) + max(16 * out_group, _aligned(2 * length, 4))
 
 
 def _conv2d_decode(length: int, block: int) -> int:
     return _conv2d_dense(length, block) + _aligned(length * block, 4)
 
 
-def _conv2d_depthwise(kernel_h: int, kernel_w: int, out_c: int, padded: int) -> int:
-    return 4 * out_c + ((kernel_h * kernel_w * out_c + 3) // 4 * 4 if padded else 0)
+def _conv2d_depthwise(kernel_h: int, kernel_w: int, out_c: int) -> int:
+    return 20 * out_c + _aligned(kernel_h * kernel_w * out_c, 4)
 
 
 def _unpack_indices(codewords: int) -> int:

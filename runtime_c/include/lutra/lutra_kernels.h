@@ -119,16 +119,17 @@ typedef struct {
 #define LUTRA_LINEAR_PAIRS_SCRATCH_BYTES(out_c) (8u * 16u * 2u + 4u * 256u * 2u + 4u * (out_c))
 
 /* Two-pixel tables of `block` subvectors; a ring of accumulator rows and one spare pixel: an input row meets
- * ceil(kernel_h / stride_h) output rows; a 16-bit offset an index, of all taps or of one; a sum a tap and output channel
- * if padded. */
+ * ceil(kernel_h / stride_h) output rows; an offset an index, of all taps or of one; a sum a tap and output channel if padded. */
 #define LUTRA_CONV2D_RING_ROWS(kernel_h, stride_h, out_h) \
   (((kernel_h) + (stride_h) - 1u) / (stride_h) < (out_h) ? ((kernel_h) + (stride_h) - 1u) / (stride_h) : (out_h))
 #define LUTRA_CONV2D_LUT_SCRATCH_BYTES(kernel_h, kernel_w, stride_h, out_h, out_w, out_c, codewords, subvectors, block, \
                                        keep_offsets, padded)                                                          \
   (4u * (block) * (codewords) + 4u * (out_c) * (LUTRA_CONV2D_RING_ROWS(kernel_h, stride_h, out_h) * (out_w) + 1u) +     \
-   LUTRA_ALIGNED_HALFWORDS((keep_offsets) ? (kernel_h) * (kernel_w) * (out_c) * (subvectors) : (out_c) * (block)) +     \
+   LUTRA_IN_FOURS(LUTRA_CONV2D_LUT_OFFSET_BYTES(codewords, block) *                                                     \
+                  ((keep_offsets) ? (kernel_h) * (kernel_w) * (out_c) * (subvectors) : (out_c) * (block))) +            \
    4u * ((padded) ? (kernel_h) * (kernel_w) * (out_c) : 0u))
-#define LUTRA_ALIGNED_HALFWORDS(count) (((count) + 1u) / 2u * 4u)
+/* Of an offset: one byte where it reaches all tables. */
+#define LUTRA_CONV2D_LUT_OFFSET_BYTES(codewords, block) (4u * (block) * (codewords) <= 256u ? 1u : 2u)
 
 /* A ring of accumulator rows, in whole vectors of eight columns; a sum a kernel row and output channel, and one more, if padded;
  * four subvectors of eight pixels; an offset an index, in fours a kernel row, of all kernel rows or of one and a group; tables of
@@ -167,15 +168,18 @@ typedef struct {
 #define LUTRA_LEAST(a, b) ((a) < (b) ? (a) : (b))
 #define LUTRA_MOST(a, b) ((a) > (b) ? (a) : (b))
 
-/* Inputs of four output pixels, and their sums. `length`: values that a filter meets, kernel_h * kernel_w * in_c / groups. */
+/* Inputs of four output pixels, and their sums, or before that two windows. `length`: values that a filter meets,
+ * kernel_h * kernel_w * in_c / groups. */
 #define LUTRA_PATCH_BYTES(length) (8u * (((length) + 3u) / 4u * 4u))
-#define LUTRA_CONV2D_DENSE_SCRATCH_BYTES(length, out_group) (LUTRA_PATCH_BYTES(length) + 16u * (out_group))
+#define LUTRA_PATCH_SUMS_BYTES(length, out_group) LUTRA_MOST(16u * (out_group), 4u * (((length) + 1u) / 2u))
+#define LUTRA_CONV2D_DENSE_SCRATCH_BYTES(length, out_group) \
+  (LUTRA_PATCH_BYTES(length) + LUTRA_PATCH_SUMS_BYTES(length, out_group))
 /* The same for `block` output channels, and their weights. */
 #define LUTRA_CONV2D_DECODE_SCRATCH_BYTES(length, block) \
   (LUTRA_CONV2D_DENSE_SCRATCH_BYTES(length, block) + ((length) * (block) + 3u) / 4u * 4u)
-/* A sum a channel, and a window that reaches beyond the image. */
-#define LUTRA_CONV2D_DEPTHWISE_SCRATCH_BYTES(kernel_h, kernel_w, out_c, padded) \
-  (4u * (out_c) + ((padded) ? (1u * (kernel_h) * (kernel_w) * (out_c) + 3u) / 4u * 4u : 0u))
+/* Sums of four pixels, what sums begin with, and weights of windows that were moved into the image. */
+#define LUTRA_CONV2D_DEPTHWISE_SCRATCH_BYTES(kernel_h, kernel_w, out_c) \
+  (20u * (out_c) + (1u * (kernel_h) * (kernel_w) * (out_c) + 3u) / 4u * 4u)
 /* Where the slots of each symbol begin, and where they end. */
 #define LUTRA_UNPACK_INDICES_SCRATCH_BYTES(codewords) (2u * (codewords) + 4u)
 

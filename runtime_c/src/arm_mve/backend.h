@@ -11,10 +11,8 @@ lutra_build_pair_tables_loop lutra_build_pair_tables_mve;
 #define lutra_build_pair_tables lutra_build_pair_tables_mve
 lutra_add_pair_lookups_loop lutra_add_pair_lookups_mve;
 #define lutra_add_pair_lookups lutra_add_pair_lookups_mve
-lutra_patch_copy_loop lutra_patch_copy_mve;
-#define lutra_patch_copy lutra_patch_copy_mve
-lutra_patch_fill_loop lutra_patch_fill_mve;
-#define lutra_patch_fill lutra_patch_fill_mve
+lutra_patch_set_loop lutra_patch_set_mve;
+#define lutra_patch_set lutra_patch_set_mve
 lutra_patch_dot_loop lutra_patch_dot_mve;
 #define lutra_patch_dot lutra_patch_dot_mve
 lutra_dot_rows_loop lutra_dot_rows_mve;

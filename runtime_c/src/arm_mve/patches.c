@@ -6,25 +6,27 @@
 
 /* A patch is the values of its pixels one after the other, `length` bytes each. */
 
-void lutra_patch_copy_mve(void *patches, uint32_t length, uint32_t pixel, uint32_t at, const int8_t *x, uint32_t count) {
-  int8_t *to = (int8_t *)patches + pixel * length + at;
-  __asm__ volatile("dlstp.8 lr, %[count]\n"
-                   "1: vldrb.8 q0, [%[x]], #16\n"
+void lutra_patch_set_mve(void *patches, uint32_t pair, const int8_t *a, const int8_t *b, uint32_t step, uint32_t run,
+                         uint32_t rows) {
+  const uint32_t length = rows * run;
+  int8_t *to = (int8_t *)patches + 2u * pair * length, *to_b = to + length;
+  const uint32_t past = (run + 15u) & ~15u;
+  /* Vectors go beyond a run, where nothing is stored; then what they point at is the next run. */
+  __asm__ volatile("1: dlstp.8 lr, %[run]\n"
+                   "2: vldrb.8 q0, [%[a]], #16\n"
                    "vstrb.8 q0, [%[to]], #16\n"
-                   "letp lr, 1b\n"
-                   : [x] "+r"(x), [to] "+r"(to)
-                   : [count] "r"(count)
-                   : "q0", "lr", "memory");
-}
-
-void lutra_patch_fill_mve(void *patches, uint32_t length, uint32_t pixel, uint32_t at, int8_t value, uint32_t count) {
-  int8_t *to = (int8_t *)patches + pixel * length + at;
-  __asm__ volatile("dlstp.8 lr, %[count]\n"
-                   "1: vstrb.8 %q[value], [%[to]], #16\n"
-                   "letp lr, 1b\n"
-                   : [to] "+r"(to)
-                   : [count] "r"(count), [value] "w"(vdupq_n_s8(value))
-                   : "lr", "memory");
+                   "vldrb.8 q1, [%[b]], #16\n"
+                   "vstrb.8 q1, [%[to_b]], #16\n"
+                   "letp lr, 2b\n"
+                   "add %[a], %[next]\n"
+                   "add %[b], %[next]\n"
+                   "sub %[to], %[back]\n"
+                   "sub %[to_b], %[back]\n"
+                   "subs %[rows], #1\n"
+                   "bne 1b\n"
+                   : [a] "+r"(a), [b] "+r"(b), [to] "+r"(to), [to_b] "+r"(to_b), [rows] "+r"(rows)
+                   : [run] "r"(run), [next] "r"(step - past), [back] "r"(past - run)
+                   : "q0", "q1", "lr", "cc", "memory");
 }
 
 /* Passes of dot4: between the four sums, and from a pass to the next, bytes. */

@@ -33,9 +33,69 @@
                      [minimum] "w"(minimum), [maximum] "w"(maximum)                                                         \
                    : "q0", "q1", "q2", "lr", "memory")
 
-void lutra_requantize_mve(const lutra_requantization *how, const lutra_channel *channels, const uint32_t *sums, uint32_t count,
-                          int8_t *output) {
+/* Of several pixels: four channels of all of them, then the next four; where they do not divide `count` >= 4, some of them again. */
+static void requantize_pixels(const lutra_requantization *how, const lutra_channel *channels, const uint32_t *sums, uint32_t count,
+                              uint32_t pixels, int8_t *output, uint32_t step) {
+  const int32x4_t minimum = vdupq_n_s32(how->output_min), maximum = vdupq_n_s32(how->output_max);
+  const struct {
+    int32x4_t half, shift;
+    int32_t bias_shift;
+    uint32_t pixels;
+  } task = {vdupq_n_s32((int32_t)(1u << (how->output_shift - 1u))), vdupq_n_s32(-how->output_shift), how->bias_shift, pixels};
+  int32_t word;
+  for (uint32_t n = 0u; n < count; n += 4u) {
+    n = n <= count - 4u ? n : count - 4u;
+    const uint32_t *from = sums + n;
+    int8_t *to = output + n;
+    __asm__ volatile("vldrw.32 q0, [%[channels]]\n"
+                     "ldrd %[word], lr, [%[task], #32]\n"
+                     "vmovlb.s16 q1, q0\n" /* bias */
+                     "vldrw.32 q3, [%[task], #16]\n"
+                     "vshr.u32 q4, q0, #28\n"
+                     "vldrw.32 q2, [%[task]]\n"
+                     "vshl.s32 q1, %[word]\n"
+                     "vbic.i32 q0, #0xF0000000\n"
+                     "dls lr, lr\n"
+                     "vshr.u32 q0, q0, #16\n" /* multiplier */
+                     "vsub.i32 q3, q3, q4\n"
+                     "vshl.s32 q2, q2, q4\n"
+                     "1: vldrw.32 q4, [%[from]]\n"
+                     "vadd.i32 q4, q4, q1\n"
+                     "add %[from], %[between]\n"
+                     "vshl.s32 q4, %[acc_shift]\n"
+                     "vmul.i32 q4, q4, q0\n"
+                     "vadd.i32 q4, q4, q2\n"
+                     "vshl.s32 q4, q4, q3\n"
+                     "vadd.i32 q4, q4, %[zero_point]\n"
+                     "vmax.s32 q4, q4, %q[minimum]\n"
+                     "vmin.s32 q4, q4, %q[maximum]\n"
+                     "vstrb.32 q4, [%[to]]\n"
+                     "add %[to], %[step]\n"
+                     "le lr, 1b\n"
+                     : [from] "+r"(from), [to] "+l"(to), [word] "=&r"(word)
+                     : [channels] "r"(channels + n), [between] "r"(4u * count), [step] "r"(step), [acc_shift] "r"(-how->acc_shift),
+                       [zero_point] "r"((int32_t)how->output_zero_point), [task] "r"(&task), [minimum] "w"(minimum),
+                       [maximum] "w"(maximum)
+                     : "q0", "q1", "q2", "q3", "q4", "lr", "memory");
+  }
+}
+
+LUTRA_OUT_OF_LINE static void requantize_pixel(const lutra_requantization *how, const lutra_channel *channels, const uint32_t *sums,
+                                               uint32_t count, int8_t *output) {
   REQUANTIZE("");
+}
+
+void lutra_requantize_mve(const lutra_requantization *how, const lutra_channel *channels, const uint32_t *sums, uint32_t count,
+                          uint32_t pixels, int8_t *output, uint32_t step) {
+  if (pixels > 1u && count >= 4u) {
+    requantize_pixels(how, channels, sums, count, pixels, output, step);
+    return;
+  }
+  for (; pixels > 0u; pixels--) {
+    requantize_pixel(how, channels, sums, count, output);
+    sums += count;
+    output += step;
+  }
 }
 
 void lutra_requantize_max_mve(const lutra_requantization *how, const lutra_channel *channels, const uint32_t *sums,

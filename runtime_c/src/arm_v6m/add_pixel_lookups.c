@@ -21,7 +21,7 @@
   "adcs r5, r6\n"
 #define EXACT(i) LOAD("r6", i) SPLIT
 #define ADD(i) LOAD("r7", i) "adds r6, r7\n"
-#define ROW            \
+#define ROW(begin)     \
   "lsls r6, r5, #16\n" \
   "subs r4, r6\n"      \
   "stm r2!, {r4}\n"    \
@@ -32,7 +32,7 @@
   "cmp r2, r12\n"      \
   "beq 9f\n"           \
   "8: ldr r4, [r2]\n"  \
-  "movs r5, #0\n"      \
+  "movs r5, #0\n" begin \
   "bx r8\n"
 
 __attribute__((naked)) void lutra_add_pixel_lookups_v6m(const uint16_t *offsets, uint32_t count, const uint32_t *tables,
@@ -86,10 +86,10 @@ __attribute__((naked)) void lutra_add_pixel_lookups_v6m(const uint16_t *offsets,
                    ".balign 4\n"
                    "2:\n"
                    EXACT(0) EXACT(1) EXACT(2) EXACT(3) EXACT(4) EXACT(5) EXACT(6) EXACT(7)
-                   ROW
+                   ROW("")
                    LOAD("r6", 0) ADD(1) ADD(2) ADD(3) SPLIT
                    LOAD("r6", 4) ADD(5) ADD(6) ADD(7) SPLIT
-                   ROW
+                   ROW("")
                    "movs r6, #0\n" /* to begin in the middle of four */
                    "bx r9\n"
                    "9: movs r2, r1\n"
@@ -104,6 +104,66 @@ __attribute__((naked)) void lutra_add_pixel_lookups_v6m(const uint16_t *offsets,
                    "6: pop {r4, r5}\n"
                    "mov r8, r4\n"
                    "mov r9, r5\n"
+                   "add sp, #16\n"
+                   "pop {r4-r7, pc}\n");
+}
+
+/* Up to four lookups of each row at a time, in the same way. */
+#define LOAD_NEAR(entry, i)              \
+  "ldrb " entry ", [r0, #" #i "]\n"      \
+  "ldr " entry ", [r1, " entry "]\n"
+#define EXACT_NEAR(i) LOAD_NEAR("r6", i) SPLIT
+#define ADD_NEAR(i) LOAD_NEAR("r7", i) "adds r6, r7\n"
+
+__attribute__((naked)) void lutra_add_near_lookups_v6m(const uint8_t *offsets, uint32_t count, const uint32_t *tables,
+                                                       uint32_t packed, uint32_t *a, uint32_t *b, uint32_t rows) {
+  __asm__ volatile(".syntax unified\n"
+                   "push {r0-r7, lr}\n"
+                   "mov r4, r8\n"
+                   "push {r4}\n" /* [sp, #4]: offsets, count, tables, packed; [sp, #40]: a, b, rows */
+                   "mov lr, r1\n"
+                   "7: movs r1, r2\n"
+                   "add r2, sp, #40\n"
+                   "ldm r2, {r2, r3, r5}\n"
+                   "lsls r5, #2\n"
+                   "adds r5, r2\n"
+                   "mov r12, r5\n"
+                   "ldr r0, [sp, #4]\n"
+                   "ldr r5, [sp, #8]\n"
+                   "movs r4, #4\n"
+                   "subs r4, r5\n" /* lookups to skip */
+                   "bpl 1f\n"
+                   "movs r4, #0\n"
+                   "1: subs r0, r4\n"
+                   "adr r5, 2f\n"
+                   "adds r5, #1\n"
+                   "movs r6, #10\n" /* bytes a lookup */
+                   "ldr r7, [sp, #16]\n"
+                   "cmp r7, #0\n"
+                   "beq 3f\n"
+                   "adds r5, #66\n"
+                   "movs r6, #6\n"
+                   "3: muls r6, r4\n"
+                   "adds r5, r6\n"
+                   "mov r8, r5\n"
+                   "b 8f\n"
+                   ".balign 4\n"
+                   "2:\n"
+                   EXACT_NEAR(0) EXACT_NEAR(1) EXACT_NEAR(2) EXACT_NEAR(3)
+                   ROW("movs r6, #0\n")
+                   ADD_NEAR(0) ADD_NEAR(1) ADD_NEAR(2) ADD_NEAR(3) SPLIT
+                   ROW("movs r6, #0\n")
+                   "9: movs r2, r1\n"
+                   "ldr r4, [sp, #4]\n"
+                   "adds r4, #4\n"
+                   "str r4, [sp, #4]\n"
+                   "ldr r5, [sp, #8]\n"
+                   "subs r5, #4\n"
+                   "str r5, [sp, #8]\n"
+                   "ble 6f\n"
+                   "b 7b\n"
+                   "6: pop {r4}\n"
+                   "mov r8, r4\n"
                    "add sp, #16\n"
                    "pop {r4-r7, pc}\n");
 }

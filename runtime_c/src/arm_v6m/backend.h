@@ -5,8 +5,10 @@
 
 lutra_build_pixel_tables_loop lutra_build_pixel_tables_v6m;
 lutra_add_pixel_lookups_loop lutra_add_pixel_lookups_v6m;
+lutra_add_near_lookups_loop lutra_add_near_lookups_v6m;
 #define lutra_build_pixel_tables lutra_build_pixel_tables_v6m
 #define lutra_add_pixel_lookups lutra_add_pixel_lookups_v6m
+#define lutra_add_near_lookups lutra_add_near_lookups_v6m
 
 lutra_build_tables_loop lutra_build_tables_v6m;
 #define lutra_build_tables lutra_build_tables_v6m
@@ -19,11 +21,9 @@ lutra_requantize_max_loop lutra_requantize_max_v6m;
 #define lutra_requantize lutra_requantize_v6m
 #define lutra_requantize_max lutra_requantize_max_v6m
 
-lutra_patch_copy_loop lutra_patch_copy_v6m;
-lutra_patch_fill_loop lutra_patch_fill_v6m;
+lutra_patch_set_loop lutra_patch_set_v6m;
 lutra_patch_dot_loop lutra_patch_dot_v6m;
-#define lutra_patch_copy lutra_patch_copy_v6m
-#define lutra_patch_fill lutra_patch_fill_v6m
+#define lutra_patch_set lutra_patch_set_v6m
 #define lutra_patch_dot lutra_patch_dot_v6m
 
 lutra_dot_rows_loop lutra_dot_rows_v6m;

@@ -2,6 +2,7 @@
 #include "../loops.h"
 
 #ifdef LUTRA_ARM_V6M_BACKEND_H
+#include <string.h>
 
 #pragma GCC diagnostic ignored "-Wunused-parameter" /* naked functions find theirs in registers */
 
@@ -15,9 +16,9 @@
   "muls r3, r4\n"         \
   "add " sum ", r3\n"
 
-__attribute__((naked)) void lutra_depthwise_v6m(const int8_t *input, uint32_t input_stride, const int8_t *weights,
-                                                uint32_t weights_stride, uint32_t height, uint32_t width, uint32_t channels,
-                                                uint32_t *sums) {
+static __attribute__((naked, noinline)) void add_window(const int8_t *input, uint32_t input_stride, const int8_t *weights,
+                                                        uint32_t weights_stride, uint32_t height, uint32_t width,
+                                                        uint32_t channels, uint32_t *sums) {
   __asm__ volatile(".syntax unified\n"
                    "push {r4-r7, lr}\n"
                    "mov r4, r8\n"
@@ -85,6 +86,18 @@ __attribute__((naked)) void lutra_depthwise_v6m(const int8_t *input, uint32_t in
                    "mov r10, r6\n"
                    "mov r11, r7\n"
                    "pop {r4-r7, pc}\n");
+}
+
+void lutra_depthwise_v6m(const lutra_windows *windows, const int8_t *input, uint32_t pixels, int8_t *output) {
+  const uint32_t channels = windows->channels;
+  for (; pixels > 0u; pixels--) {
+    memcpy(windows->sums, windows->begin, channels * sizeof *windows->sums);
+    add_window(input, windows->row, windows->weights, windows->width * channels, windows->height, windows->width, channels,
+               windows->sums);
+    lutra_requantize_v6m(&windows->how, windows->records, windows->sums, channels, 1u, output, 0u);
+    input += windows->input_step;
+    output += windows->output_step;
+  }
 }
 
 #endif

@@ -8,54 +8,26 @@
 /* A patch holds two words a value: (pixel 1 << 16) + pixel 0 and (pixel 3 << 16) + pixel 2, the lower ones of either sign: a
  * negative one has taken 1 from the half above it. */
 
-/* r0 word, r1 end of x, r2 value, r3 minus what is left of it, r4, r5 what the word holds. */
-__attribute__((naked)) void lutra_patch_copy_v6m(void *patches, uint32_t length, uint32_t pixel, uint32_t at, const int8_t *x,
-                                                 uint32_t count) {
-  __asm__ volatile(".syntax unified\n"
-                   "push {r4, r5}\n"
-                   "ldr r1, [sp, #8]\n" /* x, count */
-                   "ldr r4, [sp, #12]\n"
-                   "adds r1, r4\n"
-                   "lsls r3, #3\n"
-                   "adds r0, r3\n"
-                   "negs r3, r4\n"
-                   "lsrs r2, #1\n" /* carry: an odd pixel */
-                   "bcs 2f\n"
-                   "lsls r2, #2\n"
-                   "adds r0, r2\n"
-                   "1: ldr r4, [r0]\n"
-                   "sxth r5, r4\n"
-                   "subs r4, r5\n"
-                   "ldrsb r2, [r1, r3]\n"
-                   "adds r4, r2\n"
-                   "str r4, [r0]\n"
-                   "adds r0, #8\n"
-                   "adds r3, #1\n"
-                   "bne 1b\n"
-                   "pop {r4, r5}\n"
-                   "bx lr\n"
-                   "2: lsls r2, #2\n"
-                   "adds r0, r2\n"
-                   "movs r5, #0\n"
-                   "3: ldrsh r4, [r0, r5]\n"
-                   "asrs r4, #31\n"
-                   "ldrsb r2, [r1, r3]\n"
-                   "adds r4, r2\n"
-                   "strh r4, [r0, #2]\n"
-                   "adds r0, #8\n"
-                   "adds r3, #1\n"
-                   "bne 3b\n"
-                   "pop {r4, r5}\n"
-                   "bx lr\n");
-}
-
-void lutra_patch_fill_v6m(void *patches, uint32_t length, uint32_t pixel, uint32_t at, int8_t value, uint32_t count) {
-  uint32_t *word = (uint32_t *)patches + 2u * at + (pixel >> 1);
-  (void)length;
-  for (; count > 0u; count--) {
-    const uint32_t low = (uint32_t)(int16_t)*word;
-    *word = (pixel & 1u) != 0u ? low + ((uint32_t)value << 16) : *word - low + (uint32_t)value;
-    word += 2u;
+void lutra_patch_set_v6m(void *patches, uint32_t pair, const int8_t *a, const int8_t *b, uint32_t step, uint32_t run,
+                         uint32_t rows) {
+  uint32_t *to = (uint32_t *)patches + pair;
+  for (; rows > 0u; rows--) {
+    const int8_t *const a_end = a + run, *const b_end = b + run;
+    int32_t left = -(int32_t)run, even, odd;
+    __asm__ volatile(".syntax unified\n"
+                     "1: ldrsb %[odd], [%[b_end], %[left]]\n"
+                     "ldrsb %[even], [%[a_end], %[left]]\n"
+                     "lsls %[odd], #16\n"
+                     "adds %[even], %[odd]\n"
+                     "str %[even], [%[to]]\n"
+                     "adds %[to], #8\n"
+                     "adds %[left], #1\n"
+                     "bne 1b\n"
+                     : [to] "+l"(to), [left] "+l"(left), [even] "=&l"(even), [odd] "=&l"(odd)
+                     : [a_end] "l"(a_end), [b_end] "l"(b_end)
+                     : "cc", "memory");
+    a += step;
+    b += step;
   }
 }
 

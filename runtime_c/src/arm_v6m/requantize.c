@@ -47,13 +47,9 @@
   "cmp r2, lr\n"            \
   "bne 1b\n"
 
-/* The reference sees to channels that are not aligned to 4. */
-#define FUNCTION(store, reference)       \
+#define FUNCTION(store)                  \
   __asm__ volatile(".syntax unified\n"   \
                    "push {r4-r7, lr}\n"  \
-                   "movs r4, #3\n"       \
-                   "tst r1, r4\n"        \
-                   "bne 5f\n"            \
                    "mov r4, r8\n"        \
                    "mov r5, r9\n"        \
                    "mov r6, r10\n"       \
@@ -92,21 +88,25 @@
                    "mov r9, r5\n"        \
                    "mov r10, r6\n"       \
                    "mov r11, r7\n"       \
-                   "pop {r4-r7, pc}\n"   \
-                   "5: ldr r4, [sp, #20]\n" \
-                   "push {r4}\n"         \
-                   "bl " reference "\n"  \
-                   "add sp, #4\n"        \
                    "pop {r4-r7, pc}\n")
-
-__attribute__((naked)) void lutra_requantize_v6m(const lutra_requantization *how, const lutra_channel *channels,
-                                                 const uint32_t *sums, uint32_t count, int8_t *output) {
-  FUNCTION(STORE, "lutra_requantize_reference");
-}
 
 __attribute__((naked)) void lutra_requantize_max_v6m(const lutra_requantization *how, const lutra_channel *channels,
                                                      const uint32_t *sums, uint32_t count, int8_t *output) {
-  FUNCTION(STORE_MAX, "lutra_requantize_max_reference");
+  FUNCTION(STORE_MAX);
+}
+
+static __attribute__((naked, noinline)) void requantize_pixel(const lutra_requantization *how, const lutra_channel *channels,
+                                                              const uint32_t *sums, uint32_t count, int8_t *output) {
+  FUNCTION(STORE);
+}
+
+void lutra_requantize_v6m(const lutra_requantization *how, const lutra_channel *channels, const uint32_t *sums, uint32_t count,
+                          uint32_t pixels, int8_t *output, uint32_t step) {
+  for (; pixels > 0u; pixels--) {
+    requantize_pixel(how, channels, sums, count, output);
+    sums += count;
+    output += step;
+  }
 }
 
 #endif

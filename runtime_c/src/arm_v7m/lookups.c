@@ -5,25 +5,27 @@
 
 #pragma GCC diagnostic ignored "-Wunused-parameter" /* of naked functions */
 
-/* r0 goes over indices, lr over sums; r1-r4 are what is looked up in r5-r12. Two rows an iteration, the first time one if they
- * are odd. Loads that follow each other overlap. An index beyond its table reads what follows. */
+/* r0 goes over indices, lr over sums; r1-r4 are what is looked up in r5-r12. Four rows an iteration, the first time as many as are more
+ * than a multiple of four. Loads that follow each other overlap. An index beyond its table reads what follows. */
 #define INDEX(t, at) "ldrb " #t ", [r0, #" #at "]\n"
 #define ENTRY(t, table) "ldrsh " #t ", [" #table ", " #t ", lsl #1]\n"
+#define NEXT "]!"
 
-#define BEGIN_ROW(at)                                                                               \
-  INDEX(r1, at) INDEX(r2, at + 1) INDEX(r3, at + 2) INDEX(r4, at + 3)                               \
-  ENTRY(r1, r5) ENTRY(r2, r6) ENTRY(r3, r7) ENTRY(r4, r8) "add r1, r2\nadd r3, r4\nadd r1, r3\n"    \
-  INDEX(r2, at + 4) INDEX(r3, at + 5) INDEX(r4, at + 6) ENTRY(r2, r9) ENTRY(r3, r10) ENTRY(r4, r11) \
-  "add r1, r2\nadd r3, r4\nadd r1, r3\n" INDEX(r2, at + 7) "ldr r3, [lr]\n"
-#define END_ROW ENTRY(r2, r12) "add r1, r3\nadd r1, r2\nstr r1, [lr], #4\n"
+/* `at`: of the first index; `end` comes after the last one's offset; `load`: something else. */
+#define ROW_8(at, end, load)                                                                                 \
+  INDEX(r1, at) INDEX(r2, at + 1) INDEX(r3, at + 2) INDEX(r4, at + 3)                                        \
+  ENTRY(r1, r5) ENTRY(r2, r6) ENTRY(r3, r7) ENTRY(r4, r8) "add r1, r2\nadd r3, r4\nadd r1, r3\n"             \
+  INDEX(r2, at + 4) INDEX(r3, at + 5) INDEX(r4, at + 6) ENTRY(r2, r9) ENTRY(r3, r10) ENTRY(r4, r11)          \
+  "add r1, r2\nadd r3, r4\nadd r1, r3\nldrb r2, [r0, #" #at " + 7" end "\nldr r3, [lr]\n" load ENTRY(r2, r12) \
+  "add r1, r3\nadd r1, r2\nstr r1, [lr], #4\n"
 
-/* The same of 4-bit indices; `load`: something else, into r1. */
+/* The same of 4-bit indices. */
 #define TWO(at, table, next_table, load)                                                                   \
   "ubfx r3, r1, #" #at ", #4\nubfx r4, r1, #" #at " + 4, #4\n" ENTRY(r3, table) ENTRY(r4, next_table) load \
   "add r2, r3\nadd r2, r4\n"
-#define NIBBLES(at, load)                                                                             \
-  "ldr r1, [r0, #" #at "]\nldr r2, [lr]\n" TWO(0, r5, r6, "") TWO(8, r7, r8, "") TWO(16, r9, r10, "") \
-  TWO(24, r11, r12, load)                                                                             \
+#define NIBBLES(at, end, load)                                                                             \
+  "ldr r1, [r0, #" #at end "\nldr r2, [lr]\n" TWO(0, r5, r6, "") TWO(8, r7, r8, "") TWO(16, r9, r10, "")   \
+  TWO(24, r11, r12, load)                                                                                  \
   "str r2, [lr], #4\n"
 
 /* LUTRA_GROUP lookups a row. `bits`: of an index. Sums end at [sp]. */
@@ -42,25 +44,36 @@ __attribute__((naked)) static void add_8(const uint8_t *indices, uint32_t bits, 
                    "add r10, r8, r2, lsl #2\n"
                    "add r11, r9, r2, lsl #2\n"
                    "add r12, r10, r2, lsl #2\n"
-                   "lsls r4, r4, #31\n"
-                   "beq 5f\n"
-                   "subs r0, r1\n" /* a row is as many bytes */
+                   "negs r4, r4\n"
+                   "ands r4, #3\n" /* rows to skip the first time; each is as many bytes as an index has bits */
+                   "mls r0, r4, r1, r0\n"
                    "cmp r1, #4\n"
-                   "beq 4f\n"
-                   "b 2f\n"
-                   "5: cmp r1, #4\n"
+                   "beq 5f\n"
+                   "subs r0, #1\n"
+                   "cmp r4, #2\n"
+                   "bhi 4f\n"
                    "beq 3f\n"
-                   "1:\n" BEGIN_ROW(0) END_ROW
-                   "2:\n" BEGIN_ROW(8) "ldr r4, [sp]\n" END_ROW
-                   "adds r0, #16\n"
+                   "cmp r4, #1\n"
+                   "beq 2f\n"
+                   "1:\n" ROW_8(1, "]", "")
+                   "2:\n" ROW_8(9, "]", "")
+                   "3:\n" ROW_8(17, "]", "")
+                   "4:\n" ROW_8(25, NEXT, "ldr r4, [sp]\n")
                    "cmp lr, r4\n"
                    "bne 1b\n"
                    "pop {r3-r11, pc}\n"
-                   "3:\n" NIBBLES(0, "")
-                   "4:\n" NIBBLES(4, "ldr r1, [sp]\n")
-                   "adds r0, #8\n"
+                   "5: subs r0, #4\n"
+                   "cmp r4, #2\n"
+                   "bhi 4f\n"
+                   "beq 3f\n"
+                   "cmp r4, #1\n"
+                   "beq 2f\n"
+                   "1:\n" NIBBLES(4, "]", "")
+                   "2:\n" NIBBLES(8, "]", "")
+                   "3:\n" NIBBLES(12, "]", "")
+                   "4:\n" NIBBLES(16, NEXT, "ldr r1, [sp]\n")
                    "cmp lr, r1\n"
-                   "bne 3b\n"
+                   "bne 1b\n"
                    "pop {r3-r11, pc}\n");
 }
 

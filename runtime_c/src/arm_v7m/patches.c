@@ -4,58 +4,61 @@
 #include "../loops.h"
 
 #ifdef LUTRA_ARM_V7M_BACKEND_H
+#include "dsp.h"
 
 #pragma GCC diagnostic ignored "-Wunused-parameter" /* of naked functions */
 
 #if defined(__ARM_FEATURE_DSP)
-/* Couples of pixels; of each four values 16 bytes: values 0 and 2, then 1 and 3 of the even pixel as int16, the same of the odd
+/* Pairs of pixels; of each four values four words: values 0 and 2, then 1 and 3 of the even pixel as int16, the same of the odd
  * pixel. What follows the last value may be anything. */
-static uint8_t *couple(void *patches, uint32_t length, uint32_t pixel) {
-  return (uint8_t *)patches + pixel / 2u * 4u * ((length + 3u) / 4u * 4u);
+static uint32_t *put(uint32_t *to, uint32_t a, uint32_t b) {
+  to[0] = even_bytes(a);
+  to[1] = odd_bytes(a);
+  to[2] = even_bytes(b);
+  to[3] = odd_bytes(b);
+  return to + 4;
 }
 
-/* To fours of values, the first at % 4 of which are kept. */
-__attribute__((naked)) static void spread(uint8_t *to, const int8_t *x, uint32_t count, uint32_t at) {
-  __asm__ volatile(".syntax unified\n"
-                   "lsls r3, r3, #31\n"
-                   "bcs 1f\n"
-                   "bpl 2f\n"
-                   "b 5f\n"
-                   "1: bmi 7f\n"
-                   "b 6f\n"
-                   "2: subs r2, #4\n"
-                   "blo 4f\n"
-                   "3: ldr r3, [r1], #4\n"
-                   "sxtb16 r12, r3\n"
-                   "sxtb16 r3, r3, ror #8\n"
-                   "str r3, [r0, #4]\n"
-                   "str r12, [r0], #16\n"
-                   "subs r2, #4\n"
-                   "bhs 3b\n"
-                   "4: adds r2, #4\n"
-                   "beq 8f\n"
-                   "ldrsb r3, [r1], #1\n"
-                   "strh r3, [r0]\n"
-                   "subs r2, #1\n"
-                   "beq 8f\n"
-                   "5: ldrsb r3, [r1], #1\n"
-                   "strh r3, [r0, #4]\n"
-                   "subs r2, #1\n"
-                   "beq 8f\n"
-                   "6: ldrsb r3, [r1], #1\n"
-                   "strh r3, [r0, #2]\n"
-                   "subs r2, #1\n"
-                   "beq 8f\n"
-                   "7: ldrsb r3, [r1], #1\n"
-                   "strh r3, [r0, #6]\n"
-                   "adds r0, #16\n"
-                   "subs r2, #1\n"
-                   "bne 2b\n"
-                   "8: bx lr\n");
-}
-
-void lutra_patch_copy_v7m(void *patches, uint32_t length, uint32_t pixel, uint32_t at, const int8_t *x, uint32_t count) {
-  spread(couple(patches, length, pixel) + pixel % 2u * 8u + at / 4u * 16u, x, count, at);
+void lutra_patch_set_v7m(void *patches, uint32_t pair, const int8_t *a, const int8_t *b, uint32_t step, uint32_t run,
+                         uint32_t rows) {
+  const uint32_t apart = (uint32_t)(b - a);
+  uint32_t *to = (uint32_t *)patches + pair * 4u * ((rows * run + 3u) / 4u);
+  uint32_t kept_a = 0u, kept_b = 0u, kept = 0u; /* bits of the next four values that runs ended with */
+  for (; rows > 0u; rows--) {
+    const int8_t *x = a;
+    uint32_t left = run;
+    if (run < 4u) {
+      for (; left > 0u; left--) {
+        kept_b |= (uint32_t)(uint8_t)x[apart] << kept;
+        kept_a |= (uint32_t)(uint8_t)*x++ << kept;
+        kept += 8u;
+        if (kept == 32u) {
+          to = put(to, kept_a, kept_b);
+          kept_a = kept_b = kept = 0u;
+        }
+      }
+    } else {
+      if (kept > 0u) {
+        to = put(to, kept_a | load_word(x) << kept, kept_b | load_word(x + apart) << kept);
+        x += 4u - kept / 8u;
+        left -= 4u - kept / 8u;
+      }
+      for (; left >= 4u; left -= 4u) {
+        to = put(to, load_word(x), load_word(x + apart));
+        x += 4;
+      }
+      x -= 4u - left;
+      kept = 8u * left;
+      if (left > 0u) { /* the end of the run's last four */
+        kept_a = load_word(x) >> (32u - kept);
+        kept_b = load_word(x + apart) >> (32u - kept);
+      }
+    }
+    a += step;
+  }
+  if (kept > 0u) {
+    put(to, kept_a, kept_b);
+  }
 }
 
 /* r0 patch, r1 and r2 weights of two rows, r4 and r5 their sums of the even pixel, r6 and r7 of the odd one. */
@@ -173,20 +176,23 @@ void lutra_patch_dot_v7m(const void *patches, uint32_t pixels, const int8_t *wei
 #else
 /* Of each value two words, of two pixels each: the odd pixel's * 65536 + the even one's. A dot product with them is two, of which
  * the lower borrows from the upper. */
-#define SET_EACH(set)                                                                                                       \
-  __asm__ volatile("1: ldr %[word], [%[to]]\nldrsb %[value], [%[x]], #1\nsxth %[low], %[word]\n" set                      \
-                   "str %[word], [%[to]], #8\nsubs %[count], %[count], #1\nbne 1b\n"                                      \
-                   : [to] "+r"(to), [x] "+r"(x), [count] "+r"(count), [word] "=&r"(word), [value] "=&r"(value), [low] "=&r"(low) \
-                   :                                                                                                        \
-                   : "cc", "memory")
-
-void lutra_patch_copy_v7m(void *patches, uint32_t length, uint32_t pixel, uint32_t at, const int8_t *x, uint32_t count) {
-  uint32_t *to = (uint32_t *)patches + 2u * at + pixel / 2u;
-  uint32_t word, value, low;
-  if (pixel % 2u == 0u) {
-    SET_EACH("sub %[word], %[word], %[low]\nadd %[word], %[word], %[value]\n");
-  } else {
-    SET_EACH("add %[word], %[low], %[value], lsl #16\n");
+void lutra_patch_set_v7m(void *patches, uint32_t pair, const int8_t *a, const int8_t *b, uint32_t step, uint32_t run,
+                         uint32_t rows) {
+  uint32_t *to = (uint32_t *)patches + pair;
+  for (; rows > 0u; rows--) {
+    const int8_t *x = a;
+    uint32_t left = run, a0, a1, b0, b1;
+#define VALUES_OF(a, b) "ldrsb %[" b "], [%[x], %[apart]]\nldrsb %[" a "], [%[x]], #1\n"
+#define SET(a, b) "add %[" a "], %[" a "], %[" b "], lsl #16\nstr %[" a "], [%[to]], #8\n"
+    __asm__ volatile("lsrs %[left], %[left], #1\nbcc 1f\n" VALUES_OF("a0", "b0") SET("a0", "b0") "cmp %[left], #0\nbeq 2f\n"
+                     "1:\n" VALUES_OF("a0", "b0") VALUES_OF("a1", "b1") SET("a0", "b0") SET("a1", "b1")
+                     "subs %[left], %[left], #1\nbne 1b\n"
+                     "2:\n"
+                     : [to] "+r"(to), [x] "+r"(x), [left] "+r"(left), [a0] "=&r"(a0), [a1] "=&r"(a1), [b0] "=&r"(b0), [b1] "=&r"(b1)
+                     : [apart] "r"(b - a)
+                     : "cc", "memory");
+    a += step;
+    b += step;
   }
 }
 
@@ -214,7 +220,8 @@ typedef struct {
 /* Four pixels. */
 __attribute__((naked)) static void dot_four(const int8_t *weights, task *what) {
   __asm__ volatile(".syntax unified\n"
-                   "push {r1, r4-r11, lr}\n"
+                   "ldr r2, [r1, #36]\n"
+                   "push {r1, r2, r4-r11, lr}\n"
                    "mov lr, r1\n"
                    "mov r1, r0\n"
                    "1: add r3, lr, #20\n"
@@ -230,7 +237,7 @@ __attribute__((naked)) static void dot_four(const int8_t *weights, task *what) {
                    "4: cmp r1, r2\n"
                    "blo 2b\n"
                    "ldr lr, [sp]\n"
-                   "ldr r3, [lr, #36]\n"
+                   "ldr r3, [sp, #4]\n"
                    "lsls r3, r3, #31\n"
                    "beq 5f\n"
                    "ldrsb r8, [r1], #1\n"
@@ -249,7 +256,7 @@ __attribute__((naked)) static void dot_four(const int8_t *weights, task *what) {
                    "str r8, [lr]\n"
                    "str r12, [lr, #16]\n"
                    "bne 1b\n"
-                   "pop {r1, r4-r11, pc}\n");
+                   "pop {r1, r2, r4-r11, pc}\n");
 }
 
 void lutra_patch_dot_v7m(const void *patches, uint32_t pixels, const int8_t *weights, uint32_t length, uint32_t rows,
@@ -260,12 +267,4 @@ void lutra_patch_dot_v7m(const void *patches, uint32_t pixels, const int8_t *wei
   dot_four(weights, &what);
 }
 #endif
-
-void lutra_patch_fill_v7m(void *patches, uint32_t length, uint32_t pixel, uint32_t at, int8_t value, uint32_t count) {
-  int8_t values[32];
-  memset(values, value, sizeof values);
-  for (const uint32_t end = at + count; at < end; at += sizeof values) {
-    lutra_patch_copy_v7m(patches, length, pixel, at, values, end - at < sizeof values ? end - at : sizeof values);
-  }
-}
 #endif

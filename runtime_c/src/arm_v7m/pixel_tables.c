@@ -11,18 +11,18 @@
 
 #if defined(__ARM_FEATURE_DSP)
 #define BIAS 0u
-#define ENTRY(products) products "add r12, r12, r11, lsl #16\n"
-#define ENTRIES_8                                                                                          \
-  CODEWORD_8(0) ENTRY(PRODUCTS_8) "str r12, [r1], #8\n" CODEWORD_8(8) "ldr r11, [sp, #60]\nadds r0, #16\n" \
-  "cmp r1, r11\n" ENTRY(PRODUCTS_8) "str r12, [r1, #-4]\n"
+#define JOINED "add r12, r12, r11, lsl #16\n"
+#define ENTRIES_8                                                                                            \
+  CODEWORD_8(0) PRODUCTS_8 CODEWORD_8(8) JOINED "str r12, [r1], #8\n" PRODUCTS_8 "ldr lr, [sp, #60]\nadds r0, #16\n" \
+  JOINED "cmp r1, lr\nstr r12, [r1, #-4]\n"
 #define ENTRIES_4                                                                                                  \
-  "ldr r10, [r0]\nldr lr, [r0, #4]\nldr r4, [sp, #60]\n" ENTRY(PRODUCTS_4(r10)) "str r12, [r1], #8\nadds r0, #8\n" \
-  "cmp r1, r4\n" ENTRY(PRODUCTS_4(lr)) "str r12, [r1, #-4]\n"
+  "ldr r10, [r0]\nldr lr, [r0, #4]\nldr r4, [sp, #60]\n" PRODUCTS_4(r10) JOINED "str r12, [r1], #8\nadds r0, #8\n" \
+  "cmp r1, r4\n" PRODUCTS_4(lr) JOINED "str r12, [r1, #-4]\n"
 #define MORE_ENTRIES    \
   "ldr lr, [r0]\n"      \
   "ldr r4, [r8]\n"      \
   "add r0, r9\n"        \
-  ENTRY(PRODUCTS_4(lr)) \
+  PRODUCTS_4(lr) JOINED \
   "add r12, r4\n"
 #else
 #define BIAS 0x8000u
@@ -113,6 +113,7 @@ void lutra_build_pixel_tables_v7m(const int8_t *codebook, uint32_t codewords, ui
 #if defined(__ARM_FEATURE_DSP)
 #define FIRST(t) NEXT(t)
 #define NEXT(t) "smmlar r9, " #t ", r12, r9\nsxtah r8, r8, " #t "\n"
+#define THREE "add r2, r3\nadd r2, r4\n"
 #define FOUR "add r2, r3\nadd r4, r5\nadd r2, r4\n"
 #define BEGIN "mov r12, #0x10000\n"
 #define LAST(entries)
@@ -120,6 +121,7 @@ void lutra_build_pixel_tables_v7m(const int8_t *codebook, uint32_t codewords, ui
 #define FIRST(t) "add r8, " #t "\nasr r12, " #t ", #16\n"
 #define NEXT(t) "add r8, " #t "\nadd r12, r12, " #t ", asr #16\n"
 #define BEGIN
+#define THREE "add r2, r3\nadd r2, r4\nsub r2, #2 * 0x8000\n"
 #define FOUR "add r2, r3\nadd r4, r5\nadd r2, r4\nsub r2, #3 * 0x8000\n"
 #define LAST(entries) "add r9, r12\nsub r8, r8, r12, lsl #16\nsub r8, #" #entries " * 0x8000\n"
 #endif
@@ -127,22 +129,26 @@ void lutra_build_pixel_tables_v7m(const int8_t *codebook, uint32_t codewords, ui
 /* r0 offsets, r1 tables, r2-r5 entries, r6 a, r7 b, r8 *a, r9 *b, r10 bytes of a row, r11 what is left of rows. Loads that follow
  * each other overlap. */
 #define SUMS "ldr r8, [r6]\nldr r9, [r7]\n"
-#define OFFSETS(at) \
-  "ldrh r2, [r0, #" #at "]\nldrh r3, [r0, #" #at " + 2]\nldrh r4, [r0, #" #at " + 4]\nldrh r5, [r0, #" #at " + 6]\n"
-#define ENTRIES "ldr r2, [r1, r2]\nldr r3, [r1, r3]\nldr r4, [r1, r4]\nldr r5, [r1, r5]\n"
+#define HALFWORD(t, at) "ldrh " #t ", [r0, #2 * (" #at ")]\n"
+#define BYTE(t, at) "ldrb " #t ", [r0, #" #at "]\n"
+#define ENTRY(t) "ldr " #t ", [r1, " #t "]\n"
+#define ENTRIES ENTRY(r2) ENTRY(r3) ENTRY(r4) ENTRY(r5)
 #define NEXT_ROW "add r0, r10\n"
 #define STORE "str r8, [r6], #4\nstr r9, [r7], #4\n"
 
-#define ROW_8                                                                                                \
-  SUMS OFFSETS(0) ENTRIES FIRST(r2) NEXT(r3) NEXT(r4) NEXT(r5) OFFSETS(8) ENTRIES NEXT_ROW NEXT(r2) NEXT(r3) \
-  NEXT(r4) NEXT(r5) LAST(8) STORE
-#define ROW_4 SUMS OFFSETS(0) ENTRIES NEXT_ROW FIRST(r2) NEXT(r3) NEXT(r4) NEXT(r5) LAST(4) STORE
-#define ROW_2                                                                                                  \
-  "ldrh r2, [r0]\nldrh r3, [r0, #2]\n" SUMS "ldr r2, [r1, r2]\nldr r3, [r1, r3]\n" NEXT_ROW FIRST(r2) NEXT(r3) \
-  LAST(2) STORE
-#define ROW_1 "ldrh r2, [r0]\n" SUMS "ldr r2, [r1, r2]\n" NEXT_ROW FIRST(r2) LAST(1) STORE
-#define ROW_8_PACKED SUMS OFFSETS(0) ENTRIES FOUR FIRST(r2) OFFSETS(8) ENTRIES NEXT_ROW FOUR NEXT(r2) LAST(2) STORE
-#define ROW_4_PACKED SUMS OFFSETS(0) ENTRIES NEXT_ROW FOUR FIRST(r2) LAST(1) STORE
+/* `offset`: how one is loaded. */
+#define FOUR_ENTRIES(offset, at) offset(r2, at) offset(r3, at + 1) offset(r4, at + 2) offset(r5, at + 3) ENTRIES
+#define THREE_ENTRIES(offset) offset(r2, 0) offset(r3, 1) offset(r4, 2) ENTRY(r2) ENTRY(r3) ENTRY(r4)
+#define ROW_8(offset)                                                                                                      \
+  SUMS FOUR_ENTRIES(offset, 0) FIRST(r2) NEXT(r3) NEXT(r4) NEXT(r5) FOUR_ENTRIES(offset, 4) NEXT_ROW NEXT(r2) NEXT(r3) NEXT(r4) NEXT(r5) \
+      LAST(8) STORE
+#define ROW_4(offset) SUMS FOUR_ENTRIES(offset, 0) NEXT_ROW FIRST(r2) NEXT(r3) NEXT(r4) NEXT(r5) LAST(4) STORE
+#define ROW_3(offset) SUMS THREE_ENTRIES(offset) NEXT_ROW FIRST(r2) NEXT(r3) NEXT(r4) LAST(3) STORE
+#define ROW_2(offset) offset(r2, 0) offset(r3, 1) SUMS ENTRY(r2) ENTRY(r3) NEXT_ROW FIRST(r2) NEXT(r3) LAST(2) STORE
+#define ROW_1(offset) offset(r2, 0) SUMS ENTRY(r2) NEXT_ROW FIRST(r2) LAST(1) STORE
+#define ROW_8_PACKED(offset) SUMS FOUR_ENTRIES(offset, 0) FOUR FIRST(r2) FOUR_ENTRIES(offset, 4) NEXT_ROW FOUR NEXT(r2) LAST(2) STORE
+#define ROW_4_PACKED(offset) SUMS FOUR_ENTRIES(offset, 0) NEXT_ROW FOUR FIRST(r2) LAST(1) STORE
+#define ROW_3_PACKED(offset) SUMS THREE_ENTRIES(offset) NEXT_ROW THREE FIRST(r2) LAST(1) STORE
 
 /* Two rows an iteration, the first time one if they are odd; or one. */
 #define SWEEP(row)      \
@@ -160,43 +166,66 @@ void lutra_build_pixel_tables_v7m(const int8_t *codebook, uint32_t codewords, ui
   "bne 1b\n"       \
   "b 0b\n"
 
-/* Sweeps over all rows, each for eight, four, two or one of a row's offsets. At sp: offsets, count and packed; at sp + 48: a, b
- * and rows. */
+/* Sweeps over all rows, each for `most`, four or fewer of a row's offsets. At sp: offsets, count and packed; at sp + 48: a, b and
+ * rows. r2 becomes what is left of the count, then whether sums are packed, r3 what a sweep is for. */
+#define BEGIN_SWEEP(most, shift)          \
+  ".syntax unified\n"                     \
+  "push {r0, r1, r3-r11, lr}\n"           \
+  "lsl r10, r1, #" shift "\n"             \
+  "mov r1, r2\n" BEGIN                    \
+  "0:\n"                                  \
+  "ldrd r0, r2, [sp]\n"                   \
+  "ldrd r6, r7, [sp, #48]\n"              \
+  "ldr r11, [sp, #56]\n"                  \
+  "cmp r2, #0\n"                          \
+  "beq 9f\n"                              \
+  "movs r3, #" most "\n"                  \
+  "cmp r2, r3\n"                          \
+  "bhs 8f\n"                              \
+  "movs r3, #4\n"                         \
+  "cmp r2, r3\n"                          \
+  "bhs 8f\n"                              \
+  "mov r3, r2\n"                          \
+  "8: subs r2, r3\n"                      \
+  "add r4, r0, r3, lsl #" shift "\n"      \
+  "strd r4, r2, [sp]\n"                   \
+  "ldr r2, [sp, #8]\n"                    \
+  "cmp r3, #2\n"                          \
+  "blo 3f\n"                              \
+  "beq 4f\n"                              \
+  "cmp r2, #0\n"                          \
+  "bne 7f\n"                              \
+  "cmp r3, #4\n"                          \
+  "blo 5f\n"
+#define END_SWEEP           \
+  "9: add sp, #12\n"        \
+  "pop {r4-r11, pc}\n"
+
 __attribute__((naked)) void lutra_add_pixel_lookups_v7m(const uint16_t *offsets, uint32_t count, const uint32_t *tables,
                                                         uint32_t packed, uint32_t *a, uint32_t *b, uint32_t rows) {
-  __asm__ volatile(".syntax unified\n"
-                   "push {r0, r1, r3-r11, lr}\n"
-                   "lsl r10, r1, #1\n"
-                   "mov r1, r2\n" BEGIN
-                   "0:\n"
-                   "ldrd r0, r2, [sp]\n"
-                   "ldrd r6, r7, [sp, #48]\n"
-                   "ldr r11, [sp, #56]\n"
-                   "movs r3, #8\n"
-                   "3: cmp r2, r3\n"
-                   "bhs 4f\n"
-                   "lsrs r3, r3, #1\n"
-                   "bne 3b\n"
-                   "add sp, #12\n"
-                   "pop {r4-r11, pc}\n"
-                   "4: subs r2, r3\n"
-                   "add r4, r0, r3, lsl #1\n"
-                   "strd r4, r2, [sp]\n"
-                   "ldr r2, [sp, #8]\n"
-                   "lsrs r3, r3, #2\n"
-                   "bcs 6f\n" /* two */
-                   "beq 5f\n" /* one */
-                   "cmp r2, #0\n"
-                   "bne 8f\n"
-                   "lsrs r3, r3, #2\n"
-                   "bcc 7f\n" /* four */
-                   SWEEP(ROW_8)
-                   "5:\n" EACH(ROW_1)
-                   "6:\n" SWEEP(ROW_2)
-                   "7:\n" SWEEP(ROW_4)
-                   "8: lsrs r3, r3, #2\n"
-                   "bcc 7f\n" /* four */
-                   SWEEP(ROW_8_PACKED)
-                   "7:\n" SWEEP(ROW_4_PACKED));
+  __asm__ volatile(BEGIN_SWEEP("8", "1")
+                   "beq 6f\n" SWEEP(ROW_8(HALFWORD))
+                   END_SWEEP
+                   "3:\n" EACH(ROW_1(HALFWORD))
+                   "4:\n" EACH(ROW_2(HALFWORD))
+                   "5:\n" EACH(ROW_3(HALFWORD))
+                   "6:\n" SWEEP(ROW_4(HALFWORD))
+                   "7: cmp r3, #4\n"
+                   "blo 5b\n"
+                   "beq 6f\n" SWEEP(ROW_8_PACKED(HALFWORD))
+                   "6:\n" SWEEP(ROW_4_PACKED(HALFWORD)));
+}
+
+__attribute__((naked)) void lutra_add_near_lookups_v7m(const uint8_t *offsets, uint32_t count, const uint32_t *tables,
+                                                       uint32_t packed, uint32_t *a, uint32_t *b, uint32_t rows) {
+  __asm__ volatile(BEGIN_SWEEP("4", "0")
+                   SWEEP(ROW_4(BYTE))
+                   END_SWEEP
+                   "3:\n" EACH(ROW_1(BYTE))
+                   "4:\n" EACH(ROW_2(BYTE))
+                   "5:\n" SWEEP(ROW_3(BYTE))
+                   "7: cmp r3, #4\n"
+                   "blo 6f\n" SWEEP(ROW_4_PACKED(BYTE))
+                   "6:\n" SWEEP(ROW_3_PACKED(BYTE)));
 }
 #endif

@@ -27,8 +27,8 @@
   "sxtb16 lr, lr, ror #8\n"   \
   "smlad r12, r10, r4, r12\n" \
   "smlad r11, r10, r8, r11\n" \
-  "smlad r12, lr, r5, r12\n"  \
-  "smlad r11, lr, r9, r11\n"
+  "smlad r11, lr, r9, r11\n"  \
+  "smlad r12, lr, r5, r12\n"
 #else
 /* x + (y << 16), of x at r10 and y at r11. */
 #define JOIN(to, at) "ldrsb " #to ", [r10, #" #at "]\nldrsb r12, [r11, #" #at "]\nadd " #to ", " #to ", r12, lsl #16\n"

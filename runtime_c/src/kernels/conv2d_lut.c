@@ -16,7 +16,8 @@ typedef struct {
   uint32_t *spare;           /* sums of a pixel outside the image */
   uint32_t *padding;         /* of a padded pixel: sums over all taps above and left of a tap, with it: [tap][output channel] */
   uint32_t *tables;
-  uint16_t *offsets; /* of table entries: [block][kernel row][position][output channel][subvector of the block], or of one tap */
+  uint8_t *offsets; /* of table entries: [block][kernel row][position][output channel][subvector of the block], or of one tap */
+  uint32_t offset_bytes; /* 1 if all tables are near, else 2 */
 } convolution;
 
 /* Taps of a kernel row that meet the same pixels are a stride apart: a phase. Their positions are in the order of the output columns
@@ -54,45 +55,54 @@ static block next_block(const convolution *conv, block done) {
   return (block){first, lutra_at_most(conv->coding.subvectors - first, conv->layer->block)};
 }
 
-/* The offsets that the indices of a row stand for; `table` is that of the first one's table. Returns the end of the indices. */
-LUTRA_OUT_OF_LINE static const uint8_t *expand_row(const uint8_t *row, uint32_t index_bits, uint32_t table, uint32_t table_bytes,
-                                                   uint16_t *offsets, const uint16_t *end) {
-  const uint32_t mask = table_bytes - (uint32_t)sizeof(uint32_t); /* any index is legal */
-  do {
-    const uint32_t index = (uint32_t)*row++ << 2;
-    *offsets++ = (uint16_t)(table + (index & mask));
-    table += table_bytes;
-    if (index_bits == 4u && offsets != end) {
-      *offsets++ = (uint16_t)(table + (index >> 4 & mask));
-      table += table_bytes;
-    }
-  } while (offsets != end);
-  return row;
-}
+/* The offsets, of type `type`, that the indices of a row stand for; `table` is that of the first one's table. Returns the end of the
+ * indices. */
+#define EXPAND_ROW(name, type)                                                                                                   \
+  LUTRA_OUT_OF_LINE static const uint8_t *name(const uint8_t *row, uint32_t index_bits, uint32_t table, uint32_t table_bytes,    \
+                                               type *offsets, const type *end) {                                                 \
+    const uint32_t mask = table_bytes - (uint32_t)sizeof(uint32_t); /* any index is legal */                                     \
+    do {                                                                                                                         \
+      const uint32_t index = (uint32_t)*row++ << 2;                                                                              \
+      *offsets++ = (type)(table + (index & mask));                                                                               \
+      table += table_bytes;                                                                                                      \
+      if (index_bits == 4u && offsets != end) {                                                                                  \
+        *offsets++ = (type)(table + (index >> 4 & mask));                                                                        \
+        table += table_bytes;                                                                                                    \
+      }                                                                                                                          \
+    } while (offsets != end);                                                                                                    \
+    return row;                                                                                                                  \
+  }
+EXPAND_ROW(expand_near, uint8_t)
+EXPAND_ROW(expand_far, uint16_t)
 
 /* The offsets of a tap's entries in the tables of a block. */
-static void expand(const convolution *conv, uint32_t tap, block part, uint16_t *offsets) {
-  const uint32_t table_bytes = conv->coding.codewords * (uint32_t)sizeof *conv->tables;
+static void expand(const convolution *conv, uint32_t tap, block part, uint8_t *offsets) {
+  const uint32_t table_bytes = conv->coding.codewords * (uint32_t)sizeof *conv->tables, bytes = conv->offset_bytes;
   for (uint32_t m = 0u; m < part.count; m += LUTRA_GROUP) {
     const uint8_t *row = lutra_group_indices(&conv->coding, tap, part.first + m);
     const uint32_t size = lutra_at_most(part.count - m, LUTRA_GROUP);
-    uint16_t *column = offsets + m;
+    uint8_t *column = offsets + m * bytes;
     for (uint32_t n = conv->coding.rows; n > 0u; n--) {
-      row = expand_row(row, conv->coding.index_bits, m * table_bytes, table_bytes, column, column + size);
-      column += part.count;
+      if (bytes == 1u) {
+        row = expand_near(row, conv->coding.index_bits, m * table_bytes, table_bytes, column, column + size);
+      } else {
+        uint16_t *const far = (uint16_t *)(void *)column;
+        row = expand_far(row, conv->coding.index_bits, m * table_bytes, table_bytes, far, far + size);
+      }
+      column += part.count * bytes;
     }
   }
 }
 
 static void expand_all(const convolution *conv) {
   const lutra_conv2d *const layer = conv->layer;
-  uint16_t *offsets = conv->offsets;
+  uint8_t *offsets = conv->offsets;
   for (block part = next_block(conv, (block){0u, 0u}); part.count > 0u; part = next_block(conv, part)) {
     for (uint32_t ky = 0u; ky < layer->kernel_h; ky++) {
       uint32_t kx = last_tap(layer, 0u);
       for (uint32_t position = 0u; position < layer->kernel_w; position++) {
         expand(conv, ky * layer->kernel_w + kx, part, offsets);
-        offsets += part.count * layer->out_c;
+        offsets += part.count * layer->out_c * conv->offset_bytes;
         kx = next_tap(layer, kx);
       }
     }
@@ -105,10 +115,10 @@ static void add_columns(const convolution *conv, block part, uint32_t ky, uint32
                         uint32_t *a, uint32_t *b) {
   const lutra_conv2d *const layer = conv->layer;
   const uint32_t out_c = conv->coding.rows, row_tap = ky * layer->kernel_w;
-  const uint16_t *offsets = conv->offsets;
+  const uint8_t *offsets = conv->offsets;
   uint32_t rows = out_c;
   if (layer->keep_offsets != 0u) {
-    offsets += (part.first * conv->taps + (row_tap + position) * part.count) * out_c;
+    offsets += (part.first * conv->taps + (row_tap + position) * part.count) * out_c * conv->offset_bytes;
     rows *= columns;
     columns = 1u;
   }
@@ -117,7 +127,11 @@ static void add_columns(const convolution *conv, block part, uint32_t ky, uint32
       expand(conv, row_tap + kx, part, conv->offsets);
       kx -= layer->stride_w;
     }
-    lutra_add_pixel_lookups(offsets, part.count, conv->tables, layer->packed_sums, a, b, rows);
+    if (conv->offset_bytes == 1u) {
+      lutra_add_near_lookups(offsets, part.count, conv->tables, layer->packed_sums, a, b, rows);
+    } else {
+      lutra_add_pixel_lookups((const uint16_t *)(const void *)offsets, part.count, conv->tables, layer->packed_sums, a, b, rows);
+    }
     a += rows;
     b += rows;
   }
@@ -279,10 +293,14 @@ static void add_row(const convolution *conv, const int8_t *input, place at) {
 static int8_t *store_row(const lutra_conv2d *layer, const lutra_channel *channels, const uint32_t *sums, uint32_t pool_y,
                          int8_t *output) {
   const lutra_requantization how = LUTRA_REQUANTIZATION(layer);
+  if (layer->pool_h * layer->pool_w == 1u) {
+    lutra_requantize(&how, channels, sums, layer->out_c, layer->out_w, output, layer->out_c);
+    return output + layer->out_w * layer->out_c;
+  }
   for (uint32_t j = 0u; j + layer->pool_w <= layer->out_w; j += layer->pool_w) {
     for (uint32_t pool_x = 0u; pool_x < layer->pool_w; pool_x++) {
       if ((pool_y | pool_x) == 0u) {
-        lutra_requantize(&how, channels, sums, layer->out_c, output);
+        lutra_requantize(&how, channels, sums, layer->out_c, 1u, output, 0u);
       } else {
         lutra_requantize_max(&how, channels, sums, layer->out_c, output);
       }
@@ -305,7 +323,8 @@ void lutra_conv2d_lut(const lutra_conv2d *layer, const int8_t *codebook, const u
   }
   conv.spare = conv.ring_end;
   conv.padding = conv.spare + layer->out_c;
-  conv.offsets = (uint16_t *)(conv.padding + (layer->padded ? conv.taps * layer->out_c : 0u));
+  conv.offsets = (uint8_t *)(conv.padding + (layer->padded ? conv.taps * layer->out_c : 0u));
+  conv.offset_bytes = LUTRA_CONV2D_LUT_OFFSET_BYTES(conv.coding.codewords, layer->block);
 
   if (layer->keep_offsets != 0u) {
     expand_all(&conv);

@@ -24,6 +24,6 @@ void lutra_linear_decode(const lutra_linear *layer, const int8_t *codebook, cons
   const lutra_requantization how = LUTRA_REQUANTIZATION(layer);
   for (uint32_t n = 0u; n < coding.rows; n++) {
     const uint32_t sum = dot_decoded(&coding, n, input);
-    lutra_requantize(&how, channels + n, &sum, 1u, output + n);
+    lutra_requantize(&how, channels + n, &sum, 1u, 1u, output + n, 0u);
   }
 }

@@ -34,7 +34,7 @@ void lutra_linear_lut(const lutra_linear *layer, const int8_t *codebook, const u
     lutra_add_lookups(lutra_group_indices(&coding, 0u, group), coding.index_bits, coding.codewords, tables, size, sums,
                       coding.rows);
   }
-  lutra_requantize(&how, channels, sums, coding.rows, output);
+  lutra_requantize(&how, channels, sums, coding.rows, 1u, output, 0u);
 }
 
 void lutra_linear_pairs(const lutra_linear *layer, const int8_t *codebook, const uint8_t *indices, const lutra_channel *channels,
@@ -55,5 +55,5 @@ void lutra_linear_pairs(const lutra_linear *layer, const int8_t *codebook, const
       lutra_add_lookups(group_indices, 4u, 16u, tables, size, sums, coding.rows);
     }
   }
-  lutra_requantize(&how, channels, sums, coding.rows, output);
+  lutra_requantize(&how, channels, sums, coding.rows, 1u, output, 0u);
 }

@@ -1,15 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <string.h>
+
 #include "../loops.h"
 
-void lutra_depthwise_reference(const int8_t *input, uint32_t input_stride, const int8_t *weights, uint32_t weights_stride,
-                               uint32_t height, uint32_t width, uint32_t channels, uint32_t *sums) {
-  for (; height > 0u; height--) {
-    for (uint32_t x = 0u; x < width; x++) {
-      for (uint32_t c = 0u; c < channels; c++) {
-        sums[c] += (uint32_t)(input[x * channels + c] * weights[x * channels + c]);
+void lutra_depthwise_reference(const lutra_windows *windows, const int8_t *input, uint32_t pixels, int8_t *output) {
+  const uint32_t channels = windows->channels;
+  for (; pixels > 0u; pixels--) {
+    const int8_t *row = input, *weights = windows->weights;
+    memcpy(windows->sums, windows->begin, channels * sizeof *windows->sums);
+    for (uint32_t y = 0u; y < windows->height; y++) {
+      const int8_t *x = row;
+      for (uint32_t tap = 0u; tap < windows->width; tap++) {
+        for (uint32_t c = 0u; c < channels; c++) {
+          windows->sums[c] += (uint32_t)(*x++ * *weights++);
+        }
       }
+      row += windows->row;
     }
-    input += input_stride;
-    weights += weights_stride;
+    lutra_requantize_reference(&windows->how, windows->records, windows->sums, channels, 1u, output, 0u);
+    input += windows->input_step;
+    output += windows->output_step;
   }
 }

@@ -3,12 +3,17 @@
 
 #include "../loops.h"
 
-void lutra_patch_copy_reference(void *patches, uint32_t length, uint32_t pixel, uint32_t at, const int8_t *x, uint32_t count) {
-  memcpy((int8_t *)patches + pixel * length + at, x, count);
-}
-
-void lutra_patch_fill_reference(void *patches, uint32_t length, uint32_t pixel, uint32_t at, int8_t value, uint32_t count) {
-  memset((int8_t *)patches + pixel * length + at, value, count);
+void lutra_patch_set_reference(void *patches, uint32_t pair, const int8_t *a, const int8_t *b, uint32_t step, uint32_t run,
+                               uint32_t rows) {
+  int8_t *to_a = (int8_t *)patches + 2u * pair * rows * run, *to_b = to_a + rows * run;
+  for (; rows > 0u; rows--) {
+    memcpy(to_a, a, run);
+    memcpy(to_b, b, run);
+    to_a += run;
+    to_b += run;
+    a += step;
+    b += step;
+  }
 }
 
 void lutra_patch_dot_reference(const void *patches, uint32_t pixels, const int8_t *weights, uint32_t length, uint32_t rows,

@@ -10,9 +10,12 @@ static int8_t requantize(const lutra_requantization *how, lutra_channel channel,
 }
 
 void lutra_requantize_reference(const lutra_requantization *how, const lutra_channel *channels, const uint32_t *sums,
-                                uint32_t count, int8_t *output) {
-  for (uint32_t n = 0u; n < count; n++) {
-    output[n] = requantize(how, channels[n], sums[n]);
+                                uint32_t count, uint32_t pixels, int8_t *output, uint32_t step) {
+  for (; pixels > 0u; pixels--) {
+    for (uint32_t n = 0u; n < count; n++) {
+      output[n] = requantize(how, channels[n], *sums++);
+    }
+    output += step;
   }
 }
 

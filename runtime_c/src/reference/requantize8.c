@@ -16,7 +16,7 @@ void lutra_requantize8_reference(const lutra_requantization *how, const lutra_ch
       if (max) {
         lutra_requantize_max_reference(how, channels, &one, 1u, output + p * rows);
       } else {
-        lutra_requantize_reference(how, channels, &one, 1u, output + p * rows);
+        lutra_requantize_reference(how, channels, &one, 1u, 1u, output + p * rows, 0u);
       }
     }
     channels++;

@@ -204,8 +204,8 @@ def test_the_manifest_describes_ports_layers_and_memory():
     layer = manifest["layers"][0]
     assert (layer["kernel"], layer["source_names"], layer["output_shape"], layer["macs"]) == ("lutra_conv2d_lut", ["conv"], [2, 2, 3], 864)
     assert layer["bytes"] == {"descriptor": 38, "codebook": 32, "indices": 27, "channels": 12, "crc": 16}
-    assert manifest["buffers"][2] == {"index": 2, "storage": "scratch", "offset": 44, "bytes": 384, "first": 0, "last": 0}
-    assert max(buffer["offset"] + buffer["bytes"] for buffer in manifest["buffers"]) == manifest["arena_bytes"] == 428
+    assert manifest["buffers"][2] == {"index": 2, "storage": "scratch", "offset": 44, "bytes": 356, "first": 0, "last": 0}
+    assert max(buffer["offset"] + buffer["bytes"] for buffer in manifest["buffers"]) == manifest["arena_bytes"] == 400
 
 
 def test_the_header_gives_sizes_and_quantization():

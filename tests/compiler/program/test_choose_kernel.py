@@ -31,6 +31,12 @@ def test_of_equally_fast_ones_that_of_less_scratch_memory():
     assert fastest([candidate(100, scratch=900), candidate(101, scratch=100), candidate(110)]).scratch_bytes == 100
 
 
+def test_none_that_is_slower_than_int8_weights():
+    int8 = replace(candidate(100, scratch=900), kernel="lutra_conv2d_dense")
+    assert fastest([int8, candidate(101, scratch=100), candidate(110)]) == int8
+    assert fastest([int8, candidate(99), candidate(100)]).cycles == 99
+
+
 def test_one_with_an_objection_is_not_taken():
     assert fastest([candidate(100, objection="flash"), candidate(200)]).cycles == 200
 

@@ -13,7 +13,7 @@
 #error "This bundle needs a Lutra runtime of ABI 3: generate it again or use the runtime of the compiler that wrote it."
 #endif
 
-#define TINY_ARENA_BYTES 428u
+#define TINY_ARENA_BYTES 400u
 #define TINY_MODEL_BYTES 773u
 #define TINY_LAYERS 3u
 #define TINY_INPUTS 1u

@@ -99,11 +99,14 @@ static uint16_t *offsets_of(uint32_t codewords, uint32_t count, uint32_t rows, i
   return offsets;
 }
 
-/* A pair of loops whose tables only they know; the sums are what counts. */
-static void pixel_lookups(uint32_t number) {
+/* Loops whose tables only they know; the sums are what counts. With `near`, all tables are within 8-bit offsets. */
+static void pixel_lookups_either(uint32_t number, int near) {
   uint32_t codewords, d;
   pick_coding(number, &codewords, &d);
-  const uint32_t count = pick_count("count", codewords < 256u ? 80u : 64u), rows = pick_count("rows", 20u);
+  if (near && codewords > 64u) {
+    codewords = 16u;
+  }
+  const uint32_t count = pick_count("count", near ? 64u / codewords : codewords < 256u ? 80u : 64u), rows = pick_count("rows", 20u);
   const uint32_t size = count * codewords;
   if (!fits(codewords * d + 2u * count * d + 4u * size + 2u * count * rows + 16u * rows)) {
     return;
@@ -120,6 +123,17 @@ static void pixel_lookups(uint32_t number) {
   uint32_t *const actual = sums_of(sums), *const expected = copy_of(actual, sums * 4u);
   NATIVE(build_pixel_tables)(codebook, codewords, d, x, y, count, tables);
   check_registers();
+  if (near) {
+    uint8_t *const bytes = (uint8_t *)random_bytes(count * rows);
+    for (uint32_t i = 0u; i < count * rows; i++) {
+      bytes[i] = (uint8_t)offsets[i];
+    }
+    NATIVE(add_near_lookups)(bytes, count, tables, packed, actual + a, actual + b, rows);
+    lutra_build_pixel_tables_reference(codebook, codewords, d, x, y, count, tables);
+    lutra_add_near_lookups_reference(bytes, count, tables, packed, expected + a, expected + b, rows);
+    compare_words("sums", actual, expected, corrupt ? 0u : sums);
+    return;
+  }
   NATIVE(add_pixel_lookups)(offsets, count, tables, packed, actual + a, actual + b, rows);
   lutra_build_pixel_tables_reference(codebook, codewords, d, x, y, count, tables);
   lutra_add_pixel_lookups_reference(offsets, count, tables, packed, expected + a, expected + b, rows);
@@ -128,56 +142,36 @@ static void pixel_lookups(uint32_t number) {
   }
 }
 
-/* Sets a run of a pixel's values, by either way. */
-static void set_run(void *patches, void *expected, uint32_t length, uint32_t pixel, uint32_t at, uint32_t count) {
-  if (between(0, 2) > 0) {
-    const int8_t *const x = values("copy", count);
-    describe("at", (int32_t)at);
-    describe("count", (int32_t)count);
-    NATIVE(patch_copy)(patches, length, pixel, at, x, count);
-    lutra_patch_copy_reference(expected, length, pixel, at, x, count);
-  } else {
-    const int8_t value = (int8_t)between(-128, 127);
-    describe("fill at", (int32_t)at);
-    describe("count", (int32_t)count);
-    NATIVE(patch_fill)(patches, length, pixel, at, value, count);
-    lutra_patch_fill_reference(expected, length, pixel, at, value, count);
-  }
-  check_registers();
-}
+static void pixel_lookups(uint32_t number) { pixel_lookups_either(number, 0); }
 
-/* Three loops that share a form of patches. Runs mostly follow one another; later ones may replace values. */
+static void near_lookups(uint32_t number) { pixel_lookups_either(number, 1); }
+
+/* Two loops that share a form of patches: what is in them before must not matter. */
 static void patch_dot(uint32_t number) {
   static const uint8_t lengths[] = {1, 2, 3, 4, 5, 7, 8, 9, 12, 16, 25, 27, 32, 36, 48, 50, 64, 72, 75, 100, 144, 200};
-  uint32_t length = lengths[number / 3u % sizeof lengths];
+  uint32_t run = lengths[number / 3u % sizeof lengths], rows_of_taps = 1u;
   if (number % 3u == 0u) {
-    describe("length", (int32_t)length);
+    describe("run", (int32_t)run);
   } else {
-    length = pick_count("length", 160u);
+    run = pick_count("run", 40u);
+    rows_of_taps = pick_count("rows of taps", 5u);
   }
+  const uint32_t length = run * rows_of_taps, step = run + pick(0u, 9u) * pick(0u, 1u), all = (rows_of_taps - 1u) * step + run;
   const uint32_t pixels = pick_count("pixels", LUTRA_PATCH_PIXELS), rows = pick_count("rows", 14u);
-  if (!fits(2u * LUTRA_PATCH_BYTES(length) + length * rows + 8u * pixels * rows + 4u * length)) {
+  if (!fits(2u * LUTRA_PATCH_BYTES(length) + length * rows + 8u * pixels * rows + 8u * all)) {
     return;
   }
+  describe("step", (int32_t)step);
   const int8_t *const weights = values("weights", length * rows);
   void *const patches = buffer(LUTRA_PATCH_BYTES(length)), *const expected_patches = buffer(LUTRA_PATCH_BYTES(length));
-  const uint32_t backwards = pick(0u, 1u), changes = pick(0u, 2u);
+  const uint32_t backwards = pick(0u, 1u);
   describe("backwards", (int32_t)backwards);
-  for (uint32_t p = 0u; p < pixels; p++) {
-    const uint32_t pixel = backwards ? pixels - 1u - p : p, half = pick(0u, length - 1u);
-    describe("pixel", (int32_t)pixel);
-    if (half > 0u && !backwards) {
-      set_run(patches, expected_patches, length, pixel, 0u, half);
-    }
-    set_run(patches, expected_patches, length, pixel, half, length - half);
-    if (half > 0u && backwards) {
-      set_run(patches, expected_patches, length, pixel, 0u, half);
-    }
-  }
-  for (uint32_t i = 0u; i < changes; i++) {
-    const uint32_t at = pick(0u, length - 1u), pixel = pick(0u, pixels - 1u);
-    describe("change pixel", (int32_t)pixel);
-    set_run(patches, expected_patches, length, pixel, at, pick(1u, length - at));
+  for (uint32_t p = 0u; p < pixels; p += 2u) {
+    const uint32_t pair = backwards ? (pixels - 1u) / 2u - p / 2u : p / 2u;
+    const int8_t *const a = values("a", all), *const b = values("b", all);
+    NATIVE(patch_set)(patches, pair, a, b, step, run, rows_of_taps);
+    check_registers();
+    lutra_patch_set_reference(expected_patches, pair, a, b, step, run, rows_of_taps);
   }
   uint32_t *const sums = buffer(pixels * rows * 4u), *const expected = buffer(pixels * rows * 4u);
   NATIVE(patch_dot)(patches, pixels, weights, length, rows, sums);
@@ -204,44 +198,59 @@ static void dot_rows(uint32_t number) {
 }
 
 /* Rows of `row` values; between them there may be others. */
-static uint32_t pick_stride(const char *name, uint32_t row) {
-  const uint32_t stride = row + pick(0u, 9u) * pick(0u, 1u);
-  describe(name, (int32_t)stride);
-  return stride;
+static uint32_t pick_step(const char *name, uint32_t row) {
+  const uint32_t step = row + pick(0u, 9u) * pick(0u, 1u);
+  describe(name, (int32_t)step);
+  return step;
 }
 
+/* Every other case: the windows that a backend may have lines for. */
 static void depthwise(uint32_t number) {
-  (void)number;
-  const uint32_t channels = pick_count("channels", 70u), height = pick_count("height", 5u), width = pick_count("width", 5u);
-  const uint32_t row = width * channels, input_stride = pick_stride("input_stride", row);
-  const uint32_t weights_stride = pick_stride("weights_stride", row);
-  if (!fits(height * (input_stride + weights_stride) + 8u * channels)) {
+  const uint32_t line = number % 2u, kind = number / 2u % 3u;
+  const uint32_t channels = pick_count("channels", line ? 12u : 70u);
+  const uint32_t height = line ? 3u : pick_count("height", 5u), width = line ? 3u : pick_count("width", 5u);
+  const uint32_t pixels = pick_count("pixels", line ? 40u : 6u), row = pick_step("row", width * channels);
+  const uint32_t across = pick(0u, 2u), input_step = across == 0u ? channels : across == 1u ? row : pick_step("input_step", 1u);
+  const uint32_t output_step = pick_step("output_step", channels);
+  const uint32_t inputs = (height - 1u) * row + width * channels + (pixels - 1u) * input_step;
+  const uint32_t outputs = (pixels - 1u) * output_step + channels;
+  describe("across", (int32_t)across);
+  if (!fits(inputs + height * width * channels + 2u * outputs + 40u * channels)) {
     return;
   }
-  const int8_t *const input = values("input", (height - 1u) * input_stride + row);
-  const int8_t *const weights = values("weights", (height - 1u) * weights_stride + row);
-  uint32_t *const sums = sums_of(channels), *const expected = copy_of(sums, channels * 4u);
-  NATIVE(depthwise)(input, input_stride, weights, weights_stride, height, width, channels, sums);
-  lutra_depthwise_reference(input, input_stride, weights, weights_stride, height, width, channels, expected);
-  compare_words("sums", sums, expected, channels);
+  const requantization by = pick_requantization(kind, channels);
+  const lutra_windows windows = {
+      .how = by.how, .records = by.channels, .weights = values("weights", height * width * channels), .begin = sums_of(channels),
+      .channels = channels, .height = height, .width = width, .row = row, .input_step = input_step, .output_step = output_step,
+      .sums = buffer(4u * LUTRA_LINE_PIXELS * channels)};
+  const int8_t *const input = values("input", inputs);
+  int8_t *const output = output_of(outputs), *const expected = memcpy(random_bytes(outputs), output, outputs);
+  NATIVE(depthwise)(&windows, input, pixels, output);
+  lutra_depthwise_reference(&windows, input, pixels, expected);
+  compare_bytes("output", output, expected, outputs);
 }
 
 static void requantize_either(uint32_t number, int maximum) {
   const uint32_t kind = number % 3u, count = pick_count("count", 50u);
+  const uint32_t pixels = maximum ? 1u : pick_count("pixels", 5u), step = pick_step("step", count);
+  const uint32_t outputs = (pixels - 1u) * step + count;
   const requantization by = pick_requantization(kind, count);
-  uint32_t *const sums = buffer(count * sizeof *sums);
-  for (uint32_t n = 0u; n < count; n++) {
+  if (!fits(4u * pixels * count + 2u * outputs)) {
+    return;
+  }
+  uint32_t *const sums = buffer(pixels * count * sizeof *sums);
+  for (uint32_t n = 0u; n < pixels * count; n++) {
     sums[n] = pick_sum(kind);
   }
-  int8_t *const output = output_of(count), *const expected = memcpy(random_bytes(count), output, count);
+  int8_t *const output = output_of(outputs), *const expected = memcpy(random_bytes(outputs), output, outputs);
   if (maximum) {
     NATIVE(requantize_max)(&by.how, by.channels, sums, count, output);
     lutra_requantize_max_reference(&by.how, by.channels, sums, count, expected);
   } else {
-    NATIVE(requantize)(&by.how, by.channels, sums, count, output);
-    lutra_requantize_reference(&by.how, by.channels, sums, count, expected);
+    NATIVE(requantize)(&by.how, by.channels, sums, count, pixels, output, step);
+    lutra_requantize_reference(&by.how, by.channels, sums, count, pixels, expected, step);
   }
-  compare_bytes("output", output, expected, count);
+  compare_bytes("output", output, expected, outputs);
 }
 
 static void requantize(uint32_t number) { requantize_either(number, 0); }
@@ -254,6 +263,7 @@ void test_loops(void) {
   RUN(16u, build_pair_tables);
   RUN(64u, add_pair_lookups);
   RUN(6u * CODINGS, pixel_lookups);
+  RUN(3u * CODINGS, near_lookups);
   RUN(384u, patch_dot);
   RUN(256u, dot_rows);
   RUN(256u, depthwise);
