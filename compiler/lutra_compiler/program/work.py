@@ -3,10 +3,10 @@
 Counts follow the loops of runtime_c/src/kernels and their inner loops; cost_model.py multiplies them with cycles measured for a CPU.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from lutra_compiler.program.kernels import is_flat
+from lutra_compiler.program.kernels import is_flat, lanes8
 
 Fields = Mapping[str, int]
 Work = dict[str, float]
@@ -15,6 +15,9 @@ GROUP = 8  # LUTRA_GROUP: subvectors of a row whose indices are adjacent
 VECTOR = 16  # int8 that CPUs with vectors multiply at once
 PATCH_PIXELS = 4  # LUTRA_PATCH_PIXELS
 FLAT_WIDTH = 16  # LUTRA_CONV2D_LUT8_FLAT_WIDTH
+LINE_PIXELS = 4  # LUTRA_LINE_PIXELS
+LINE, SHORT_LINE = 32, 6  # outputs of a channel that are computed at once, and too few of them (arm_v7m)
+NEAR_BYTES = 256  # of tables that 8-bit offsets reach
 FAST_SUBVECTORS = (2, 4, 8, 16)  # lengths for which native table loops exist
 
 
@@ -43,6 +46,16 @@ class _Axis:
         """Kernel positions of output i that lie inside the image."""
         start = i * self.stride - self.padding
         return max(0, min(start + self.kernel, self.size) - max(start, 0))
+
+    def runs(self) -> list[tuple[int, int]]:
+        """Adjacent outputs whose windows reach equally far beyond the image: how many, and their kernel positions inside."""
+        extent, found, last = min(self.kernel, self.size), list[tuple[int, int]](), None
+        for i in range(self.out):
+            start = i * self.stride - self.padding
+            moved = max(0, min(start, self.size - extent)) - start
+            found[-1:] = [(found[-1][0] + 1, found[-1][1])] if moved == last else [*found[-1:], (1, self.inside(i))]
+            last = moved
+        return found
 
     def readings(self) -> list[int]:
         """For each input position that is read: by how many outputs."""
@@ -95,13 +108,35 @@ def _subvectors(f: Fields) -> int:
     return -(-f["in_c"] // f["subvector"])
 
 
-def _parts(count: int) -> int:
-    """In how many unrolled pieces of 8, 4, 2 and 1 a row's lookups are done."""
-    return count // GROUP + (count % GROUP).bit_count()
+def _parts(count: int, most: int) -> int:
+    """In how many unrolled pieces of `most`, 4 and up to 3 a row's lookups are done."""
+    rest = count % most
+    return count // most + (rest >= 4) + (rest % 4 > 0)
 
 
-def _requantization(f: Fields, calls: int, pixels: float) -> Work:
-    return {"requantized": pixels * f["out_c"], "requantize calls": float(calls)}
+def _requantization(channels: int, calls: float, pixels: int, pooled: float = 0.0) -> Work:
+    """`calls` for `pixels` pixels each, and `pooled` pixels more that are compared with what is stored."""
+    return {
+        "requantize calls": calls + pooled,
+        "requantize blocks": calls * -(-channels // 4) if pixels > 1 else 0.0,
+        "outputs in pairs": calls * (pixels // 2 * 2) * channels,
+        "single outputs": calls * (pixels % 2) * channels,
+        "pooled outputs": pooled * channels,
+    }
+
+
+def _pooled_requantization(f: Fields, rows: _Axis, columns: _Axis) -> Work:
+    pixels = rows.whole * columns.whole
+    windows = pixels / (f["pool_h"] * f["pool_w"])
+    return _requantization(f["out_c"], windows, 1, pixels - windows)
+
+
+def _sum(parts: Iterable[Work]) -> Work:
+    total: Work = {}
+    for part in parts:
+        for name, count in part.items():
+            total[name] = total.get(name, 0.0) + count
+    return total
 
 
 def _tables(f: Fields, prefix: str, calls: float, vectors: float) -> Work:
@@ -123,23 +158,25 @@ def _conv2d_lut(pixels: int) -> Callable[[Fields], Work]:
         padding_sweeps = taps if f["padded"] else 0
         all_sweeps = sweeps + padding_sweeps
         packed = "packed " if f["packed_sums"] else ""
+        near = 4 * f["block"] << f["log2_codewords"] <= NEAR_BYTES
+        most, kind = (4, "near ") if near else (GROUP, "")
         begun = min(rows.out, rows.whole + -(-f["kernel_h"] // f["stride_h"]))
         edge = sum(taps - rows.inside(i) * columns.inside(j) for i in range(begun) for j in range(columns.out)) if f["padded"] else 0
-        outputs = rows.whole * columns.whole
+        pooled = f["pool_h"] * f["pool_w"] > 1
         return {
             "rows": float(len(readings)),
             f"{f['index_bits']}-bit expanded": float((taps if f["keep_offsets"] else all_sweeps) * out_c * subvectors),
             "expanded groups": float((taps if f["keep_offsets"] else all_sweeps) * out_c * sum(-(-b // GROUP) for b in blocks)),
             "passes": float((passes + padding_sweeps) * len(blocks)),
-            "sweep rows": float(all_sweeps * out_c * sum(map(_parts, blocks))),
-            "swept groups": float(all_sweeps * out_c * sum(-(-b // GROUP) for b in blocks)),
+            f"{kind}sweep rows": float(all_sweeps * out_c * sum(_parts(b, most) for b in blocks)),
+            f"{kind}swept groups": float(all_sweeps * out_c * sum(-(-b // most) for b in blocks)),
             "swept fours": float(all_sweeps * out_c * sum(-(-b // 4) for b in blocks)),
             f"{packed}lookups": float(all_sweeps * out_c * subvectors),
             "edge": float(edge * out_c),
             "begun": float(begun * columns.out),
             "zeroed": float(begun * columns.out * out_c),
             **_tables(f, "tables", builds * (len(blocks) + (f["in_c"] % f["subvector"] > 0)), float(builds * subvectors)),
-            **_requantization(f, outputs, outputs),
+            **(_pooled_requantization(f, rows, columns) if pooled else _requantization(out_c, float(rows.whole), columns.out)),
         }
 
     return count
@@ -158,8 +195,13 @@ def _conv2d_lut8(f: Fields) -> Work:
     vectors, passes = -(-whole // 8), -(-whole // 16)
     single = vectors - 2 * (passes - 1) == 1
     sweeps = sum(readings)
-    margins = (len(readings) if len(blocks) > 1 else 1) * sum(-(-b // 4) for b in blocks) * (1 if f["pad_left"] else 0) * 2
-    tables = len(readings) * len(taps) * -(in_w // -stride // 8) * sum(-(-b // 4) for b in blocks) + margins
+    fours_of_tables = sum(-(-b // 4) for b in blocks)
+    begin, read = -(-f["pad_left"] // stride), 8 * -(in_w // -(8 * stride))
+    margins = (len(readings) if len(blocks) > 1 else 1) * (-(-begin // 8) + max(0, -(-(lanes8(f) - begin - read) // 8)))
+    present = [-(-(in_w - (phase - f["pad_left"]) % stride) // stride) for phase in range(len(taps))]
+    whole_groups = len(readings) * sum(count // 8 for count in present)
+    partial_groups = len(readings) * len(taps) * read // 8 - whole_groups + margins
+    tables = (whole_groups + partial_groups) * fours_of_tables
     expansions = (f["kernel_h"] if f["keep_offsets"] else sweeps) * sum(taps) * len(groups) * out_c
     outputs = float(rows.whole * whole) if not is_flat(f) else float(f["in_h"] * f["in_w"])
     return {
@@ -169,6 +211,9 @@ def _conv2d_lut8(f: Fields) -> Work:
         "lookups": float(4 * sweeps * fours * vectors * out_c),
         "single lookups": float(4 * sweeps * fours * single * out_c),
         "expanded rows": float(expansions),
+        "filled": float((f["kernel_h"] if f["keep_offsets"] else sweeps) * sum(-t * size % 4 for t in taps for size in groups) * out_c),
+        "transposed": float(whole_groups * fours_of_tables * 4 * f["subvector"]),
+        "gathered": float(partial_groups * fours_of_tables * 4 * f["subvector"]),
         "padding lookups": float(f["kernel_h"] * f["kernel_w"] * m * out_c if f["padded"] else 0),
         "cleared": float(min(-(-f["kernel_h"] // f["stride_h"]), f["out_h"]) * vectors * 8 * out_c),
         **_tables(f, "tables", float(tables), float(tables)),
@@ -183,24 +228,54 @@ def _patches(f: Fields, channels: int, out_c: int) -> Work:
     """Dense products of `out_c` channels that read `channels` channels, at every output pixel."""
     rows, columns = _axes(f)
     length = f["kernel_h"] * f["kernel_w"] * channels
-    pixels = rows.whole * columns.whole
     sizes = [min(PATCH_PIXELS, columns.whole - j) for j in range(0, columns.whole, PATCH_PIXELS)]
     dots = rows.whole * out_c * sum(2 * -(-size // 2) for size in sizes)
-    # A row of taps is copied at once where all of it is inside and all channels are read, else tap by tap.
-    whole_columns = sum(columns.inside(j) == f["kernel_w"] for j in range(columns.whole)) if channels == f["in_c"] else 0
-    runs = f["kernel_h"] * rows.whole * (whole_columns + (columns.whole - whole_columns) * f["kernel_w"])
+    pairs = [(j + p, j + min(p + 1, size - 1)) for j, size in zip(range(0, columns.whole, PATCH_PIXELS), sizes, strict=True)
+             for p in range(0, size, 2)]  # fmt: skip
+    # Two windows are read from the image where all of both is inside and all channels are read; else they are copied before.
+    inside_rows = sum(rows.inside(i) == f["kernel_h"] for i in range(rows.whole)) if channels == f["in_c"] else 0
+    inside = [all(columns.inside(j) == f["kernel_w"] for j in pair) for pair in pairs]
+    direct, copied = inside_rows * sum(inside), 0
+    runs, values = 0, 0
+    for i in range(rows.whole):
+        row_inside = channels == f["in_c"] and rows.inside(i) == f["kernel_h"]
+        for pair, whole in zip(pairs, inside, strict=True):
+            if not (row_inside and whole):
+                copied += 2
+                runs += rows.inside(i) * (2 if channels == f["in_c"] else sum(map(columns.inside, pair)))
+                values += rows.inside(i) * sum(map(columns.inside, pair)) * channels
+    run = f["kernel_w"] * channels
+    fours = [size for size in sizes if size == PATCH_PIXELS]
+    fewer = sum(size for size in sizes if size < PATCH_PIXELS)
+    passes = rows.whole * (len(fours) * out_c + fewer * (out_c // 4))  # of four products, and single ones (arm_mve)
+    singles = rows.whole * fewer * (out_c % 4)
+    pooled = f["pool_h"] * f["pool_w"] > 1
+    requantization = (
+        [_pooled_requantization({**f, "out_c": out_c}, rows, columns)] if pooled
+        else [_requantization(out_c, float(rows.whole), size) for size in sizes]
+    )  # fmt: skip
     return {
-        "patches": float(pixels),
         "patch calls": float(rows.whole * len(sizes)),
-        "runs": float(runs),
-        "copied": float(pixels * length),
+        "pairs": float(rows.whole * len(pairs)),
+        "runs": float(direct * f["kernel_h"] + copied / 2),
+        "values" if run >= 4 else "short values": float(rows.whole * len(pairs) * length),
+        "value words": float(direct * f["kernel_h"] * -(-run // VECTOR) + copied / 2 * -(-length // VECTOR)),
+        "copied windows": float(copied),
+        "copied runs": float(runs),
+        "copied values": float(values),
+        "cleared values": float(copied * length),
         "filter calls": float(rows.whole * len(sizes) * out_c),
         "dots" if length >= 4 else "short dots": float(dots),
+        "odd filters": float(rows.whole * sum(-(-size // 2) for size in sizes) * (out_c % 2)),
         f"tails of {length % 4}": float(dots * (length % 4 > 0)),
         "products": float(dots * (length // 4 * 4)),
         "vectors": float(dots * -(-length // VECTOR)),
+        "passes": float(passes),
+        "pass vectors": float(passes * -(-length // VECTOR)),
+        "single dots": float(singles),
+        "single vectors": float(singles * -(-length // VECTOR)),
         "filter products": float(rows.whole * len(sizes) * out_c * length),  # of loops that always do all pixels of a patch
-        "requantized": float(pixels * out_c),
+        **_sum(requantization),
     }
 
 
@@ -212,41 +287,82 @@ def _conv2d_dense(f: Fields) -> Work:
 
 def _conv2d_decode(f: Fields) -> Work:
     subvectors, taps = _subvectors(f), f["kernel_h"] * f["kernel_w"]
-    total: Work = {
+    decoded: Work = {
         "decoded": float(taps * subvectors * f["out_c"]), "decoded values": float(taps * f["in_c"] * f["out_c"]),
         "decoded rows": float(taps * f["out_c"]),
     }
-    for first in range(0, f["out_c"], f["block"]):
-        for name, count in _patches(f, f["in_c"], min(f["block"], f["out_c"] - first)).items():
-            total[name] = total.get(name, 0.0) + count
-    return total
+    blocks = (min(f["block"], f["out_c"] - first) for first in range(0, f["out_c"], f["block"]))
+    return _sum([decoded, *(_patches(f, f["in_c"], block) for block in blocks)])
 
 
 def _conv2d_depthwise(f: Fields) -> Work:
     rows, columns = _axes(f)
-    inside_rows = [rows.inside(i) for i in range(rows.whole)]
-    inside_columns = [columns.inside(j) for j in range(columns.whole)]
-    pixels, taps, channels = rows.whole * columns.whole, f["kernel_h"] * f["kernel_w"], f["out_c"]
-    inside = sum(inside_rows) * sum(inside_columns)
-    border = pixels - inside_rows.count(f["kernel_h"]) * inside_columns.count(f["kernel_w"]) if f["padded"] else 0
-    seen = pixels * taps if f["padded"] else inside  # a window at the border is completed first
+    channels, words = f["out_c"], f["out_c"] // 4
+    height, width = min(f["kernel_h"], f["in_h"]), min(f["kernel_w"], f["in_w"])
+    taps = height * width
+    total: Work = {"channels": float(channels)}
+
+    def add(line: bool, lines: float, pixels: int) -> None:
+        kind, windows = "line" if line else "window", lines * pixels
+        whole, rest = channels // VECTOR, -(-(channels % VECTOR) // 4)
+        parts, alone = windows * words * -(-width // 3), int(pixels % LINE_PIXELS == 1)
+        part: Work = {
+            f"{kind}s": lines,
+            f"{kind} pixels": windows,
+            f"{kind} outputs": windows * channels,
+            # Four channels at a time, a window up to three wide; the rest one by one (arm_v7m, arm_v6m).
+            f"{kind} products": windows * taps * 4 * words,
+            f"{kind} parts": parts,
+            f"{kind} part rows": parts * height,
+            f"{kind} tail products": windows * taps * (channels % 4),
+            f"{kind} tails": windows * (channels % 4),
+            # Sixteen channels at a time, then four; up to four pixels share their records (arm_mve).
+            f"{kind} vectors": windows * whole,
+            f"{kind} vector rows": windows * whole * height,
+            f"{kind} vector taps": windows * whole * taps,
+            f"{kind} rest": windows * rest,
+            f"{kind} rest rows": windows * rest * height,
+            f"{kind} rest taps": windows * rest * taps,
+            f"{kind} records": lines * (-(-pixels // LINE_PIXELS) - alone) * -(-channels // 4),
+            f"{kind} scaled": lines * (pixels - alone) * -(-channels // 4),
+            f"{kind} scaled alone": lines * alone * -(-channels // 4),
+        }
+        if line:
+            part["line channels"] = lines * -(-pixels // LINE) * channels
+        for name, count in part.items():
+            total[name] = total.get(name, 0.0) + count
+
+    if f["pool_h"] * f["pool_w"] > 1:
+        add(False, float(rows.whole * columns.whole), 1)
+        total["pooled"] = float(rows.whole * columns.whole * channels)
+        total["moves"] = float(rows.whole * columns.whole)
+        return total
+    row_runs, column_runs = rows.runs(), columns.runs()
+    outside = 0
+    for tall, inside_rows in row_runs:
+        for wide, inside_columns in column_runs:
+            along, lines, step = (tall, wide, f["stride_h"]) if tall > wide else (wide, tall, f["stride_w"])
+            add(along >= SHORT_LINE and taps == 9 and height == 3 and step == 1, float(lines), along)
+            outside += f["kernel_h"] * f["kernel_w"] - inside_rows * inside_columns
+    moves = len(row_runs) * len(column_runs)
     return {
-        "pixels": float(pixels),
-        "border": float(border),
-        "border values": float(border * taps * channels),
-        "taps": float(seen),
-        "products": float(seen * (channels // 4 * 4)),
-        "tail products": float(seen * (channels % 4)),
-        "channel words": float(pixels * -(-channels // 4)),
-        "tap vectors": float(seen * -(-channels // VECTOR)),
-        "channel vectors": float(pixels * -(-channels // VECTOR)),
-        "channels": float(pixels * channels),
+        **total,
+        "moves": float(moves),
+        "moved taps": float(moves * taps),
+        "moved values": float(moves * taps * channels),
+        "outside": float(outside * channels if f["padded"] else 0),
     }
 
 
 def _linear_tables(f: Fields) -> Work:
-    subvectors = _subvectors(f)
-    return _tables(f, "tables", -(-subvectors // GROUP) + (f["in_c"] % f["subvector"] > 0), float(subvectors))
+    subvectors, d, k, tail = _subvectors(f), f["subvector"], 1 << f["log2_codewords"], int(f["in_c"] % f["subvector"] > 0)
+    sizes = [GROUP] * ((subvectors - tail) // GROUP) + [(subvectors - tail) % GROUP] * ((subvectors - tail) % GROUP > 0) + [1] * tail
+    return {
+        **_tables(f, "tables", len(sizes), float(subvectors)),
+        f"coupled entries d{d}": float(k * sum(-(-size // 2) for size in sizes)),  # two tables at once (arm_v7m)
+        f"fourfold entries d{d}": float(k * sum(size // 4 for size in sizes)),  # four (arm_mve)
+        f"single entries d{d}": float(k * sum(size % 4 for size in sizes)),
+    }
 
 
 def _linear_lut(f: Fields) -> Work:
@@ -262,7 +378,7 @@ def _linear_lut(f: Fields) -> Work:
         "rest of less": float((rest & 3 > 0) * f["out_c"]),
         "groups": float(full + (rest > 0)),
         **_linear_tables(f),
-        **_requantization(f, 1, 1),
+        **_requantization(f["out_c"], 1.0, 1),
     }
 
 
@@ -270,7 +386,7 @@ def _linear_pairs(f: Fields) -> Work:
     full, rest = divmod(_subvectors(f), GROUP)
     return {
         "pair tables": float(full), "pair rows": float(full * f["out_c"]), "rest lookups": float(rest * f["out_c"]),
-        "rest rows": float((rest > 0) * f["out_c"]), **_linear_tables(f), **_requantization(f, 1, 1),
+        "rest rows": float((rest > 0) * f["out_c"]), **_linear_tables(f), **_requantization(f["out_c"], 1.0, 1),
     }
 
 
@@ -283,12 +399,21 @@ def _linear_decode(f: Fields) -> Work:
 
 
 def _linear_dense(f: Fields) -> Work:
-    length, out_c = f["in_c"], f["out_c"]
-    single = out_c % 4  # rows that are not one of four
+    length, (eights, rest) = f["in_c"], divmod(f["out_c"], 8)
+    couples, fours = -(-rest // 2), -(-rest // 4)
     return {
-        "rows": float(out_c), "row chunks": float(-(-out_c // 8)), "products": float((out_c - single) * (length // 4 * 4)),
-        "tails": float(out_c * (length % 4)), "vectors": float(out_c * -(-length // VECTOR)),
-        "single products": float(single * length), "single rows": float(single),
+        "rows": float(f["out_c"]),
+        "row chunks": float(eights + (rest > 0)),
+        "odd values": float(eights * (length % 4)),
+        "products": float(eights * 8 * (length // 4 * 4)),
+        "couples": float(couples),
+        "couple products": float(2 * couples * length),
+        "fours": float(fours),
+        "four products": float(4 * fours * length),
+        "tails": float(f["out_c"] * (length % 4)),
+        "vectors": float(f["out_c"] // 4 * 4 * -(-length // VECTOR)),
+        "single vectors": float(f["out_c"] % 4 * -(-length // VECTOR)),
+        "single rows": float(f["out_c"] % 4),
     }
 
 
