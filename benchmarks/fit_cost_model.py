@@ -25,7 +25,7 @@ from measure_layers import (
     OTHER_LAYERS,
     Layer,
     Measurement,
-    Select,
+    Selection,
     coded_layers,
     every_candidate,
     first_candidate,
@@ -41,7 +41,7 @@ LAYERS, MACS, CODED_LAYERS = 60, 600_000, 40
 Coefficients = dict[str, float]
 
 
-def measured(target: str, layers: Sequence[Layer], select: Select = every_candidate) -> list[Measurement]:
+def measured(target: str, layers: Sequence[Layer], select: Selection = every_candidate) -> list[Measurement]:
     """All ways to compute the layers that `select` takes, measured in two processes."""
     with ProcessPoolExecutor(2) as pool:
         parts = pool.map(partial(measure, target, select=select), (layers[0::2], layers[1::2]))
