@@ -71,7 +71,7 @@ LOWERING = [
     ("numerics.fixed_point", "MANTISSA_BITS - np.frexp", "4 - np.frexp"),
     ("numerics.fixed_point", "(np.abs(np.rint(wanted / 2**shift)) < 1 << 15)", "(np.abs(np.rint(wanted / 2**shift)) < 1 << 9)"),
     ("numerics.packing", "odd << 4", "odd << 3"),
-    ("numerics.index_coding", "[::-1] ^ codes[0]).tolist()", "[::-1]).tolist()"),
+    ("numerics.index_coding", "bytes(decoded), np.uint8) ^ codes[0]", "bytes(decoded), np.uint8)"),
     ("numerics.index_coding", "frequency << 19", "frequency << 18"),
     ("numerics.index_coding", "+ low + begins[symbol]", "+ begins[symbol]"),
     ("numerics.packing", "indices[:, :, m : m + GROUP].transpose(1, 0, 2)", "indices[:, :, m : m + GROUP]"),
