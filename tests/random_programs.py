@@ -252,7 +252,7 @@ class _Builder:
                 Linear(**names, weight=f"{names['name']}.weight", bias=f"{names['name']}.bias", activation=self.clamp())
             )
         if self.chance(0.3) and self.shape(x)[0] > 1:
-            x = self.sharpened(x) if self.chance(0.5) else x
+            x = self.sharpened(self.sharpened(x)) if self.chance(0.5) else x
             x = self.append(Softmax(**self.names("softmax", x)), SOFTMAX_OUTPUT)
         return x
 

@@ -33,6 +33,7 @@ from lutra_compiler.target import target_by_name
 
 STAGE = StageConfig(1, 2e-3)
 CONFIG = CompressionConfig(
+    method="train",
     training=TrainingConfig(STAGE, STAGE, STAGE, STAGE, batch_size=64),
     search=SearchConfig(samples=512, validation=128, levels=4, recovery=STAGE, trials=2, trial_epochs=0.5, swaps=4),
 )
@@ -137,7 +138,7 @@ def test_a_plan_keeps_the_budget_before_and_after_training(trained: Graph, budge
 
 def test_more_flash_is_never_worse(trained: Graph, levels: Path) -> None:
     untried = replace(CONFIG, search=replace(CONFIG.search, trials=1))
-    losses = [best(trained, Budget(flash=flash, target="cortex-m4"), untried, levels=levels).loss for flash in (4600, 5600, 8000)]
+    losses = [best(trained, Budget(flash=flash, target="cortex-m4"), untried, levels=levels).loss for flash in (5600, 6600, 9000)]
     assert losses == sorted(losses, reverse=True)
 
 
@@ -146,7 +147,7 @@ def test_what_cannot_be_kept_names_the_nearest_point_which_can(trained: Graph, l
         best(trained, Budget(flash=2000, target="cortex-m4"), levels=levels)
     nearest = caught.value.nearest
     plan = best(trained, Budget(flash=int(nearest["flash_bytes"]), target="cortex-m4"), levels=levels)
-    assert plan.flash <= nearest["flash_bytes"] < 4600
+    assert plan.flash <= nearest["flash_bytes"] < 5600
 
 
 def test_a_limit_of_the_drop_gives_the_smallest_that_keeps_it(trained: Graph, levels: Path) -> None:
@@ -190,7 +191,7 @@ def test_convolutions_may_share_a_codebook_and_its_bytes_count_once(trained: Gra
 
 
 def test_without_labels_the_outputs_decide(trained: Graph) -> None:
-    assert best(trained, Budget(flash=6000), samples=Samples(bars(600, 2).inputs)).flash <= 6000
+    assert best(trained, Budget(flash=7000), samples=Samples(bars(600, 2).inputs)).flash <= 7000
 
 
 def test_a_softmax_at_the_end_counts(trained: Graph, levels: Path) -> None:
@@ -224,7 +225,7 @@ def test_layers_have_int8_and_codebooks_that_their_weights_can_fill(trained: Gra
     assert [len(ways) for ways in settings] == [*sorted(len(ways) for ways in settings[:3]), len(settings[3])]
     for op, ways in zip(weighted_layers(trained), settings, strict=True):
         for way in ways[1:]:
-            encoding = encode(trained.weight(op.weight), way, seed=0)
+            (encoding,) = encode([trained.weight(op.weight)], way, seed=0)
             assert encoding.indices.size >= 4 * way.codewords
 
 
