@@ -23,6 +23,7 @@ from lutra.validation import Validation
 from lutra.zoo.data import load_mnist
 
 ROOT = Path(__file__).resolve().parents[1]
+OUTSIDE_ARENA = 4096  # bytes of RAM that a board's firmware may need beside the arena
 MARKERS = ("<!-- results: written by benchmarks/results.py -->", "<!-- /results -->")
 NAMES = {"lenet5": "LeNet-5-Caffe", "lenet300": "LeNet-300-100"}
 
@@ -34,7 +35,7 @@ class Row:
     name: str
     validation: Validation
     parity_boards: tuple[str, ...]
-    microbit: "lutra.api.Benchmark"
+    microbit: "lutra.api.Benchmark | None"  # None if it does not fit
     host_seconds: float
 
 
@@ -44,12 +45,14 @@ def measure(name: str) -> Row:
     test = load_mnist("test")
     full = lutra.validate(artefact, test)
     exact = []
-    for board in boards():
+    fitting = [board for board in boards() if full.arena_bytes <= board.ram_bytes - OUTSIDE_ARENA]
+    for board in fitting:
         part = lutra.validate(artefact, test.head(100), board=board.name)
         if not (part.bit_exact and part.tables_intact):
             raise SystemExit(f"{artefact} differs between interpreter, host and {board.name}")
         exact.append(board.name)
-    return Row(name, full, tuple(exact), bench(artefact, board="microbit"), host_seconds(artefact, test.images))
+    microbit = bench(artefact, board="microbit") if "microbit" in exact else None
+    return Row(name, full, tuple(exact), microbit, host_seconds(artefact, test.images))
 
 
 def host_seconds(artefact: str, images: np.ndarray) -> float:
@@ -122,6 +125,8 @@ def firmware_table(rows: list[Row]) -> str:
     header = ("artefact", "model", "kernels + schedule", "board", "arena", "stack", "instructions")
     body = []
     for row in rows:
+        if row.microbit is None:
+            continue
         cost = row.microbit.board
         assert cost is not None
         body.append((
@@ -133,6 +138,7 @@ def firmware_table(rows: list[Row]) -> str:
 
 def layer_table(row: Row) -> str:
     """Bytes and instructions of each layer of one artefact."""
+    assert row.microbit is not None
     analysis = lutra.analyze(f"{zoo.PREFIX}{row.name}", "cortex-m0")
     header = ("layer", "output", "kernel", "K x d", "MACs", "bytes", "instructions")
     body = []
@@ -145,7 +151,7 @@ def layer_table(row: Row) -> str:
 
 def report(rows: list[Row]) -> str:
     """The text of docs/results.md."""
-    parity = sorted({board for row in rows for board in row.parity_boards})
+    parity = table(("artefact", "boards"), [(f"`zoo:{row.name}`", ", ".join(row.parity_boards)) for row in rows])
     host = table(
         ("artefact", "10,000 images"), [(f"`zoo:{row.name}`", f"{row.host_seconds:.1f} s") for row in rows]
     )
@@ -174,13 +180,16 @@ that is than the unpruned int8 network by TensorFlow Lite Micro with CMSIS-NN ([
 {speed_table(rows)}
 
 ## As firmware on a Cortex-M0 (emulated microbit, arm-none-eabi-gcc -Os)
-"kernels + schedule" counts compiler support routines, libc and padding. Instructions are executed ones of one inference, counted by QEMU.
+Of those that fit its 16 KB of RAM. "kernels + schedule" counts compiler support routines, libc and padding.
+Instructions are executed ones of one inference, counted by QEMU.
 
 {firmware_table(rows)}
 
-{chr(10).join(f"### `zoo:{row.name}`{chr(10)}{layer_table(row)}{chr(10)}" for row in rows)}
+{chr(10).join(f"### `zoo:{row.name}`{chr(10)}{layer_table(row)}{chr(10)}" for row in rows if row.microbit)}
 ## Parity
-Interpreter = host C = board, 0 differing bytes over the first 100 test images, on {", ".join(parity)}.
+Interpreter = host C = board, 0 differing bytes over the first 100 test images, on all boards whose RAM is enough:
+
+{parity}
 
 ## On the host
 {os.cpu_count()} cores ({platform.machine()}), building not included, quantization and dequantization included.

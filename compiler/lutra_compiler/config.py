@@ -232,10 +232,12 @@ class CompressionConfig:
         return next((layer for layer in self.layers if layer.matches(name, index)), None)
 
     def for_samples(self, samples: int, labelled: bool) -> "CompressionConfig":
-        """The same with `method` chosen: "auto" becomes "reconstruct" for fewer than 2,000 samples without labels, else "train"."""
+        """The same with `method` chosen: "auto" becomes "reconstruct" for fewer than 2,000 samples without labels, unless something is to
+        be pruned, which needs training."""
         if self.method != "auto":
             return self
-        return replace(self, method="train" if labelled or samples >= TRAINING_SAMPLES else "reconstruct")
+        pruned = self.pruning.rate > 0 or bool(self.pruning.widths) or bool(self.pruning.features)
+        return replace(self, method="train" if labelled or pruned or samples >= TRAINING_SAMPLES else "reconstruct")
 
     def with_seed(self, seed: int) -> "CompressionConfig":
         """The same with another seed."""

@@ -76,8 +76,8 @@ Board = Annotated[str | None, typer.Option(help="Also run it as firmware on this
 
 def main() -> None:
     """The `lutra` command, and the one place that turns errors into messages; typer does so for wrong usage."""
-    logger = logging.getLogger("lutra")
-    logger.addHandler(logging.StreamHandler(sys.stderr))
+    logger, handler = logging.getLogger("lutra"), logging.StreamHandler(sys.stderr)
+    logger.addHandler(handler)
     logger.setLevel(logging.INFO)
     try:
         with one_family():
@@ -85,6 +85,8 @@ def main() -> None:
     except LutraError as error:
         print(f"error: {printable(error)}", file=sys.stderr)
         sys.exit(NO if isinstance(error, BudgetError) else BAD)
+    finally:
+        logger.removeHandler(handler)
 
 
 def _version(wanted: bool) -> None:

@@ -22,6 +22,16 @@
 #define LUTRA_OUT_OF_LINE
 #endif
 
+/* A function of assembly alone. What it does to registers is not to be guessed from its body, which looks empty to a compiler. */
+#ifdef __has_attribute
+#if __has_attribute(noipa)
+#define LUTRA_NAKED __attribute__((naked, noipa))
+#endif
+#endif
+#ifndef LUTRA_NAKED
+#define LUTRA_NAKED __attribute__((naked, noinline))
+#endif
+
 /* Lookup tables of one vector: tables[i][k] = sum over j < d of codebook[k][j] * x[i * d + j], int16 [count][codewords], for
  * codewords that are a power of two, at least 2. `tables` is aligned to 4. */
 typedef void lutra_build_tables_loop(const int8_t *codebook, uint32_t codewords, uint32_t d, const int8_t *x, uint32_t count,

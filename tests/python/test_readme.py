@@ -58,5 +58,5 @@ def test_the_configuration_document_shows_the_defaults() -> None:
     config = parse_config(shown)
     assert config.training == lutra.TrainingConfig()
     assert config == replace(lutra.CompressionConfig(), layers=config.layers, pruning=config.pruning)
-    assert replace(config.pruning, widths={}) == lutra.PruningConfig()
+    assert replace(config.pruning, widths={}, features={}) == lutra.PruningConfig()
     assert config.layers[1] == lutra.LayerConfig("*")

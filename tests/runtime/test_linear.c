@@ -116,7 +116,7 @@ static void a_table_entry_may_be_128_times_255(void) {
   static const int8_t codebook[] = {-128, -127, 127, 127, -128, 127, 0, 0};
   int8_t *const input = buffer(8), *const output = buffer(3);
   static const uint8_t indices[] = {0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2};
-  static const lutra_channel channels[] = {{32767, 4095 + 4096 * 2}, {-32768, 4095 + 4096 * 2}, {0, 4095 + 4096 * 2}};
+  static const lutra_channel LUTRA_ALIGNED channels[] = {{32767, 4095 + 4096 * 2}, {-32768, 4095 + 4096 * 2}, {0, 4095 + 4096 * 2}};
   const lutra_linear layer = {
       .in_c = 8, .out_c = 3, .output_min = -128, .output_max = 127, .bias_shift = 2, .output_shift = 15,
       .log2_codewords = 2, .subvector = 2, .index_bits = 8,
@@ -166,8 +166,9 @@ static void requantization_rounds_half_up_and_clamps(void) {
   };
   for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
     static const int8_t one = 1;
+    const lutra_channel LUTRA_ALIGNED channel = cases[i].channel;
     int8_t output;
-    lutra_linear_dense(&layer, &one, &cases[i].channel, &cases[i].input, &output);
+    lutra_linear_dense(&layer, &one, &channel, &cases[i].input, &output);
     CHECK(output == cases[i].output);
   }
 }

@@ -6,7 +6,7 @@
 
 /* Four channels of eight pixels at a time, `fours` times; returns where the vectors end. Naked, as it takes all low registers. */
 #define UNUSED __attribute__((unused))
-__attribute__((naked)) static int16_t *transpose_fours(const int8_t *x UNUSED, uint32_t step UNUSED, uint32_t fours UNUSED,
+LUTRA_NAKED static int16_t *transpose_fours(const int8_t *x UNUSED, uint32_t step UNUSED, uint32_t fours UNUSED,
                                                        int16_t *columns UNUSED) {
   __asm__("push {r4, r5, r6, r7, lr}\n"
           "vpush {d8, d9, d10, d11}\n"

@@ -31,7 +31,7 @@
   HALVES("r5") HALVES("r6")
 
 /* Groups of eight, aligned indices. */
-static __attribute__((naked, noinline)) void add_groups(const uint8_t *indices, uint32_t *sums, const int16_t *tables,
+static LUTRA_NAKED void add_groups(const uint8_t *indices, uint32_t *sums, const int16_t *tables,
                                                         uint32_t codewords, const uint32_t *end, uint32_t index_bits) {
   __asm__ volatile(".syntax unified\n"
                    "push {r4-r7, lr}\n"
@@ -92,7 +92,7 @@ static __attribute__((naked, noinline)) void add_groups(const uint8_t *indices, 
 }
 
 /* One table: `up` leaves an index on top, `down` moves it to the bottom. */
-static __attribute__((naked, noinline)) void add_column(const uint8_t *indices, uint32_t row_bytes, uint32_t up, uint32_t down,
+static LUTRA_NAKED void add_column(const uint8_t *indices, uint32_t row_bytes, uint32_t up, uint32_t down,
                                                         const int16_t *table, const uint32_t *end, uint32_t *sums) {
   __asm__ volatile(".syntax unified\n"
                    "push {r4-r7, lr}\n"

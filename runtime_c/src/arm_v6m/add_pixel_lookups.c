@@ -35,7 +35,7 @@
   "movs r5, #0\n" begin \
   "bx r8\n"
 
-__attribute__((naked)) void lutra_add_pixel_lookups_v6m(const uint16_t *offsets, uint32_t count, const uint32_t *tables,
+LUTRA_NAKED void lutra_add_pixel_lookups_v6m(const uint16_t *offsets, uint32_t count, const uint32_t *tables,
                                                         uint32_t packed, uint32_t *a, uint32_t *b, uint32_t rows) {
   __asm__ volatile(".syntax unified\n"
                    "push {r0-r7, lr}\n"
@@ -115,7 +115,7 @@ __attribute__((naked)) void lutra_add_pixel_lookups_v6m(const uint16_t *offsets,
 #define EXACT_NEAR(i) LOAD_NEAR("r6", i) SPLIT
 #define ADD_NEAR(i) LOAD_NEAR("r7", i) "adds r6, r7\n"
 
-__attribute__((naked)) void lutra_add_near_lookups_v6m(const uint8_t *offsets, uint32_t count, const uint32_t *tables,
+LUTRA_NAKED void lutra_add_near_lookups_v6m(const uint8_t *offsets, uint32_t count, const uint32_t *tables,
                                                        uint32_t packed, uint32_t *a, uint32_t *b, uint32_t rows) {
   __asm__ volatile(".syntax unified\n"
                    "push {r0-r7, lr}\n"

@@ -39,7 +39,7 @@
   "ldr r2, [r1]\n"             \
   PRODUCT("r5") PRODUCT("r6") PRODUCT("r7") LAST_PRODUCT
 
-__attribute__((naked)) void lutra_build_pixel_tables_v6m(const int8_t *codebook, uint32_t codewords, uint32_t d, const int8_t *a,
+LUTRA_NAKED void lutra_build_pixel_tables_v6m(const int8_t *codebook, uint32_t codewords, uint32_t d, const int8_t *a,
                                                          const int8_t *b, uint32_t count, uint32_t *tables) {
   __asm__ volatile(".syntax unified\n"
                    "push {r4-r7, lr}\n"

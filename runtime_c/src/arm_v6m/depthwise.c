@@ -16,7 +16,7 @@
   "muls r3, r4\n"         \
   "add " sum ", r3\n"
 
-static __attribute__((naked, noinline)) void add_window(const int8_t *input, uint32_t input_stride, const int8_t *weights,
+static LUTRA_NAKED void add_window(const int8_t *input, uint32_t input_stride, const int8_t *weights,
                                                         uint32_t weights_stride, uint32_t height, uint32_t width,
                                                         uint32_t channels, uint32_t *sums) {
   __asm__ volatile(".syntax unified\n"

@@ -13,7 +13,7 @@
   "muls r2, r3\n"                    \
   "add " sum ", r2\n"
 
-static __attribute__((naked, noinline)) void dot_four(const int8_t *x_end, uint32_t minus_length, const int8_t *const *row_ends,
+static LUTRA_NAKED void dot_four(const int8_t *x_end, uint32_t minus_length, const int8_t *const *row_ends,
                                                       uint32_t *sums) {
   __asm__ volatile(".syntax unified\n"
                    "push {r3-r7, lr}\n"

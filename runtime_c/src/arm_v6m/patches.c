@@ -60,7 +60,7 @@ void lutra_patch_set_v6m(void *patches, uint32_t pair, const int8_t *a, const in
   "adds r7, #1\n"
 
 /* The four from `s` on begin each filter; the next three say how far the sums of pixels 1 to 3 lie after those of pixel 0. */
-static __attribute__((naked, noinline)) void dot(const int8_t *weights, uint32_t *sums, uint32_t biases, uint32_t unused,
+static LUTRA_NAKED void dot(const int8_t *weights, uint32_t *sums, uint32_t biases, uint32_t unused,
                                                  uint32_t s, uint32_t h, const void *patches, uint32_t minus_length,
                                                  uint32_t pixel_1, uint32_t pixel_2, uint32_t pixel_3, const uint32_t *end) {
   __asm__ volatile(".syntax unified\n"

@@ -90,12 +90,12 @@
                    "mov r11, r7\n"       \
                    "pop {r4-r7, pc}\n")
 
-__attribute__((naked)) void lutra_requantize_max_v6m(const lutra_requantization *how, const lutra_channel *channels,
+LUTRA_NAKED void lutra_requantize_max_v6m(const lutra_requantization *how, const lutra_channel *channels,
                                                      const uint32_t *sums, uint32_t count, int8_t *output) {
   FUNCTION(STORE_MAX);
 }
 
-static __attribute__((naked, noinline)) void requantize_pixel(const lutra_requantization *how, const lutra_channel *channels,
+static LUTRA_NAKED void requantize_pixel(const lutra_requantization *how, const lutra_channel *channels,
                                                               const uint32_t *sums, uint32_t count, int8_t *output) {
   FUNCTION(STORE);
 }

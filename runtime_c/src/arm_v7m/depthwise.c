@@ -37,7 +37,7 @@ typedef struct {
 } window;
 
 /* Up to three taps wide: sets sums. r1 channels, r3 rows, r10 and r11 strides; at sp: the window but for strides. */
-__attribute__((naked)) static void sum_window(const int8_t *input, uint32_t channels, const int8_t *weights, const window *what) {
+LUTRA_NAKED static void sum_window(const int8_t *input, uint32_t channels, const int8_t *weights, const window *what) {
   __asm__ volatile(".syntax unified\n"
                    "push {r4-r11, lr}\n"
                    "ldm r3, {r4-r11}\n"
@@ -128,7 +128,7 @@ typedef struct {
 
 /* r0 the position; r1-r8 the line; r9-r11 values; r12 and lr sums under way. Two positions an iteration, the first time one if they
  * are odd. */
-__attribute__((naked)) static void sum_positions(const int8_t *x, const line *what) {
+LUTRA_NAKED static void sum_positions(const int8_t *x, const line *what) {
   __asm__ volatile(".syntax unified\n"
                    "push {r4-r11, lr}\n"
                    "ldm r1, {r1-r8}\n"
@@ -171,7 +171,7 @@ typedef struct {
   "mul r12, r5, r8\nmla r12, r6, r9, r12\nmla r12, r7, r10, r12\n"
 
 /* r0 the position, r1-r4 the line, r5-r7 values, r8-r10 weights, r11 and r12 sums under way, lr all weights. */
-__attribute__((naked)) static void sum_positions(const int8_t *x, const line *what) {
+LUTRA_NAKED static void sum_positions(const int8_t *x, const line *what) {
   __asm__ volatile(".syntax unified\n"
                    "push {r4-r11, lr}\n"
                    "add lr, r1, #16\n"

@@ -35,7 +35,7 @@
 /* Dot products of four rows, at 0, 1, 2 and 4 times `stride`, with steps * VALUES values of x, to sums at 0, 1, 2 and 4 times
  * sum_stride: seen from the first and from the last of eight rows these are all eight, and need the fewest registers.
  * At sp: steps, then where x ends; sums and sum_stride at sp + 40. */
-__attribute__((naked)) static void dot_4(const int8_t *weights, int32_t stride, const int8_t *x, uint32_t steps, uint32_t *sums,
+LUTRA_NAKED static void dot_4(const int8_t *weights, int32_t stride, const int8_t *x, uint32_t steps, uint32_t *sums,
                                          int32_t sum_stride) {
   __asm__ volatile(".syntax unified\n"
                    "push {r3-r11, lr}\n"
@@ -66,7 +66,7 @@ __attribute__((naked)) static void dot_4(const int8_t *weights, int32_t stride, 
 }
 
 /* The same of the first two of them. At sp + 32: sums and sum_stride. */
-__attribute__((naked)) static void dot_2(const int8_t *weights, uint32_t stride, const int8_t *x, uint32_t steps, uint32_t *sums,
+LUTRA_NAKED static void dot_2(const int8_t *weights, uint32_t stride, const int8_t *x, uint32_t steps, uint32_t *sums,
                                          uint32_t sum_stride) {
   __asm__ volatile(".syntax unified\n"
                    "push {r4-r10, lr}\n"

@@ -29,7 +29,7 @@
   "str r2, [lr], #4\n"
 
 /* LUTRA_GROUP lookups a row. `bits`: of an index. Sums end at [sp]. */
-__attribute__((naked)) static void add_8(const uint8_t *indices, uint32_t bits, uint32_t codewords, const int16_t *tables,
+LUTRA_NAKED static void add_8(const uint8_t *indices, uint32_t bits, uint32_t codewords, const int16_t *tables,
                                          uint32_t *sums, uint32_t rows) {
   __asm__ volatile(".syntax unified\n"
                    "push {r4-r11, lr}\n"
@@ -118,7 +118,7 @@ void lutra_add_lookups_v7m(const uint8_t *indices, uint32_t index_bits, uint32_t
   ENTRY(r1, r5) ENTRY(r2, r6) ENTRY(r3, r7) ENTRY(r4, r8)             \
   "ldr r11, [lr]\nadd r1, r2\nadd r3, r4\nadd r11, r1\nadd r11, r3\nstr r11, [lr], #4\n"
 
-__attribute__((naked)) void lutra_add_pair_lookups_v7m(const uint8_t *indices, const int16_t *pairs, uint32_t *sums,
+LUTRA_NAKED void lutra_add_pair_lookups_v7m(const uint8_t *indices, const int16_t *pairs, uint32_t *sums,
                                                        uint32_t rows) {
   __asm__ volatile(".syntax unified\n"
                    "push {r4-r8, r11, lr}\n"

@@ -9,7 +9,7 @@
 #define SUM(entries) "sadd16 r3, " #entries ", r2\nstr r3, [r1], #4\n"
 
 /* r4-r11 hold all entries that the low index selects from, r0 goes over those of the high one, r1 over pairs. */
-__attribute__((naked)) void lutra_build_pair_tables_v7m(const int16_t *tables, int16_t *pairs) {
+LUTRA_NAKED void lutra_build_pair_tables_v7m(const int16_t *tables, int16_t *pairs) {
   __asm__ volatile(".syntax unified\n"
                    "push {r4-r11, lr}\n"
                    "add r12, r1, #4 * 512\n"
@@ -29,7 +29,7 @@ __attribute__((naked)) void lutra_build_pair_tables_v7m(const int16_t *tables, i
 #define SUM(entry, at) "add r3, " #entry ", r0\nstrh r3, [r2, #" #at "]\n"
 
 /* The pairs of eight entries that the low index selects from, in r4-r11. */
-__attribute__((naked)) static void build_half(const int16_t *low, const int16_t *high, int16_t *pairs) {
+LUTRA_NAKED static void build_half(const int16_t *low, const int16_t *high, int16_t *pairs) {
   __asm__ volatile(".syntax unified\n"
                    "push {r4-r11, lr}\n"
                    ENTRY(r4, 0) ENTRY(r5, 2) ENTRY(r6, 4) ENTRY(r7, 6) ENTRY(r8, 8) ENTRY(r9, 10) ENTRY(r10, 12) ENTRY(r11, 14)

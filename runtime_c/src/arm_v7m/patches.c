@@ -90,7 +90,7 @@ typedef struct {
 
 /* Two pixels, `couples` times two rows. The last one to three weights of a row are the end of a word: length >= 4. At sp: the
  * task. */
-__attribute__((naked)) static void dot_couples(const int8_t *weights, const int8_t *second, const task *what) {
+LUTRA_NAKED static void dot_couples(const int8_t *weights, const int8_t *second, const task *what) {
   __asm__ volatile(".syntax unified\n"
                    "push {r4-r11, lr}\n"
                    "ldm r2, {r3-r9}\n"
@@ -218,7 +218,7 @@ typedef struct {
 } task;
 
 /* Four pixels. */
-__attribute__((naked)) static void dot_four(const int8_t *weights, task *what) {
+LUTRA_NAKED static void dot_four(const int8_t *weights, task *what) {
   __asm__ volatile(".syntax unified\n"
                    "ldr r2, [r1, #36]\n"
                    "push {r1, r2, r4-r11, lr}\n"

@@ -32,7 +32,7 @@
 #endif
 
 /* d = 8 or 4. Pushed at sp: codebook, codewords, d and a; at sp + 52: b, count and tables, which becomes where a table ends. */
-__attribute__((naked)) static void build(const int8_t *codebook, uint32_t codewords, uint32_t d, const int8_t *a, const int8_t *b,
+LUTRA_NAKED static void build(const int8_t *codebook, uint32_t codewords, uint32_t d, const int8_t *a, const int8_t *b,
                                          uint32_t count, uint32_t *tables) {
   __asm__ volatile(".syntax unified\n"
                    "push {r0-r11, lr}\n"
@@ -63,7 +63,7 @@ __attribute__((naked)) static void build(const int8_t *codebook, uint32_t codewo
 }
 
 /* Adds what four values contribute to a table. */
-__attribute__((naked)) static void add_4(const int8_t *codebook, uint32_t codewords, const int8_t *a, const int8_t *b,
+LUTRA_NAKED static void add_4(const int8_t *codebook, uint32_t codewords, const int8_t *a, const int8_t *b,
                                          uint32_t *table, uint32_t d) {
   __asm__ volatile(".syntax unified\n"
                    "push {r4-r11, lr}\n"
@@ -201,7 +201,7 @@ void lutra_build_pixel_tables_v7m(const int8_t *codebook, uint32_t codewords, ui
   "9: add sp, #12\n"        \
   "pop {r4-r11, pc}\n"
 
-__attribute__((naked)) void lutra_add_pixel_lookups_v7m(const uint16_t *offsets, uint32_t count, const uint32_t *tables,
+LUTRA_NAKED void lutra_add_pixel_lookups_v7m(const uint16_t *offsets, uint32_t count, const uint32_t *tables,
                                                         uint32_t packed, uint32_t *a, uint32_t *b, uint32_t rows) {
   __asm__ volatile(BEGIN_SWEEP("8", "1")
                    "beq 6f\n" SWEEP(ROW_8(HALFWORD))
@@ -216,7 +216,7 @@ __attribute__((naked)) void lutra_add_pixel_lookups_v7m(const uint16_t *offsets,
                    "6:\n" SWEEP(ROW_4_PACKED(HALFWORD)));
 }
 
-__attribute__((naked)) void lutra_add_near_lookups_v7m(const uint8_t *offsets, uint32_t count, const uint32_t *tables,
+LUTRA_NAKED void lutra_add_near_lookups_v7m(const uint8_t *offsets, uint32_t count, const uint32_t *tables,
                                                        uint32_t packed, uint32_t *a, uint32_t *b, uint32_t rows) {
   __asm__ volatile(BEGIN_SWEEP("4", "0")
                    SWEEP(ROW_4(BYTE))

@@ -79,12 +79,12 @@ typedef struct {
                    "bpl 1b\n"                        \
                    "pop {r4-r11, pc}\n")
 
-__attribute__((naked)) static void requantize_pair(const lutra_channel *records, const uint32_t *sums, int8_t *output,
+LUTRA_NAKED static void requantize_pair(const lutra_channel *records, const uint32_t *sums, int8_t *output,
                                                    const task *what) {
   CHANNELS(LOAD_BOTH, STORE_BOTH, SECOND);
 }
 
-__attribute__((naked)) static void requantize_one(const lutra_channel *records, const uint32_t *sums, int8_t *output,
+LUTRA_NAKED static void requantize_one(const lutra_channel *records, const uint32_t *sums, int8_t *output,
                                                   const task *what) {
   CHANNELS(LOAD_ONE, STORE_ONE, NO_SECOND);
 }

@@ -39,7 +39,7 @@
 #endif
 
 /* At sp + 36: where the first table starts, which becomes where it ends, and apart. */
-__attribute__((naked)) static void build_8(const int8_t *codebook, uint32_t codewords, const int8_t *x, const int8_t *y,
+LUTRA_NAKED static void build_8(const int8_t *codebook, uint32_t codewords, const int8_t *x, const int8_t *y,
                                            int16_t *tables, uint32_t apart) {
   __asm__ volatile(".syntax unified\n"
                    "push {r4-r11, lr}\n"
@@ -57,7 +57,7 @@ __attribute__((naked)) static void build_8(const int8_t *codebook, uint32_t code
 }
 
 /* Adds what four values contribute to `kept` bits of the entries. At sp + 36: tables, as above, apart, kept and d. */
-__attribute__((naked)) static void add_4(const int8_t *codebook, uint32_t codewords, const int8_t *x, const int8_t *y,
+LUTRA_NAKED static void add_4(const int8_t *codebook, uint32_t codewords, const int8_t *x, const int8_t *y,
                                          int16_t *tables, uint32_t apart, uint32_t kept, uint32_t d) {
   __asm__ volatile(".syntax unified\n"
                    "push {r4-r11, lr}\n"
