@@ -164,7 +164,7 @@ near 99 % on 10,000 images is 0.09 pp.
 
 {accuracy_table(rows)}
 
-Every point was trained with three seeds, from one float network; the released one is that of median accuracy (benchmarks/release.py):
+Points were trained with several seeds from one float network; the released one is that of median accuracy (benchmarks/release.py):
 
 {seed_table(rows)}
 
