@@ -496,7 +496,11 @@ def test_what_cannot_be_lowered_is_not_trained(lutra: Callable[..., Result], dat
     [
         ({"images": np.zeros((40, FEATURES), np.float32), "labels": np.full(40, 9)}, (), ["label 9", f"{CLASSES} outputs"]),
         ({"images": np.zeros((1, FEATURES), np.float32)}, ("--method", "train"), ["of 1 sample(s)", "--validation"]),
-        ({"images": np.zeros((40, FEATURES), np.float32)}, ("--config", "affine.toml", "--method", "train"), ["augmentation 'affine'", f"({FEATURES},)"]),
+        (
+            {"images": np.zeros((40, FEATURES), np.float32)},
+            ("--config", "affine.toml", "--method", "train"),
+            ["augmentation 'affine'", f"({FEATURES},)"],
+        ),
     ],
     ids=["label", "one sample", "augmentation"],
 )
