@@ -18,6 +18,8 @@ CODEWORD_NORMS = (63, 127, 255)  # so that the sum of four, two or one entries o
 
 Method = Literal["auto", "train", "reconstruct"]
 METHODS: tuple[Method, ...] = get_args(Method)
+Augmentation = Literal["none", "affine", "crop_flip"]
+Optimizer = Literal["adamw", "sgd"]
 TRAINING_SAMPLES = 2000  # without labels, fewer are no training set
 
 
@@ -130,7 +132,8 @@ class TrainingConfig:
     `pruning`: after every round but the last; `recovery`: after the last; `assignment`: product-quantized, subvectors move to other
     codewords every `reassign_every` steps, and a random share of them stays float in each step (Quant-Noise), falling from `quant_noise` to
     none; `codewords`: indices frozen, int8 activations in the loop. The loss is `distillation` x KL at `temperature` + (1 - `distillation`)
-    x cross entropy. `augmentation` "affine" turns, scales and shifts images a little. Learning rates of `assignment` and `codewords` are
+    x cross entropy. `augmentation` "affine" turns, scales and shifts images a little, "crop_flip" shifts and mirrors them. `optimizer` "sgd"
+    has a Nesterov momentum of 0.9. Learning rates of `assignment` and `codewords` are
     relative to the size of the weights. With `learn_activation_steps` the scales of int8 activations are trained with the codewords.
     """
 
@@ -145,7 +148,8 @@ class TrainingConfig:
     reassign_every: int = 10
     quant_noise: float = 0.5
     learn_activation_steps: bool = True
-    augmentation: Literal["none", "affine"] = "none"
+    augmentation: Augmentation = "none"
+    optimizer: Optimizer = "adamw"
 
     def __post_init__(self) -> None:
         _within(self, "batch_size", 1, 1 << 16)
@@ -154,7 +158,8 @@ class TrainingConfig:
         _within(self, "temperature", 0.1, 100)
         _within(self, "distillation", 0, 1)
         _within(self, "reassign_every", 1, 1 << 20)
-        _one_of(self, "augmentation", ("none", "affine"))
+        _one_of(self, "augmentation", get_args(Augmentation))
+        _one_of(self, "optimizer", get_args(Optimizer))
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,6 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import safetensors
 import safetensors.torch
@@ -23,7 +22,7 @@ from accelerate import Accelerator, PartialState
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lutra_compiler.config import StageConfig, TrainingConfig
+from lutra_compiler.config import Augmentation, StageConfig, TrainingConfig
 from lutra_compiler.errors import CompressionError, DataError
 
 
@@ -143,7 +142,7 @@ def fit(
     report: Report = silent,
     checkpoints: Checkpoints | None = None,
 ) -> None:
-    """Train `module` in place for `stage.epochs` epochs with AdamW and a cosine learning rate.
+    """Train `module` in place for `stage.epochs` epochs with a learning rate that falls to zero along a cosine.
 
     With a teacher the loss is `distillation` x KL at `temperature` + the rest x cross entropy; without labels the mean squared difference
     of the outputs relative to their variance; without a teacher cross entropy alone. `before_step(step, steps)` and `after_step()` run
@@ -156,9 +155,10 @@ def fit(
     module.to(accelerator.device)
     if teacher is not None:
         teacher.to(accelerator.device).eval()
+    samples = _near(samples, accelerator.device)
     steps_per_epoch = -(-len(samples) // training.batch_size)
     steps = steps_per_epoch * stage.epochs
-    optimizer = torch.optim.AdamW(module.parameters(), lr=stage.learning_rate, weight_decay=training.weight_decay)
+    optimizer = _optimizer(module, stage, training)
     first_epoch = _resume(module, optimizer, name, checkpoints)
     network = accelerator.prepare_model(module) if processes > 1 else module
     started, done_before = time.monotonic(), first_epoch * steps_per_epoch
@@ -174,6 +174,7 @@ def fit(
                 # Every process gets its part of the batch; of one smaller than their number, the whole of it.
                 part = slice(rank, None, processes) if len(chosen) >= processes else slice(None)
                 chosen, draws = chosen[part], draws[:, part]
+            chosen = chosen.to(samples.inputs.device)
             inputs = augment(samples.inputs[chosen].to(accelerator.device), training.augmentation, draws)
             labels = None if samples.labels is None else samples.labels[chosen].to(accelerator.device)
             if before_step:
@@ -195,6 +196,21 @@ def fit(
             accuracy = measure_accuracy(module, validation)
         report(Progress(name, epoch + 1, stage.epochs, step, steps, float(loss), accuracy, left))
     module.eval()
+
+
+def _near(samples: Samples, device: torch.device) -> Samples:
+    """The samples in the GPU's memory where they take little of it: a batch that comes from elsewhere makes the GPU wait."""
+    if device.type != "cuda" or samples.inputs.nbytes > torch.cuda.mem_get_info(device)[0] // 8:
+        return samples
+    return Samples(samples.inputs.to(device), None if samples.labels is None else samples.labels.to(device))
+
+
+def _optimizer(module: nn.Module, stage: StageConfig, training: TrainingConfig) -> torch.optim.Optimizer:
+    if training.optimizer == "sgd":
+        return torch.optim.SGD(
+            module.parameters(), lr=stage.learning_rate, momentum=0.9, nesterov=True, weight_decay=training.weight_decay
+        )
+    return torch.optim.AdamW(module.parameters(), lr=stage.learning_rate, weight_decay=training.weight_decay)
 
 
 def _loss(
@@ -229,17 +245,38 @@ def measure_accuracy(module: nn.Module, samples: Samples, batch_size: int = 1000
 
 
 AUGMENTATION_DRAWS = 5  # random numbers an image
+_CROP_PADDING = 4  # pixels
 
 
-def augment(images: Tensor, kind: Literal["none", "affine"], draws: Tensor) -> Tensor:
-    """Random rotation by up to 10 degrees, scale by 10 %, and shift by 2 pixels of [n, c, h, w]; the border is repeated.
+def augment(images: Tensor, kind: Augmentation, draws: Tensor) -> Tensor:
+    """Images [n, c, h, w] changed a little at random; `draws` [AUGMENTATION_DRAWS, n] are uniform in [0, 1).
 
-    `draws` [AUGMENTATION_DRAWS, n] are uniform in [0, 1).
+    "affine": rotation by up to 10 degrees, scale by 10 %, shift by 2 pixels; the border is repeated. "crop_flip": shift by up to 4 pixels,
+    zeros coming in, and half of the images mirrored.
     """
-    if kind == "none":
-        return images
+    draws = draws.to(images.device)
+    match kind:
+        case "none":
+            return images
+        case "affine":
+            return _turn(images, draws * 2 - 1)
+        case "crop_flip":
+            return _crop_and_flip(images, draws)
+
+
+def _crop_and_flip(images: Tensor, draws: Tensor) -> Tensor:
     height, width = images.shape[2:]
-    uniform = draws.to(images.device) * 2 - 1
+    top, left = (draws[:2] * (2 * _CROP_PADDING + 1)).long()[..., None]
+    rows = top + torch.arange(height, device=images.device)
+    columns = torch.arange(width, device=images.device)
+    columns = left + torch.where(draws[2][:, None] < 0.5, columns, columns.flip(0))
+    padded = functional.pad(images, (_CROP_PADDING,) * 4)
+    samples = torch.arange(len(images), device=images.device)
+    return padded[samples[:, None, None], :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2).contiguous()
+
+
+def _turn(images: Tensor, uniform: Tensor) -> Tensor:
+    height, width = images.shape[2:]
     angle = uniform[0] * math.radians(10)
     scale_x, scale_y = 1 + 0.1 * uniform[1], 1 + 0.1 * uniform[2]
     rows = torch.stack([scale_x * angle.cos(), -scale_x * angle.sin(), uniform[3] * 4 / width], 1)

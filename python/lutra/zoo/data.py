@@ -27,9 +27,11 @@ from lutra_compiler.errors import DataError, LutraError
 from lutra_compiler.files import write_atomically
 
 Name = Literal["mnist", "cifar10"]
+Prepared = Literal["mnist", "cifar10", "cifar10-centred"]
 Split = Literal["train", "validation", "test"]
 
 NAMES: tuple[Name, ...] = ("mnist", "cifar10")
+PREPARED: tuple[Prepared, ...] = (*NAMES, "cifar10-centred")
 MNIST_MEAN, MNIST_STD = 0.1307, 0.3081  # of the training images / 255
 VALIDATION_SAMPLES = 5000  # the last training images: settings are chosen on them, never on the test images
 
@@ -68,21 +70,24 @@ _FILES: dict[Name, tuple[_File, ...]] = {
 }
 
 
-def is_name(name: str) -> TypeGuard[Name]:
-    """Whether there is a data set of this name."""
-    return name in NAMES
+def is_name(name: str) -> TypeGuard[Prepared]:
+    """Whether `load` knows a data set of this name."""
+    return name in PREPARED
 
 
-def load(name: Name, split: Split) -> Dataset:
-    """A split of a data set: labels int64 [n], images float32 [n, *shape], preprocessed as the zoo's networks take them.
+def load(name: Prepared, split: Split) -> Dataset:
+    """A split of a data set: labels int64 [n], images float32 [n, *shape], prepared for networks.
 
-    "mnist": [n, 1, 28, 28], normalised by mean and standard deviation; "cifar10": [n, 3, 32, 32], RGB, pixels as they are, 0..255. "train"
-    is all training images but the last 5,000, which are "validation"; "test" is the 10,000 test images.
+    "mnist": [n, 1, 28, 28], normalised by mean and standard deviation. "cifar10": [n, 3, 32, 32], RGB, pixels as they are, 0..255.
+    "cifar10-centred": (pixel - 128) / 64, so that the int8 input of a network is pixel - 128. "train" is all training images but the last
+    5,000, which are "validation"; "test" is the 10,000 test images.
     """
-    images, labels = load_raw(name, split)
+    images, labels = load_raw("mnist" if name == "mnist" else "cifar10", split)
     floats = images.astype(np.float32)
     if name == "mnist":
         floats = ((floats[:, None] / 255 - MNIST_MEAN) / MNIST_STD).astype(np.float32)
+    elif name == "cifar10-centred":
+        floats = (floats - 128) / 64
     return Dataset(floats, labels.astype(np.int64))
 
 
