@@ -20,6 +20,7 @@ Method = Literal["auto", "train", "reconstruct"]
 METHODS: tuple[Method, ...] = get_args(Method)
 Augmentation = Literal["none", "affine", "crop_flip"]
 Optimizer = Literal["adamw", "sgd"]
+Precision = Literal["float32", "bfloat16"]
 TRAINING_SAMPLES = 2000  # without labels, fewer are no training set
 
 
@@ -133,7 +134,8 @@ class TrainingConfig:
     codewords every `reassign_every` steps, and a random share of them stays float in each step (Quant-Noise), falling from `quant_noise` to
     none; `codewords`: indices frozen, int8 activations in the loop. The loss is `distillation` x KL at `temperature` + (1 - `distillation`)
     x cross entropy. `augmentation` "affine" turns, scales and shifts images a little, "crop_flip" shifts and mirrors them. `optimizer` "sgd"
-    has a Nesterov momentum of 0.9. Learning rates of `assignment` and `codewords` are
+    has a Nesterov momentum of 0.9. `precision` "bfloat16" computes products and convolutions with fewer bits, faster where the processor can.
+    Learning rates of `assignment` and `codewords` are relative to the size of the weights. With `learn_activation_steps` the scales of int8
     relative to the size of the weights. With `learn_activation_steps` the scales of int8 activations are trained with the codewords.
     """
 
@@ -150,6 +152,7 @@ class TrainingConfig:
     learn_activation_steps: bool = True
     augmentation: Augmentation = "none"
     optimizer: Optimizer = "adamw"
+    precision: Precision = "float32"
 
     def __post_init__(self) -> None:
         _within(self, "batch_size", 1, 1 << 16)
@@ -160,6 +163,7 @@ class TrainingConfig:
         _within(self, "reassign_every", 1, 1 << 20)
         _one_of(self, "augmentation", get_args(Augmentation))
         _one_of(self, "optimizer", get_args(Optimizer))
+        _one_of(self, "precision", get_args(Precision))
 
 
 @dataclass(frozen=True)

@@ -156,6 +156,7 @@ def fit(
     if teacher is not None:
         teacher.to(accelerator.device).eval()
     samples = _near(samples, accelerator.device)
+    mixed = training.precision == "bfloat16"
     steps_per_epoch = -(-len(samples) // training.batch_size)
     steps = steps_per_epoch * stage.epochs
     optimizer = _optimizer(module, stage, training)
@@ -180,7 +181,10 @@ def fit(
             if before_step:
                 before_step(step, steps)
             optimizer.zero_grad(set_to_none=True)
-            batch_loss = _loss(network, teacher, inputs, labels, training)
+            if mixed and inputs.ndim == 4:
+                inputs = inputs.contiguous(memory_format=torch.channels_last)
+            with torch.autocast(accelerator.device.type, torch.bfloat16, enabled=mixed):
+                batch_loss = _loss(network, teacher, inputs, labels, training)
             accelerator.backward(batch_loss)
             optimizer.step()
             if after_step:

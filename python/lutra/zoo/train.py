@@ -25,7 +25,7 @@ class FloatRecipe:
 
 
 _MNIST = TrainingConfig(weight_decay=0.01, augmentation="affine")
-_CIFAR10 = TrainingConfig(weight_decay=5e-4, augmentation="crop_flip", optimizer="sgd")
+_CIFAR10 = TrainingConfig(weight_decay=5e-4, augmentation="crop_flip", optimizer="sgd", precision="bfloat16")
 
 FLOAT_RECIPES: Mapping[str, FloatRecipe] = {
     "lenet5": FloatRecipe("mnist", StageConfig(25, 2e-3), _MNIST),
@@ -33,7 +33,7 @@ FLOAT_RECIPES: Mapping[str, FloatRecipe] = {
     "alexnet": FloatRecipe("cifar10-centred", StageConfig(50, 0.1), replace(_CIFAR10, batch_size=256)),
     "vgg16": FloatRecipe("cifar10-centred", StageConfig(100, 0.05), _CIFAR10),
     "resnet8": FloatRecipe("cifar10-centred", StageConfig(200, 0.1), _CIFAR10),
-    "resnet20": FloatRecipe("cifar10-centred", StageConfig(160, 0.2), replace(_CIFAR10, batch_size=256)),
+    "resnet20": FloatRecipe("cifar10-centred", StageConfig(100, 0.1), _CIFAR10),
     "resnet18": FloatRecipe("cifar10-centred", StageConfig(100, 0.1), _CIFAR10),
 }
 
