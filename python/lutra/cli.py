@@ -128,7 +128,7 @@ def analyze(model: Model, target: Target = DEFAULT_TARGET, flash: Flash = None, 
 @app.command()
 def compress(
     model: Model,
-    data: Annotated[str, typer.Option(help="Training samples: a .npz or .npy file, a folder of .npy files, mnist, or cifar10.")],
+    data: Annotated[str, typer.Option(help="Training samples: a .npz or .npy file, a folder of .npy files, mnist, cifar10(-centred).")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The .lutra file to write.")],
     config: Annotated[str | None, typer.Option(help="Settings: a TOML file, or zoo:NETWORK for the zoo's recipe.")] = None,
     validation: Annotated[str | None, typer.Option(help="Samples to measure on; else, in training, the last tenth of --data.")] = None,
@@ -356,7 +356,7 @@ def zoo_train(
     with _progress() as show:
         model = api.train(network, report=show)
     api.save(model, output)
-    validation = zoo_data.load_mnist("validation")
+    validation = zoo_data.load(model.metadata["dataset"], "validation")
     accuracy = accuracy_of(run_float(model, validation), validation)
     record = {"network": network, "output": str(output), "validation_accuracy": accuracy}
     _print(as_json, record, report.listing(tuple(record), [tuple(record.values())]))
@@ -402,14 +402,14 @@ def _settings(config: str | None, epochs: float, seed: int | None, method: Metho
 
 
 def _data(name: str, split: zoo_data.Split) -> Dataset:
-    return zoo_data.load(name, split) if zoo_data.is_name(name) else read_dataset(Path(name))
+    return zoo_data.load(name, split) if zoo_data.is_prepared(name) else read_dataset(Path(name))
 
 
 def _training_data(data: str, validation: str | None, settings: CompressionConfig) -> tuple[Dataset, Dataset | None, CompressionConfig]:
     """What to compress on, what to measure on, for which reconstruction spares no samples, and the settings with their method chosen."""
     training = _data(data, "train")
     settings = api.for_samples(settings, training)
-    if validation is not None or zoo_data.is_name(data):
+    if validation is not None or zoo_data.is_prepared(data):
         return training, _data(validation or data, "validation"), settings
     if settings.method == "reconstruct":
         return training, None, settings

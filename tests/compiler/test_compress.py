@@ -291,3 +291,32 @@ def test_augmentation_changes_images_and_keeps_their_mass() -> None:
     assert moved.shape == images.shape
     assert not torch.allclose(moved, images)
     assert moved.sum() == pytest.approx(float(images.sum()), rel=0.2)
+
+
+def test_crops_and_mirrors_keep_every_pixel_that_stays_inside() -> None:
+    images = torch.arange(1.0, 1 + 3 * 2 * 6 * 5).reshape(3, 2, 6, 5)
+    centre, keep, mirror = 4.5 / 9, 0.0, 0.9
+    # By image: as it is; mirrored; shifted by 4 pixels down and right.
+    draws = torch.tensor([[centre, centre, 0.0], [centre, centre, 0.0], [keep, mirror, keep], [0.0] * 3, [0.0] * 3])
+    same, mirrored, shifted = augment(images, "crop_flip", draws)
+    torch.testing.assert_close(same, images[0])
+    torch.testing.assert_close(mirrored, images[1].flip(-1))
+    torch.testing.assert_close(shifted[:, 4:, 4:], images[2][:, :2, :1])
+    assert shifted[:, :4].abs().sum() == 0
+    assert shifted[:, :, :4].abs().sum() == 0
+
+
+@pytest.mark.parametrize(
+    "training",
+    [
+        TrainingConfig(optimizer="sgd", batch_size=64),
+        TrainingConfig(precision="bfloat16", batch_size=64),
+        TrainingConfig(optimizer="sgd", precision="bfloat16", batch_size=64),
+    ],
+    ids=["sgd", "bfloat16", "both"],
+)
+def test_other_optimizers_and_precisions_learn_as_well(training: TrainingConfig) -> None:
+    module = TorchGraph(small_network())
+    fit(module, bars(512, 1), StageConfig(6, 0.05 if training.optimizer == "sgd" else 2e-3), training, name="float", seed=1)
+    assert all(parameter.dtype == torch.float32 for parameter in module.parameters())
+    assert measure_accuracy(module, bars(256, 2)) > 0.8

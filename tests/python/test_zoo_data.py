@@ -141,6 +141,9 @@ def test_the_splits_of_cifar10_are_pictures_as_they_are(tmp_path: Path, monkeypa
         np.testing.assert_array_equal(part.images, records[:, :, 1:].reshape(-1, 3, 32, 32).astype(np.float32))
         np.testing.assert_array_equal(part.labels, records[:, :, 0].ravel())
         assert part.images.dtype == np.float32
+        centred = load("cifar10-centred", split)
+        np.testing.assert_array_equal(centred.images * 64 + 128, part.images)
+        np.testing.assert_array_equal(centred.labels, part.labels)
 
 
 @pytest.mark.parametrize(

@@ -70,8 +70,13 @@ _FILES: dict[Name, tuple[_File, ...]] = {
 }
 
 
-def is_name(name: str) -> TypeGuard[Prepared]:
-    """Whether `load` knows a data set of this name."""
+def is_name(name: str) -> TypeGuard[Name]:
+    """Whether there is a data set of this name."""
+    return name in NAMES
+
+
+def is_prepared(name: str) -> TypeGuard[Prepared]:
+    """Whether `load` knows a data set, or a way of preparing one, of this name."""
     return name in PREPARED
 
 
@@ -87,7 +92,7 @@ def load(name: Prepared, split: Split) -> Dataset:
     if name == "mnist":
         floats = ((floats[:, None] / 255 - MNIST_MEAN) / MNIST_STD).astype(np.float32)
     elif name == "cifar10-centred":
-        floats = (floats - 128) / 64
+        floats = (floats - np.float32(128)) / np.float32(64)
     return Dataset(floats, labels.astype(np.int64))
 
 
