@@ -18,7 +18,7 @@ from lutra import zoo
 from lutra.api import fit
 from lutra.budgets import Fit
 from lutra.dataset import Dataset
-from lutra.zoo.data import has_mnist, load_mnist
+from lutra.zoo.data import is_fetched, load_mnist
 from lutra_compiler.budget import Budget
 from lutra_compiler.compression.torch_graph import TorchGraph
 from lutra_compiler.compression.training import Samples
@@ -65,7 +65,7 @@ def prototypes(count: int, seed: int) -> Dataset:
 
 def float_network(number: int) -> tuple[str, lutra.Model, Dataset]:
     """The network of a budget, trained for a moment, and samples for it."""
-    if number in ZOO and has_mnist():
+    if number in ZOO and is_fetched("mnist"):
         return f"zoo:{ZOO[number]}", zoo.load(f"{ZOO[number]}/float"), load_mnist("train").head(1000)
     data = prototypes(500, seed=1)
     model = lutra.load(random_network(number), torch.zeros(1, 1, 12, 12))

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import lutra
 from lutra import zoo
-from lutra.zoo.data import load_mnist
+from lutra.zoo.data import dataset_of, load
 from lutra_compiler.config import format_config, parse_config
 from lutra_compiler.driver import Model, read_model
 
@@ -26,13 +26,14 @@ def main() -> None:
     parser.add_argument("models", nargs="+", type=Path, help="what `lutra compress --config zoo:POINT --seed N` wrote")
     arguments = parser.parse_args()
     recipe = parse_config(zoo.recipe(arguments.point).read_text())
-    test, found = load_mnist("test"), []
+    reference = zoo.load(zoo.float_name(arguments.point))
+    test, found = load(dataset_of(reference), "test"), []
     for path in arguments.models:
         model = read_model(path)
         seed = parse_config(str(model.metadata["configuration"])).seed
         if format_config(recipe.with_seed(seed)) != model.metadata["configuration"]:
             raise SystemExit(f"{path} was not made with the recipe of {arguments.point}")
-        measured = lutra.validate(model, test, reference=zoo.load(zoo.float_name(arguments.point)))
+        measured = lutra.validate(model, test, reference=reference)
         found.append((measured.accuracy, seed, measured, model))
         print(path, seed, measured.accuracy, measured.float_accuracy, measured.model_bytes)
     seeds = json.loads(SEEDS.read_text()) if SEEDS.exists() else {}

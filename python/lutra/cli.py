@@ -356,7 +356,7 @@ def zoo_train(
     with _progress() as show:
         model = api.train(network, report=show)
     api.save(model, output)
-    validation = zoo_data.load(model.metadata["dataset"], "validation")
+    validation = zoo_data.load(zoo_data.dataset_of(model), "validation")
     accuracy = accuracy_of(run_float(model, validation), validation)
     record = {"network": network, "output": str(output), "validation_accuracy": accuracy}
     _print(as_json, record, report.listing(tuple(record), [tuple(record.values())]))

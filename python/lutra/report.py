@@ -10,6 +10,7 @@ from rich.text import Text
 
 from lutra.benchmark import Benchmark
 from lutra.validation import Validation
+from lutra.zoo.data import dataset_of
 from lutra_compiler.driver import Analysis, Model
 from lutra_compiler.program.program import Considered
 from lutra_compiler.records import to_plain
@@ -207,7 +208,7 @@ def zoo_record(name: str, model: Model, analysis: Analysis) -> Record:
     return {
         "name": f"zoo:{name}",
         "network": name.partition("/")[0],
-        "dataset": _recorded(model, "dataset", str) or "mnist",
+        "dataset": dataset_of(model),
         "compressed": compressed,
         "parameters": model.graph.trainable_parameters(),
         "model_bytes": analysis.model_bytes if compressed else 4 * model.graph.trainable_parameters(),

@@ -1,4 +1,4 @@
-"""benchmarks/measure_layers.py, layers side by side in a firmware, and benchmarks/kernels.py, the tables in docs/benchmarks."""
+"""benchmarks/: layers side by side in a firmware (measure_layers.py), tables in docs/benchmarks (kernels.py), and that the rest loads."""
 
 import importlib.util
 import json
@@ -100,3 +100,10 @@ def test_tables_of_kernels_are_up_to_date() -> None:
     check = [sys.executable, str(ROOT / "benchmarks/kernels.py"), "--check"]
     done = subprocess.run(check, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "benchmarks").glob("*.py")))
+def test_what_a_benchmark_imports_is_there(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    monkeypatch.setitem(sys.modules, "faiss", sys)  # no dependency: one benchmark compares with it
+    assert load(name).__doc__

@@ -23,6 +23,7 @@ import numpy.typing as npt
 
 from lutra.dataset import Dataset
 from lutra.host import cache_directory
+from lutra_compiler.driver import Model
 from lutra_compiler.errors import DataError, LutraError
 from lutra_compiler.files import write_atomically
 
@@ -78,6 +79,12 @@ def is_name(name: str) -> TypeGuard[Name]:
 def is_prepared(name: str) -> TypeGuard[Prepared]:
     """Whether `load` knows a data set, or a way of preparing one, of this name."""
     return name in PREPARED
+
+
+def dataset_of(model: Model) -> Prepared:
+    """The data set that a model of the zoo was trained on; MNIST where its file is older than the others."""
+    recorded = model.metadata.get("dataset")
+    return recorded if isinstance(recorded, str) and is_prepared(recorded) else "mnist"
 
 
 def load(name: Prepared, split: Split) -> Dataset:
