@@ -1,0 +1,590 @@
+"""What the page tells, gathered from a model or a bundle; and what cannot be known, and how it could be."""
+
+import json
+import math
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lutra import api, zoo
+from lutra.boards import Board, board_by_name, boards, measure_footprint
+from lutra.budgets import can_measure
+from lutra.dataset import Dataset
+from lutra.errors import BudgetError, BundleError, ConfigurationError, one_family
+from lutra.host import open_bundle
+from lutra.host.manifest import Manifest, read_manifest
+from lutra.page.charts import Buffer, Point
+from lutra.page.lanes import Node
+from lutra.page.pictures import data_address, signed_pixels
+from lutra.page.samples import Answers, answers_of
+from lutra.validation import Validation
+from lutra_compiler import driver
+from lutra_compiler.budget import Budget
+from lutra_compiler.driver import Analysis, Model
+from lutra_compiler.ir.encoding import ProductQuantized
+from lutra_compiler.ir.graph import Graph
+from lutra_compiler.ir.ops import Op
+from lutra_compiler.ir.shapes import infer_shapes
+from lutra_compiler.program.choose_kernel import Limits
+from lutra_compiler.program.footprint import footprint
+from lutra_compiler.target import CORTEX_M, DEFAULT_TARGET, target_by_name
+
+KINDS = ("indices", "codebooks", "int8 weights", "biases and scales", "other")
+_KIND_OF = {"indices": 0, "coded": 0, "codebook": 1, "weights": 2, "channels": 3}  # role of a table -> its place in KINDS
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a network is to fit: a board, limits, or both (bytes, and cycles of an inference); `target` is a processor without a board."""
+
+    target: str | None = None
+    board: str | None = None
+    flash: int | None = None
+    ram: int | None = None
+    cycles: float | None = None
+
+
+@dataclass(frozen=True)
+class Gauge:
+    """Something that is limited; `taken` is None where it is not known."""
+
+    name: str
+    taken: float | None
+    limit: float
+
+    @property
+    def fits(self) -> bool | None:
+        """Whether the limit is kept."""
+        return None if self.taken is None else self.taken <= self.limit
+
+
+@dataclass(frozen=True)
+class Rival:
+    """A row of the comparison: bytes, estimated cycles, accuracy as a part of 1; None where not known."""
+
+    name: str
+    model_bytes: int | None
+    flash_bytes: int | None
+    ram_bytes: int | None
+    cycles: float | None
+    accuracy: float | None
+
+
+@dataclass(frozen=True)
+class BoardFit:
+    """What the network takes of a board, as upper bounds."""
+
+    board: Board
+    flash_bytes: int
+    ram_bytes: int
+    cycles: float
+
+    @property
+    def fits(self) -> bool:
+        """Whether the board has that much, with nothing else in it."""
+        return self.flash_bytes <= self.board.flash_bytes and self.ram_bytes <= self.board.ram_bytes
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A kernel call. `sizes`: bytes of its tables by place in KINDS; of tables that layers share the first bears them."""
+
+    name: str
+    kernel: str
+    output_shape: str
+    macs: int
+    sizes: tuple[int, ...]
+    scratch_bytes: int
+    stored: str
+    cycles: float | None
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A layer on a target."""
+
+    kernel: str
+    cycles: float
+
+
+@dataclass(frozen=True)
+class Codebook:
+    """The codewords of a layer as a picture, [d, K], and how often each is used."""
+
+    name: str
+    codewords: int
+    subvector: int
+    index_bits: int
+    coded: bool
+    indices: int
+    entropy_bits: float
+    unused: int
+    picture: str
+    counts: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """All that the page tells. Sizes are bytes, cycles estimates of one inference, accuracies parts of 1; None is what is not known."""
+
+    source: str
+    network: str
+    target: str
+    board: Board | None
+    gauges: tuple[Gauge, ...]
+    not_within: str
+    model_bytes: int
+    arena_bytes: int
+    flash_bytes: int | None
+    ram_bytes: int | None
+    measured: bool  # sizes were read from an ELF; else they are upper bounds
+    cycles: float | None
+    accuracy: float | None
+    accuracy_source: str
+    rivals: tuple[Rival, ...]
+    ratio: float | None
+    int8_ratio: float | None
+    boards: tuple[BoardFit, ...]
+    nodes: tuple[Node, ...]
+    has_graph: bool
+    layers: tuple[Layer, ...]
+    buffers: tuple[Buffer, ...]
+    targets: tuple[str, ...]
+    cells: tuple[tuple[Cell | None, ...], ...]  # a row a layer
+    totals: tuple[float, ...]  # cycles of all layers, on each target
+    points: tuple[Point, ...]
+    curve: tuple[Point, ...]  # of a .pareto.json
+    codebooks: tuple[Codebook, ...]
+    validation: Validation | None
+    answers: Answers | None
+    manifest: tuple[tuple[str, str], ...]  # what the bundle is, in words
+    metadata: tuple[tuple[str, Any], ...]  # what its file says of the model
+    unknown: tuple[str, ...]
+
+    @property
+    def fits(self) -> bool | None:
+        """Whether everything that was asked for fits; None if nothing was, or something is not known."""
+        answers = [gauge.fits for gauge in self.gauges]
+        return False if self.not_within or False in answers else None if None in answers or not answers else True
+
+    @property
+    def float_accuracy(self) -> float | None:
+        """Of the float network."""
+        return self.rivals[-1].accuracy
+
+
+def gather(
+    source: api.Source,
+    question: Question,
+    *,
+    data: Dataset | None = None,
+    reference: api.Source | None = None,
+    curve: Path | None = None,
+) -> Facts:
+    """The facts of a compressed model or a bundle. Raises LutraError.
+
+    `data`: test samples, for accuracy and, with labels, what went wrong. `reference`: the float network, to measure against (which needs
+    torch) and to say what plain int8 would take; else the zoo's float network if the model was made from that. `curve`: a .pareto.json
+    of `lutra compress --pareto`.
+    """
+    with one_family(), tempfile.TemporaryDirectory() as folder:
+        board = None if question.board is None else board_by_name(question.board)
+        if board is not None and question.target not in (None, board.cpu):
+            raise ConfigurationError(f"the board {board.name} has a {board.cpu}, not a {question.target}; give one of the two")
+        directory, model, not_within, upper = _bundle(source, question, board, Path(folder, "bundle"))
+        with _as_generated(directory):
+            manifest = read_manifest(directory)
+            content = manifest.content
+            target = str(content["target"])
+            known = _mapping(content.get("model"))
+        int8_model, validation = _float_network(known, reference), None
+        if data is not None:
+            validation = api.validate(source if model is None else _named(source, model), data, reference=reference)
+        if question.target not in (None, target) or (board is not None and model is None and board.cpu != target):
+            wanted = question.target if board is None else board.cpu
+            raise ConfigurationError(f"{directory} was generated for {target}, not for {wanted}; generate it again for that")
+        limits = _limits(question, board) if not not_within else Limits()
+        analysis = None if model is None else api.analyze(model, target, flash=limits.flash, ram=limits.ram)
+        flash, ram, measured = _takes(directory, target, upper)
+        with _as_generated(directory):
+            layers, buffers, described = _layers(content, analysis), _buffers(content), _described(manifest)
+            nodes = _nodes(content) if model is None else _graph_nodes(model.graph)
+            model_bytes, arena_bytes = _natural(content["model_bytes"]), _natural(content["arena_bytes"])
+        analyses = () if model is None else tuple(analysis if t == target else api.analyze(model, t) for t in _targets(target))
+        cycles = None if analysis is None else _finite(analysis.cycles)
+        accuracy = validation.accuracy if validation and validation.accuracy is not None else _number(known.get("accuracy"))
+        answers = None
+        if data is not None:
+            bundle = open_bundle(directory)
+            answers = answers_of(bundle.run(data.images, threads=os.cpu_count() or 1), data, bundle.inputs[0].layout)
+        network = known.get("network")
+        facts = Facts(
+            source=str(source) if isinstance(source, str | Path) else "model",
+            network=network if isinstance(network, str) and network else str(source) if isinstance(source, str | Path) else "model",
+            target=target,
+            board=board,
+            gauges=_gauges(question, board, flash, ram, cycles),
+            not_within=not_within,
+            model_bytes=model_bytes,
+            arena_bytes=arena_bytes,
+            flash_bytes=flash,
+            ram_bytes=ram,
+            measured=measured,
+            cycles=cycles,
+            accuracy=accuracy,
+            accuracy_source=_accuracy_source(validation, accuracy),
+            rivals=(),
+            ratio=None,
+            int8_ratio=None,
+            boards=_board_fits(model),
+            nodes=nodes,
+            has_graph=model is not None,
+            layers=layers,
+            buffers=buffers,
+            targets=tuple(each.target for each in analyses if each is not None),
+            cells=_cells(layers, [each for each in analyses if each is not None]),
+            totals=tuple(each.cycles for each in analyses if each is not None),
+            points=(),
+            curve=() if curve is None else read_curve(curve),
+            codebooks=() if model is None else _codebooks(model.graph),
+            validation=validation,
+            answers=answers,
+            manifest=described,
+            metadata=tuple(known.items()),
+            unknown=(),
+        )
+        facts = _compared(facts, known, int8_model)
+        facts = replace(facts, points=_points(facts, known))
+        return replace(facts, unknown=_unknown(facts, data, model is not None, int8_model is not None))
+
+
+def _bundle(source: api.Source, question: Question, board: Board | None, folder: Path) -> tuple[
+    Path, Model | None, str, tuple[int, int] | None
+]:  # fmt: skip
+    """The bundle's folder; of a model also the model, why it is not within the limits, and bounds of its flash and RAM."""
+    if isinstance(source, str | Path) and Path(source).is_dir():
+        return Path(source), None, "", None
+    model = source if isinstance(source, Model) else Model(source) if isinstance(source, Graph) else api.load(source)
+    target = target_by_name(question.target or (board.cpu if board else DEFAULT_TARGET))
+    why = ""
+    try:
+        program = driver.generate_bundle(model, folder, "model", target, _limits(question, board))
+    except BudgetError as error:
+        why = str(error)
+        program = driver.generate_bundle(model, folder, "model", target)
+    needed = footprint(program)
+    return folder, model, why, (needed.flash, needed.ram)
+
+
+def _named(source: api.Source, model: Model) -> api.Source:
+    return source if isinstance(source, str | Path) else model
+
+
+def _limits(question: Question, board: Board | None) -> Limits:
+    return Limits(
+        flash=question.flash or (board.flash_bytes if board else None), ram=question.ram or (board.ram_bytes if board else None)
+    )  # fmt: skip
+
+
+def _takes(directory: Path, target: str, upper: tuple[int, int] | None) -> tuple[int | None, int | None, bool]:
+    """Flash, RAM, and whether they were measured; as in budgets.py."""
+    cpu = target_by_name(target).cpu
+    if cpu is not None and can_measure():
+        found = measure_footprint(directory, cpu)
+        return found.flash, found.ram, True
+    return (*(upper or (None, None)), False)
+
+
+def _gauges(
+    question: Question, board: Board | None, flash: int | None, ram: int | None, cycles: float | None
+) -> tuple[Gauge, ...]:
+    limits = _limits(question, board)
+    taken = {"flash": (flash, limits.flash), "RAM": (ram, limits.ram), "cycles": (cycles, question.cycles)}
+    return tuple(Gauge(name, value, limit) for name, (value, limit) in taken.items() if limit is not None)
+
+
+def _accuracy_source(validation: Validation | None, accuracy: float | None) -> str:
+    if validation is not None and validation.accuracy is not None:
+        return f"measured, of the C on {validation.samples:,} samples"
+    return "" if accuracy is None else "as recorded in the file"
+
+
+def _float_network(known: Mapping[str, Any], reference: api.Source | None) -> Model | None:
+    """The reference, else the zoo's float network if the model was made from that."""
+    if reference is not None:
+        return reference if isinstance(reference, Model) else Model(reference) if isinstance(reference, Graph) else api.load(reference)
+    name = f"{known.get('network')}/float"
+    if name not in zoo.names():
+        return None
+    model = zoo.load(name)
+    return model if model.metadata.get("float_sha256") == known.get("float_sha256") else None
+
+
+def _compared(facts: Facts, known: Mapping[str, Any], float_model: Model | None) -> Facts:
+    """With what the float network and plain int8 take beside it."""
+    int8 = None if float_model is None or float_model.graph.encodings else api.analyze(float_model, facts.target)
+    int8_bytes = int8.model_bytes if int8 else _bytes(known.get("int8_model_bytes"))
+    float_bytes = 4 * float_model.graph.trainable_parameters() if int8 and float_model else _bytes(known.get("float_parameter_bytes"))
+    validation = facts.validation
+    measured = None if validation is None else validation.float_accuracy
+    float_accuracy = measured if measured is not None else _number(known.get("float_accuracy"))
+    rivals = (
+        Rival("this model", facts.model_bytes, facts.flash_bytes, facts.ram_bytes, facts.cycles, facts.accuracy),
+        Rival(
+            "plain int8", int8_bytes, int8.flash_bytes if int8 else None, int8.ram_bytes if int8 else None,
+            _finite(int8.cycles) if int8 else None, None,
+        ),
+        Rival("float32", float_bytes, None, None, None, float_accuracy),
+    )  # fmt: skip
+    return replace(
+        facts,
+        rivals=rivals,
+        ratio=None if float_bytes is None else float_bytes / facts.model_bytes,
+        int8_ratio=None if int8_bytes is None else int8_bytes / facts.model_bytes,
+    )
+
+
+def _board_fits(model: Model | None) -> tuple[BoardFit, ...]:
+    if model is None:
+        return ()
+    found = {}
+    for cpu in {board.cpu for board in boards()}:
+        found[cpu] = api.analyze(model, cpu)
+    fits = [BoardFit(b, found[b.cpu].flash_bytes, found[b.cpu].ram_bytes, found[b.cpu].cycles) for b in boards()]
+    return tuple(sorted(fits, key=lambda fit: (fit.board.flash_bytes + fit.board.ram_bytes, fit.board.name)))
+
+
+def _targets(target: str) -> tuple[str, ...]:
+    return CORTEX_M if target in CORTEX_M else (*CORTEX_M, target)
+
+
+def _layers(content: Mapping[str, Any], analysis: Analysis | None) -> tuple[Layer, ...]:
+    found = []
+    for index, entry in enumerate(content["layers"]):
+        sizes = [0] * len(KINDS)
+        for role, size in entry["bytes"].items():
+            sizes[_KIND_OF.get(role, len(KINDS) - 1)] += _natural(size)
+        of = None if analysis is None else analysis.layers[index]
+        stored = "" if of is None or of.codewords is None else f"{of.codewords} codewords of {of.subvector}"
+        found.append(
+            Layer(
+                name=", ".join(map(str, entry["source_names"])) or str(entry["kind"]),
+                kernel=kernel_name(str(entry["kernel"])),
+                output_shape=_shape(entry["output_shape"]),
+                macs=_natural(entry["macs"]),
+                sizes=tuple(sizes),
+                scratch_bytes=_natural(entry["scratch_bytes"]),
+                stored=stored or ("int8" if sizes[2] else ""),
+                cycles=None if of is None else _finite(of.cycles),
+            )
+        )
+    return tuple(found)
+
+
+def kernel_name(name: str) -> str:
+    """A kernel's name for people."""
+    return name.removeprefix("lutra_").removesuffix("_int8").replace("_", " ")
+
+
+def _buffers(content: Mapping[str, Any]) -> tuple[Buffer, ...]:
+    layers = content["layers"]
+    names = {_natural(layer["output_buffer"]): str(layer["output"]) for layer in layers}
+    calls, arena, found = len(layers), _natural(content["arena_bytes"]), []
+    inputs = iter(str(port["name"]) for port in content["inputs"])
+    for entry in content["buffers"]:
+        index, storage, first, last = _natural(entry["index"]), str(entry["storage"]), _natural(entry["first"]), _natural(entry["last"])
+        buffer = Buffer(
+            name=next(inputs, "input") if storage == "input" else names.get(index, storage),
+            storage=storage, offset=_natural(entry["offset"]), bytes=_natural(entry["bytes"]), first=first, last=last,
+        )  # fmt: skip
+        if not first <= last < calls or buffer.offset + buffer.bytes > arena:
+            raise ValueError(f"buffer {index} is outside the arena or the schedule")
+        found.append(buffer)
+    return tuple(found)
+
+
+def _described(manifest: Manifest) -> tuple[tuple[str, str], ...]:
+    """The manifest but for what the rest of the page shows."""
+    keys = ("format", "format_version", "abi", "compiler", "prefix", "target", "model_bytes", "arena_bytes")
+    rows = [(key, str(manifest.content[key])) for key in keys]
+    rows += [(f"SHA-256 of {name}", str(manifest.content["files"][name])) for name in manifest.sources]
+    for kind, ports in (("input", manifest.inputs), ("output", manifest.outputs)):
+        for port in ports:
+            zero = f"(q {'+' if port.zero_point < 0 else '−'} {abs(port.zero_point)})" if port.zero_point else "q"
+            rows.append((f"{kind} {port.name}", f"int8 {_shape(port.shape)}, {port.layout} in the source; an integer q is {port.scale:.6g} × {zero}"))
+    return tuple(rows)
+
+
+def _nodes(content: Mapping[str, Any]) -> tuple[Node, ...]:
+    """Calls one after the other: which of them reads what is not in a manifest."""
+    nodes = [Node(str(port["name"]), "input", _shape(port["shape"]), (), "0") for port in content["inputs"][:1]]
+    for number, entry in enumerate(content["layers"], 1):
+        title = ", ".join(map(str, entry["source_names"])) or str(entry["kind"])
+        nodes.append(Node(title, kernel_name(str(entry["kernel"])), _shape(entry["output_shape"]), (str(number - 1),), str(number)))
+    return tuple(nodes)
+
+
+def _graph_nodes(graph: Graph) -> tuple[Node, ...]:
+    shapes = infer_shapes(graph)
+    inputs = [Node(port.name, "input", _shape(port.shape), (), port.name) for port in graph.inputs]
+    return (*inputs, *(Node(op.name or op.kind, _detail(graph, op), _shape(shapes[op.output]), op.inputs, op.output) for op in graph.ops))
+
+
+def _detail(graph: Graph, op: Op) -> str:
+    kind = op.kind.replace("_", " ")
+    weight = op.parameter_names[0] if op.parameter_names else ""
+    if not weight or op.kind == "batch_norm":
+        return kind
+    encoding = graph.encodings.get(weight)
+    _, *kernel, _ = graph.weight_shape(weight)
+    size = f" {'×'.join(map(str, kernel))}" if kernel else ""
+    if isinstance(encoding, ProductQuantized):
+        return f"{kind}{size}, {encoding.codewords} codewords of {encoding.subvector}"
+    return f"{kind}{size}, {'float' if encoding is None else 'int8'}"
+
+
+def _cells(layers: Sequence[Layer], analyses: Sequence[Analysis]) -> tuple[tuple[Cell | None, ...], ...]:
+    """Of each layer what it is on each target; None where that has another schedule."""
+    rows: list[tuple[Cell | None, ...]] = []
+    for index in range(len(layers)):
+        row: list[Cell | None] = []
+        for analysis in analyses:
+            same = len(analysis.layers) == len(layers)
+            layer = analysis.layers[index] if same else None
+            row.append(None if layer is None else Cell(kernel_name(layer.kernel), layer.cycles))
+        rows.append(tuple(row))
+    return tuple(rows)
+
+
+def _codebooks(graph: Graph) -> tuple[Codebook, ...]:
+    found = []
+    for op in graph.ops:
+        for name in op.parameter_names:
+            encoding = graph.encodings.get(name)
+            if not isinstance(encoding, ProductQuantized):
+                continue
+            counts = np.bincount(encoding.indices.ravel(), minlength=encoding.codewords)
+            used = counts[counts > 0] / counts.sum()
+            found.append(
+                Codebook(
+                    name=op.name or op.kind,
+                    codewords=encoding.codewords,
+                    subvector=encoding.subvector,
+                    index_bits=encoding.index_bits,
+                    coded=encoding.coded,
+                    indices=encoding.indices.size,
+                    entropy_bits=abs(float(-(used * np.log2(used)).sum())),
+                    unused=int((counts == 0).sum()),
+                    picture=data_address(signed_pixels(encoding.codebook.T)),
+                    counts=tuple(map(int, counts)),
+                )
+            )
+    return tuple(found)
+
+
+def _points(facts: Facts, known: Mapping[str, Any]) -> tuple[Point, ...]:
+    """This network, and the zoo's points that come from the same float network."""
+    found = [] if facts.accuracy is None else [Point("this model", facts.model_bytes, facts.accuracy, "this model", here=True)]
+    network, same = known.get("network"), known.get("float_sha256")
+    for name in zoo.names() if isinstance(network, str) and isinstance(same, str) else ():
+        if name.partition("/")[0] != network or name == zoo.float_name(name):
+            continue
+        other = zoo.load(name)
+        accuracy = _number(other.metadata.get("accuracy"))
+        if accuracy is None or other.metadata.get("float_sha256") != same:
+            continue
+        size = api.analyze(other, facts.target).model_bytes
+        if (size, accuracy) != (facts.model_bytes, _number(known.get("accuracy"))):
+            found.append(Point(f"{zoo.PREFIX}{name}", size, accuracy, "zoo"))
+    return tuple(found)
+
+
+def read_curve(path: Path) -> tuple[Point, ...]:
+    """The points of a .pareto.json: trial accuracies where there are some, else the expected losses. Raises ConfigurationError."""
+    try:
+        points = json.loads(path.read_bytes())["points"]
+        trained = [point for point in points if point["trial_accuracy"] is not None]
+        key, of = ("trial_accuracy", trained) if trained else ("expected_loss", points)
+        found = tuple(
+            Point(str(p["layers"]), _natural(p["model_bytes"]), _required(p[key]), "short training" if trained else "expected loss")
+            for p in of
+        )
+        if not found or min(point.bytes for point in found) < 1:
+            raise ValueError("it has no points")
+    except OSError as error:
+        raise ConfigurationError(f"the curve {path} cannot be read: {error.strerror}") from error
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise ConfigurationError(f"{path} is no curve that `lutra compress --pareto` wrote ({error!r})") from error
+    return found
+
+
+def _unknown(facts: Facts, data: Dataset | None, has_model: bool, has_float: bool) -> tuple[str, ...]:
+    lines = []
+    if not has_model:
+        lines.append(
+            "A bundle does not say which layer reads which, what is in its codebooks and what its layers would take elsewhere; the .lutra "
+            "file that it was generated from does."
+        )
+    if facts.flash_bytes is None:
+        lines.append("What code and stack take: install the Arm toolchain (lutra doctor), and the bundle is linked and measured.")
+    if facts.accuracy is None:
+        lines.append("Accuracy: no labelled samples were given (--data), and the file records none.")
+    elif data is None:
+        lines.append("Which samples go wrong: no samples were given (--data).")
+    elif facts.answers is None:
+        lines.append("Which samples go wrong: the samples have no labels, or the network's output is a single number.")
+    if facts.float_accuracy is None:
+        lines.append("The float network's accuracy: give the float network (--reference) and labelled samples (--data).")
+    if not has_float:
+        lines.append("RAM and cycles of plain int8: give the float network (--reference).")
+    lines.append("The accuracy of plain int8: it is not measured here.")
+    if len(facts.points) < 2 and not facts.curve:
+        lines.append("Accuracy at other sizes: give a curve of `lutra compress --pareto` (--curve).")
+    return tuple(lines)
+
+
+@contextmanager
+def _as_generated(directory: Path) -> Iterator[None]:
+    """Whoever made the bundle, what is in its manifest is not trusted."""
+    try:
+        yield
+    except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
+        raise BundleError(f"the manifest in {directory} is not as it was generated ({error!r}); generate the bundle again") from error
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _natural(value: object) -> int:
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 32:
+        return value
+    raise ValueError(f"{value!r:.40} is no number of bytes or the like")
+
+
+def _number(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1 else None
+
+
+def _required(value: object) -> float:
+    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+        return float(value)
+    raise ValueError(f"{value!r:.40} is not a finite number")
+
+
+def _bytes(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value < 1 << 48 else None
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _shape(sides: Sequence[Any]) -> str:
+    return "×".join(str(_natural(side)) for side in sides)
