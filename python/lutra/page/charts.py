@@ -147,7 +147,8 @@ def curve_of(points: Sequence[Point], lines: Mapping[str, float], is_accuracy: b
     decimals = max(0, -math.floor(math.log10(100 * (ticks[1] - ticks[0])) + 1e-9)) if len(ticks) > 1 else 2
     shown = [Mark(f"{100 * value:.{decimals}f} %" if is_accuracy else f"{value:.2g}", 0, y(value)) for value in ticks]
     shown += [Mark(name, 100, y(value), "end") for name, value in lines.items()]
-    return Curve(tuple(marks), tuple(Mark(_size(size), x(math.log(size)), CURVE_HEIGHT - 10) for size in _sizes(points)), tuple(shown), is_accuracy)
+    below = (Mark(_size(size), x(math.log(size)), CURVE_HEIGHT - 10) for size in _sizes(points))
+    return Curve(tuple(marks), tuple(below), tuple(shown), is_accuracy)
 
 
 def _ticks(low: float, high: float) -> list[float]:

@@ -4,7 +4,7 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,7 +25,6 @@ from lutra.page.pictures import data_address, signed_pixels
 from lutra.page.samples import Answers, answers_of
 from lutra.validation import Validation
 from lutra_compiler import driver
-from lutra_compiler.budget import Budget
 from lutra_compiler.driver import Analysis, Model
 from lutra_compiler.ir.encoding import ProductQuantized
 from lutra_compiler.ir.graph import Graph
@@ -35,6 +34,7 @@ from lutra_compiler.program.choose_kernel import Limits
 from lutra_compiler.program.footprint import footprint
 from lutra_compiler.target import CORTEX_M, DEFAULT_TARGET, target_by_name
 
+TIMES = "\N{MULTIPLICATION SIGN}"
 KINDS = ("indices", "codebooks", "int8 weights", "biases and scales", "other")
 _KIND_OF = {"indices": 0, "coded": 0, "codebook": 1, "weights": 2, "channels": 3}  # role of a table -> its place in KINDS
 
@@ -145,11 +145,9 @@ class Facts:
     ram_bytes: int | None
     measured: bool  # sizes were read from an ELF; else they are upper bounds
     cycles: float | None
-    accuracy: float | None
-    accuracy_source: str
-    rivals: tuple[Rival, ...]
-    ratio: float | None
-    int8_ratio: float | None
+    validation: Validation | None
+    recorded_accuracy: float | None
+    rivals: tuple[Rival, ...]  # this model, plain int8, float
     boards: tuple[BoardFit, ...]
     nodes: tuple[Node, ...]
     has_graph: bool
@@ -161,7 +159,6 @@ class Facts:
     points: tuple[Point, ...]
     curve: tuple[Point, ...]  # of a .pareto.json
     codebooks: tuple[Codebook, ...]
-    validation: Validation | None
     answers: Answers | None
     manifest: tuple[tuple[str, str], ...]  # what the bundle is, in words
     metadata: tuple[tuple[str, Any], ...]  # what its file says of the model
@@ -174,9 +171,32 @@ class Facts:
         return False if self.not_within or False in answers else None if None in answers or not answers else True
 
     @property
+    def accuracy(self) -> float | None:
+        """As measured, else as the file records it."""
+        measured = None if self.validation is None else self.validation.accuracy
+        return self.recorded_accuracy if measured is None else measured
+
+    @property
+    def accuracy_source(self) -> str:
+        """Where `accuracy` is from."""
+        if self.validation is not None and self.validation.accuracy is not None:
+            return f"measured, of the C on {self.validation.samples:,} samples"
+        return "no labelled samples were given" if self.accuracy is None else "as recorded in the file"
+
+    @property
     def float_accuracy(self) -> float | None:
         """Of the float network."""
         return self.rivals[-1].accuracy
+
+    @property
+    def ratio(self) -> float | None:
+        """Float parameter bytes a model byte."""
+        return None if self.rivals[-1].model_bytes is None else self.rivals[-1].model_bytes / self.model_bytes
+
+    @property
+    def int8_ratio(self) -> float | None:
+        """Plain int8 model bytes a model byte."""
+        return None if self.rivals[1].model_bytes is None else self.rivals[1].model_bytes / self.model_bytes
 
 
 def gather(
@@ -186,139 +206,184 @@ def gather(
     data: Dataset | None = None,
     reference: api.Source | None = None,
     curve: Path | None = None,
+    notify: Callable[[str], None] = lambda text: None,
 ) -> Facts:
     """The facts of a compressed model or a bundle. Raises LutraError.
 
     `data`: test samples, for accuracy and, with labels, what went wrong. `reference`: the float network, to measure against (which needs
     torch) and to say what plain int8 would take; else the zoo's float network if the model was made from that. `curve`: a .pareto.json
-    of `lutra compress --pareto`.
+    of `lutra compress --pareto`. `notify` is told what takes a while.
     """
     with one_family(), tempfile.TemporaryDirectory() as folder:
-        board = None if question.board is None else board_by_name(question.board)
-        if board is not None and question.target not in (None, board.cpu):
-            raise ConfigurationError(f"the board {board.name} has a {board.cpu}, not a {question.target}; give one of the two")
-        directory, model, not_within, upper = _bundle(source, question, board, Path(folder, "bundle"))
-        with _as_generated(directory):
-            manifest = read_manifest(directory)
-            content = manifest.content
-            target = str(content["target"])
-            known = _mapping(content.get("model"))
-        int8_model, validation = _float_network(known, reference), None
+        points = () if curve is None else read_curve(curve)
+        subject = _subject(source, question, Path(folder, "bundle"))
+        model, target, known = subject.model, subject.target, subject.known
+        float_model = _float_network(known, reference)
+        validation = answers = None
         if data is not None:
-            validation = api.validate(source if model is None else _named(source, model), data, reference=reference)
-        if question.target not in (None, target) or (board is not None and model is None and board.cpu != target):
-            wanted = question.target if board is None else board.cpu
-            raise ConfigurationError(f"{directory} was generated for {target}, not for {wanted}; generate it again for that")
-        limits = _limits(question, board) if not not_within else Limits()
-        analysis = None if model is None else api.analyze(model, target, flash=limits.flash, ram=limits.ram)
-        flash, ram, measured = _takes(directory, target, upper)
-        with _as_generated(directory):
-            layers, buffers, described = _layers(content, analysis), _buffers(content), _described(manifest)
-            nodes = _nodes(content) if model is None else _graph_nodes(model.graph)
-            model_bytes, arena_bytes = _natural(content["model_bytes"]), _natural(content["arena_bytes"])
-        analyses = () if model is None else tuple(analysis if t == target else api.analyze(model, t) for t in _targets(target))
-        cycles = None if analysis is None else _finite(analysis.cycles)
-        accuracy = validation.accuracy if validation and validation.accuracy is not None else _number(known.get("accuracy"))
-        answers = None
-        if data is not None:
-            bundle = open_bundle(directory)
+            notify(f"running {len(data):,} samples")
+            validation = api.validate(source, data, reference=reference)
+            bundle = open_bundle(subject.directory)
             answers = answers_of(bundle.run(data.images, threads=os.cpu_count() or 1), data, bundle.inputs[0].layout)
-        network = known.get("network")
-        facts = Facts(
-            source=str(source) if isinstance(source, str | Path) else "model",
-            network=network if isinstance(network, str) and network else str(source) if isinstance(source, str | Path) else "model",
-            target=target,
-            board=board,
-            gauges=_gauges(question, board, flash, ram, cycles),
-            not_within=not_within,
-            model_bytes=model_bytes,
-            arena_bytes=arena_bytes,
-            flash_bytes=flash,
-            ram_bytes=ram,
-            measured=measured,
-            cycles=cycles,
-            accuracy=accuracy,
-            accuracy_source=_accuracy_source(validation, accuracy),
-            rivals=(),
-            ratio=None,
-            int8_ratio=None,
-            boards=_board_fits(model),
-            nodes=nodes,
-            has_graph=model is not None,
-            layers=layers,
-            buffers=buffers,
-            targets=tuple(each.target for each in analyses if each is not None),
-            cells=_cells(layers, [each for each in analyses if each is not None]),
-            totals=tuple(each.cycles for each in analyses if each is not None),
-            points=(),
-            curve=() if curve is None else read_curve(curve),
-            codebooks=() if model is None else _codebooks(model.graph),
-            validation=validation,
-            answers=answers,
-            manifest=described,
-            metadata=tuple(known.items()),
-            unknown=(),
-        )
-        facts = _compared(facts, known, int8_model)
-        facts = replace(facts, points=_points(facts, known))
-        return replace(facts, unknown=_unknown(facts, data, model is not None, int8_model is not None))
+        flash, ram, measured = _takes(subject, notify)
+        analyses = _analyses(subject)
+        analysis = analyses.get(target)
+        cycles = None if analysis is None else _finite(analysis.cycles)
+        with _as_generated(subject.directory):
+            content = subject.manifest.content
+            layers = _layers(content, analysis)
+            facts = Facts(
+                source=subject.name,
+                network=_text(known.get("network")) or subject.name,
+                target=target,
+                board=subject.board,
+                gauges=_gauges(subject, question, flash, ram, cycles),
+                not_within=subject.not_within,
+                model_bytes=_natural(content["model_bytes"]) or 1,
+                arena_bytes=_natural(content["arena_bytes"]) or 1,
+                flash_bytes=flash,
+                ram_bytes=ram,
+                measured=measured,
+                cycles=cycles,
+                validation=validation,
+                recorded_accuracy=_part(known.get("accuracy")),
+                rivals=(),
+                boards=_board_fits(model),
+                nodes=_nodes(content) if model is None else _graph_nodes(model.graph),
+                has_graph=model is not None,
+                layers=layers,
+                buffers=_buffers(content),
+                targets=tuple(analyses),
+                cells=_cells(len(layers), tuple(analyses.values())),
+                totals=tuple(each.cycles for each in analyses.values()),
+                points=(),
+                curve=points,
+                codebooks=() if model is None else _codebooks(model.graph),
+                answers=answers,
+                manifest=_described(subject.manifest),
+                metadata=tuple(known.items()),
+                unknown=(),
+            )
+        facts = replace(facts, rivals=_rivals(facts, known, float_model), points=_points(facts, known))
+        return replace(facts, unknown=_unknown(facts, data is not None, float_model is not None))
 
 
-def _bundle(source: api.Source, question: Question, board: Board | None, folder: Path) -> tuple[
-    Path, Model | None, str, tuple[int, int] | None
-]:  # fmt: skip
-    """The bundle's folder; of a model also the model, why it is not within the limits, and bounds of its flash and RAM."""
-    if isinstance(source, str | Path) and Path(source).is_dir():
-        return Path(source), None, "", None
-    model = source if isinstance(source, Model) else Model(source) if isinstance(source, Graph) else api.load(source)
-    target = target_by_name(question.target or (board.cpu if board else DEFAULT_TARGET))
-    why = ""
-    try:
-        program = driver.generate_bundle(model, folder, "model", target, _limits(question, board))
-    except BudgetError as error:
-        why = str(error)
-        program = driver.generate_bundle(model, folder, "model", target)
-    needed = footprint(program)
-    return folder, model, why, (needed.flash, needed.ram)
+def page_record(facts: Facts, output: Path, page_bytes: int) -> dict[str, Any]:
+    """What `lutra report --json` prints."""
+    return {
+        "model": facts.source,
+        "output": str(output),
+        "page_bytes": page_bytes,
+        "target": facts.target,
+        "board": None if facts.board is None else facts.board.name,
+        "fits": facts.fits,
+        "limits": [[gauge.name, gauge.taken, gauge.limit] for gauge in facts.gauges],
+        "model_bytes": facts.model_bytes,
+        "arena_bytes": facts.arena_bytes,
+        "flash_bytes": facts.flash_bytes,
+        "ram_bytes": facts.ram_bytes,
+        "measured": facts.measured,
+        "cycles": facts.cycles,
+        "accuracy": facts.accuracy,
+        "float_accuracy": facts.float_accuracy,
+        "ratio": None if facts.ratio is None else round(facts.ratio, 2),
+        "int8_ratio": None if facts.int8_ratio is None else round(facts.int8_ratio, 2),
+        "samples": None if facts.validation is None else facts.validation.samples,
+        "unknown": list(facts.unknown),
+    }
 
 
-def _named(source: api.Source, model: Model) -> api.Source:
-    return source if isinstance(source, str | Path) else model
+@dataclass(frozen=True)
+class _Subject:
+    """What the page is about: a bundle, and the model that it was just generated from, if it was.
+
+    `limits` are those of the kernel choice; `not_within` says why they could not be kept. `bounds`: of flash and RAM, of a model.
+    """
+
+    name: str
+    directory: Path
+    manifest: Manifest
+    target: str
+    known: Mapping[str, Any]
+    model: Model | None
+    board: Board | None
+    limits: Limits
+    not_within: str
+    bounds: tuple[int, int] | None
 
 
-def _limits(question: Question, board: Board | None) -> Limits:
-    return Limits(
+def _subject(source: api.Source, question: Question, folder: Path) -> _Subject:
+    """The bundle in the folder `source`, or that of the model `source`, generated into `folder` within the limits if they can be kept."""
+    board = None if question.board is None else board_by_name(question.board)
+    if board is not None and question.target not in (None, board.cpu):
+        raise ConfigurationError(f"the board {board.name} has a {board.cpu}, not a {question.target}; give one of the two")
+    wanted = board.cpu if board else question.target
+    limits = Limits(
         flash=question.flash or (board.flash_bytes if board else None), ram=question.ram or (board.ram_bytes if board else None)
     )  # fmt: skip
+    name = str(source) if isinstance(source, str | Path) else "model"
+    model, why, bounds, directory = None, "", None, folder
+    if isinstance(source, str | Path) and Path(source).is_dir():
+        directory = Path(source)
+    else:
+        model = _model(source)
+        target = target_by_name(wanted or DEFAULT_TARGET)
+        try:
+            program = driver.generate_bundle(model, folder, "model", target, limits)
+        except BudgetError as error:
+            why, limits = str(error), Limits()
+            program = driver.generate_bundle(model, folder, "model", target)
+        needed = footprint(program)
+        bounds = needed.flash, needed.ram
+    with _as_generated(directory):
+        manifest = read_manifest(directory)
+        found, known = str(manifest.content["target"]), manifest.content.get("model")
+    if wanted not in (None, found):
+        raise ConfigurationError(f"{directory} was generated for {found}, not for {wanted}; generate it again for that")
+    target_by_name(found)
+    return _Subject(name, directory, manifest, found, known if isinstance(known, Mapping) else {}, model, board, limits, why, bounds)
 
 
-def _takes(directory: Path, target: str, upper: tuple[int, int] | None) -> tuple[int | None, int | None, bool]:
-    """Flash, RAM, and whether they were measured; as in budgets.py."""
-    cpu = target_by_name(target).cpu
+def _model(source: api.Source) -> Model:
+    return source if isinstance(source, Model) else Model(source) if isinstance(source, Graph) else api.load(source)
+
+
+def _takes(subject: _Subject, notify: Callable[[str], None]) -> tuple[int | None, int | None, bool]:
+    """Flash, RAM, and whether they were measured: as in budgets.py, an ELF tells where there are the tools for one."""
+    cpu = target_by_name(subject.target).cpu
     if cpu is not None and can_measure():
-        found = measure_footprint(directory, cpu)
+        notify(f"linking for {cpu}")
+        found = measure_footprint(subject.directory, cpu)
         return found.flash, found.ram, True
-    return (*(upper or (None, None)), False)
+    return (*(subject.bounds or (None, None)), False)
 
 
-def _gauges(
-    question: Question, board: Board | None, flash: int | None, ram: int | None, cycles: float | None
-) -> tuple[Gauge, ...]:
-    limits = _limits(question, board)
-    taken = {"flash": (flash, limits.flash), "RAM": (ram, limits.ram), "cycles": (cycles, question.cycles)}
-    return tuple(Gauge(name, value, limit) for name, (value, limit) in taken.items() if limit is not None)
+def _analyses(subject: _Subject) -> dict[str, Analysis]:
+    """The model on every Cortex-M and on its own target; of a bundle nothing is known elsewhere."""
+    if subject.model is None:
+        return {}
+    found = {name: api.analyze(subject.model, name) for name in CORTEX_M}
+    found[subject.target] = api.analyze(subject.model, subject.target, flash=subject.limits.flash, ram=subject.limits.ram)
+    return found
 
 
-def _accuracy_source(validation: Validation | None, accuracy: float | None) -> str:
-    if validation is not None and validation.accuracy is not None:
-        return f"measured, of the C on {validation.samples:,} samples"
-    return "" if accuracy is None else "as recorded in the file"
+def _gauges(subject: _Subject, question: Question, flash: int | None, ram: int | None, cycles: float | None) -> tuple[Gauge, ...]:
+    board = subject.board
+    limits = (
+        Gauge("flash", flash, question.flash or (board.flash_bytes if board else 0)),
+        Gauge("RAM", ram, question.ram or (board.ram_bytes if board else 0)),
+        Gauge("cycles", cycles, question.cycles or 0),
+    )
+    return tuple(gauge for gauge in limits if gauge.limit)
 
 
 def _float_network(known: Mapping[str, Any], reference: api.Source | None) -> Model | None:
     """The reference, else the zoo's float network if the model was made from that."""
     if reference is not None:
-        return reference if isinstance(reference, Model) else Model(reference) if isinstance(reference, Graph) else api.load(reference)
+        model = _model(reference)
+        if model.graph.encodings:
+            raise ConfigurationError("the reference is compressed; give its float network")
+        return model
     name = f"{known.get('network')}/float"
     if name not in zoo.names():
         return None
@@ -326,27 +391,19 @@ def _float_network(known: Mapping[str, Any], reference: api.Source | None) -> Mo
     return model if model.metadata.get("float_sha256") == known.get("float_sha256") else None
 
 
-def _compared(facts: Facts, known: Mapping[str, Any], float_model: Model | None) -> Facts:
-    """With what the float network and plain int8 take beside it."""
-    int8 = None if float_model is None or float_model.graph.encodings else api.analyze(float_model, facts.target)
+def _rivals(facts: Facts, known: Mapping[str, Any], float_model: Model | None) -> tuple[Rival, ...]:
+    """What plain int8 and the float network take beside this model."""
+    int8 = None if float_model is None else api.analyze(float_model, facts.target)
     int8_bytes = int8.model_bytes if int8 else _bytes(known.get("int8_model_bytes"))
-    float_bytes = 4 * float_model.graph.trainable_parameters() if int8 and float_model else _bytes(known.get("float_parameter_bytes"))
-    validation = facts.validation
-    measured = None if validation is None else validation.float_accuracy
-    float_accuracy = measured if measured is not None else _number(known.get("float_accuracy"))
-    rivals = (
+    float_bytes = 4 * float_model.graph.trainable_parameters() if float_model else _bytes(known.get("float_parameter_bytes"))
+    measured = None if facts.validation is None else facts.validation.float_accuracy
+    float_accuracy = measured if measured is not None else _part(known.get("float_accuracy"))
+    return (
         Rival("this model", facts.model_bytes, facts.flash_bytes, facts.ram_bytes, facts.cycles, facts.accuracy),
-        Rival(
-            "plain int8", int8_bytes, int8.flash_bytes if int8 else None, int8.ram_bytes if int8 else None,
-            _finite(int8.cycles) if int8 else None, None,
-        ),
+        Rival("plain int8", int8_bytes, int8.flash_bytes, int8.ram_bytes, _finite(int8.cycles), None)
+        if int8
+        else Rival("plain int8", int8_bytes, None, None, None, None),
         Rival("float32", float_bytes, None, None, None, float_accuracy),
-    )  # fmt: skip
-    return replace(
-        facts,
-        rivals=rivals,
-        ratio=None if float_bytes is None else float_bytes / facts.model_bytes,
-        int8_ratio=None if int8_bytes is None else int8_bytes / facts.model_bytes,
     )
 
 
@@ -358,10 +415,6 @@ def _board_fits(model: Model | None) -> tuple[BoardFit, ...]:
         found[cpu] = api.analyze(model, cpu)
     fits = [BoardFit(b, found[b.cpu].flash_bytes, found[b.cpu].ram_bytes, found[b.cpu].cycles) for b in boards()]
     return tuple(sorted(fits, key=lambda fit: (fit.board.flash_bytes + fit.board.ram_bytes, fit.board.name)))
-
-
-def _targets(target: str) -> tuple[str, ...]:
-    return CORTEX_M if target in CORTEX_M else (*CORTEX_M, target)
 
 
 def _layers(content: Mapping[str, Any], analysis: Analysis | None) -> tuple[Layer, ...]:
@@ -416,8 +469,8 @@ def _described(manifest: Manifest) -> tuple[tuple[str, str], ...]:
     rows += [(f"SHA-256 of {name}", str(manifest.content["files"][name])) for name in manifest.sources]
     for kind, ports in (("input", manifest.inputs), ("output", manifest.outputs)):
         for port in ports:
-            zero = f"(q {'+' if port.zero_point < 0 else '−'} {abs(port.zero_point)})" if port.zero_point else "q"
-            rows.append((f"{kind} {port.name}", f"int8 {_shape(port.shape)}, {port.layout} in the source; an integer q is {port.scale:.6g} × {zero}"))
+            meaning = f"an integer q stands for {port.scale:.6g} {TIMES} (q - {port.zero_point})"
+            rows.append((f"{kind} {port.name}", f"int8 {_shape(port.shape)}, {port.layout} in the source; {meaning}"))
     return tuple(rows)
 
 
@@ -443,23 +496,21 @@ def _detail(graph: Graph, op: Op) -> str:
         return kind
     encoding = graph.encodings.get(weight)
     _, *kernel, _ = graph.weight_shape(weight)
-    size = f" {'×'.join(map(str, kernel))}" if kernel else ""
+    size = f" {TIMES.join(map(str, kernel))}" if kernel else ""
     if isinstance(encoding, ProductQuantized):
         return f"{kind}{size}, {encoding.codewords} codewords of {encoding.subvector}"
     return f"{kind}{size}, {'float' if encoding is None else 'int8'}"
 
 
-def _cells(layers: Sequence[Layer], analyses: Sequence[Analysis]) -> tuple[tuple[Cell | None, ...], ...]:
-    """Of each layer what it is on each target; None where that has another schedule."""
-    rows: list[tuple[Cell | None, ...]] = []
-    for index in range(len(layers)):
-        row: list[Cell | None] = []
-        for analysis in analyses:
-            same = len(analysis.layers) == len(layers)
-            layer = analysis.layers[index] if same else None
-            row.append(None if layer is None else Cell(kernel_name(layer.kernel), layer.cycles))
-        rows.append(tuple(row))
-    return tuple(rows)
+def _cells(layers: int, analyses: Sequence[Analysis]) -> tuple[tuple[Cell | None, ...], ...]:
+    """Of each of `layers` layers what it is on each target; None where that has another schedule."""
+
+    def cell(analysis: Analysis, index: int) -> Cell | None:
+        if len(analysis.layers) != layers:
+            return None
+        return Cell(kernel_name(analysis.layers[index].kernel), analysis.layers[index].cycles)
+
+    return tuple(tuple(cell(analysis, index) for analysis in analyses) for index in range(layers))
 
 
 def _codebooks(graph: Graph) -> tuple[Codebook, ...]:
@@ -496,11 +547,11 @@ def _points(facts: Facts, known: Mapping[str, Any]) -> tuple[Point, ...]:
         if name.partition("/")[0] != network or name == zoo.float_name(name):
             continue
         other = zoo.load(name)
-        accuracy = _number(other.metadata.get("accuracy"))
+        accuracy = _part(other.metadata.get("accuracy"))
         if accuracy is None or other.metadata.get("float_sha256") != same:
             continue
         size = api.analyze(other, facts.target).model_bytes
-        if (size, accuracy) != (facts.model_bytes, _number(known.get("accuracy"))):
+        if (size, accuracy) != (facts.model_bytes, _part(known.get("accuracy"))):
             found.append(Point(f"{zoo.PREFIX}{name}", size, accuracy, "zoo"))
     return tuple(found)
 
@@ -524,9 +575,9 @@ def read_curve(path: Path) -> tuple[Point, ...]:
     return found
 
 
-def _unknown(facts: Facts, data: Dataset | None, has_model: bool, has_float: bool) -> tuple[str, ...]:
+def _unknown(facts: Facts, has_data: bool, has_float: bool) -> tuple[str, ...]:
     lines = []
-    if not has_model:
+    if not facts.has_graph:
         lines.append(
             "A bundle does not say which layer reads which, what is in its codebooks and what its layers would take elsewhere; the .lutra "
             "file that it was generated from does."
@@ -535,7 +586,7 @@ def _unknown(facts: Facts, data: Dataset | None, has_model: bool, has_float: boo
         lines.append("What code and stack take: install the Arm toolchain (lutra doctor), and the bundle is linked and measured.")
     if facts.accuracy is None:
         lines.append("Accuracy: no labelled samples were given (--data), and the file records none.")
-    elif data is None:
+    elif not has_data:
         lines.append("Which samples go wrong: no samples were given (--data).")
     elif facts.answers is None:
         lines.append("Which samples go wrong: the samples have no labels, or the network's output is a single number.")
@@ -558,8 +609,8 @@ def _as_generated(directory: Path) -> Iterator[None]:
         raise BundleError(f"the manifest in {directory} is not as it was generated ({error!r}); generate the bundle again") from error
 
 
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
 
 
 def _natural(value: object) -> int:
@@ -568,7 +619,7 @@ def _natural(value: object) -> int:
     raise ValueError(f"{value!r:.40} is no number of bytes or the like")
 
 
-def _number(value: object) -> float | None:
+def _part(value: object) -> float | None:
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1 else None
 
 
@@ -587,4 +638,4 @@ def _finite(value: float) -> float | None:
 
 
 def _shape(sides: Sequence[Any]) -> str:
-    return "×".join(str(_natural(side)) for side in sides)
+    return TIMES.join(str(_natural(side)) for side in sides)

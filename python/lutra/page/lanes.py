@@ -1,4 +1,4 @@
-"""A network as rows with lanes beside them, one a value, as version control draws history: it reads from a chain to a ResNet, on any width."""
+"""A network as rows with lanes beside them, one a value, as version control draws history: readable on any width."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

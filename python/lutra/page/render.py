@@ -9,7 +9,7 @@ import jinja2
 from markupsafe import Markup
 
 from lutra.page.charts import CURVE_HEIGHT, MEMORY_HEIGHT, Bar, Block, Curve, curve_of, memory_blocks, stacked_bar
-from lutra.page.facts import KINDS, Facts
+from lutra.page.facts import KINDS, TIMES, Facts
 from lutra.page.lanes import Edge, Lanes, lanes_of
 from lutra.report import printable
 from lutra_compiler import __version__
@@ -70,7 +70,7 @@ def _drawings(facts: Facts) -> Drawings:
     totals = [sum(layer.sizes[kind] for layer in facts.layers) for kind in range(len(KINDS))]
     largest = max((sum(layer.sizes) for layer in facts.layers), default=0)
     slowest = max((layer.cycles or 0 for layer in facts.layers), default=0)
-    known = [point for point in facts.points if facts.accuracy is not None]
+    known = [*facts.points]
     lines = {} if facts.float_accuracy is None else {f"float {percent(facts.float_accuracy)}": facts.float_accuracy}
     is_loss = bool(facts.curve) and facts.curve[0].series == "expected loss"
     known += () if is_loss else facts.curve
@@ -152,4 +152,4 @@ def percent(part: float | None) -> str:
 
 def times(ratio: float) -> str:
     """A ratio."""
-    return f"{ratio:,.1f}×" if ratio < 100 else f"{ratio:,.0f}×"
+    return f"{ratio:,.1f}{TIMES}" if ratio < 100 else f"{ratio:,.0f}{TIMES}"

@@ -38,7 +38,7 @@ class Confusion:
 
 @dataclass(frozen=True)
 class Answers:
-    """Of `samples` labelled samples: `matrix[label][answer]` for few classes, else None; the most frequent confusions; the worst samples."""
+    """Of `samples` labelled samples: `matrix[label][answer]` for few classes, else None; frequent confusions and the worst samples."""
 
     samples: int
     classes: int
