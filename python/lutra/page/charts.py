@@ -143,12 +143,15 @@ def curve_of(points: Sequence[Point], lines: Mapping[str, float], is_accuracy: b
         place = x(size)
         anchor = "start" if place < 25 else "end" if place > 75 else "middle"
         label = point.name if point.here or len(points) <= 6 else ""
-        marks.append(Mark(label, place, y(point.value), anchor, 20 if y(point.value) < CURVE_HEIGHT / 2 else -12, point))
+        below = 20 if y(point.value) < CURVE_HEIGHT / 2 else -12
+        if any(-6 < y(value) - y(point.value) - below < 30 for value in lines.values()):  # would meet the name of a line
+            below = 8 - below
+        marks.append(Mark(label, place, y(point.value), anchor, below, point))
     decimals = max(0, -math.floor(math.log10(100 * (ticks[1] - ticks[0])) + 1e-9)) if len(ticks) > 1 else 2
     shown = [Mark(f"{100 * value:.{decimals}f} %" if is_accuracy else f"{value:.2g}", 0, y(value)) for value in ticks]
     shown += [Mark(name, 100, y(value), "end") for name, value in lines.items()]
-    below = (Mark(_size(size), x(math.log(size)), CURVE_HEIGHT - 10) for size in _sizes(points))
-    return Curve(tuple(marks), tuple(below), tuple(shown), is_accuracy)
+    axis = tuple(Mark(_size(size), x(math.log(size)), CURVE_HEIGHT - 10) for size in _sizes(points))
+    return Curve(tuple(marks), axis, tuple(shown), is_accuracy)
 
 
 def _ticks(low: float, high: float) -> list[float]:

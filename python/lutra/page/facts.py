@@ -78,12 +78,12 @@ class Rival:
 
 @dataclass(frozen=True)
 class BoardFit:
-    """What the network takes of a board, as upper bounds."""
+    """What the network takes of a board; bytes as in Facts for boards of its target, else upper bounds."""
 
     board: Board
     flash_bytes: int
     ram_bytes: int
-    cycles: float
+    cycles: float | None
 
     @property
     def fits(self) -> bool:
@@ -147,6 +147,7 @@ class Facts:
     cycles: float | None
     validation: Validation | None
     recorded_accuracy: float | None
+    recorded_float_accuracy: float | None
     rivals: tuple[Rival, ...]  # this model, plain int8, float
     boards: tuple[BoardFit, ...]
     nodes: tuple[Node, ...]
@@ -182,6 +183,16 @@ class Facts:
         if self.validation is not None and self.validation.accuracy is not None:
             return f"measured, of the C on {self.validation.samples:,} samples"
         return "no labelled samples were given" if self.accuracy is None else "as recorded in the file"
+
+    @property
+    def drop(self) -> float | None:
+        """Percentage points lost against the float network, where both accuracies are of the same samples."""
+        found = self.validation
+        if found is None or found.accuracy is None:
+            ours, floats = self.recorded_accuracy, self.recorded_float_accuracy
+        else:
+            ours, floats = found.accuracy, found.float_accuracy if found.float_accuracy_source == "measured" else None
+        return None if ours is None or floats is None else 100 * (floats - ours)
 
     @property
     def float_accuracy(self) -> float | None:
@@ -247,8 +258,9 @@ def gather(
                 cycles=cycles,
                 validation=validation,
                 recorded_accuracy=_part(known.get("accuracy")),
+                recorded_float_accuracy=_part(known.get("float_accuracy")),
                 rivals=(),
-                boards=_board_fits(model),
+                boards=_board_fits(model, target, flash, ram, cycles),
                 nodes=_nodes(content) if model is None else _graph_nodes(model.graph),
                 has_graph=model is not None,
                 layers=layers,
@@ -397,7 +409,7 @@ def _rivals(facts: Facts, known: Mapping[str, Any], float_model: Model | None) -
     int8_bytes = int8.model_bytes if int8 else _bytes(known.get("int8_model_bytes"))
     float_bytes = 4 * float_model.graph.trainable_parameters() if float_model else _bytes(known.get("float_parameter_bytes"))
     measured = None if facts.validation is None else facts.validation.float_accuracy
-    float_accuracy = measured if measured is not None else _part(known.get("float_accuracy"))
+    float_accuracy = measured if measured is not None else facts.recorded_float_accuracy
     return (
         Rival("this model", facts.model_bytes, facts.flash_bytes, facts.ram_bytes, facts.cycles, facts.accuracy),
         Rival("plain int8", int8_bytes, int8.flash_bytes, int8.ram_bytes, _finite(int8.cycles), None)
@@ -407,18 +419,21 @@ def _rivals(facts: Facts, known: Mapping[str, Any], float_model: Model | None) -
     )
 
 
-def _board_fits(model: Model | None) -> tuple[BoardFit, ...]:
-    if model is None:
-        return ()
-    found = {}
-    for cpu in {board.cpu for board in boards()}:
-        found[cpu] = api.analyze(model, cpu)
-    fits = [BoardFit(b, found[b.cpu].flash_bytes, found[b.cpu].ram_bytes, found[b.cpu].cycles) for b in boards()]
+def _board_fits(model: Model | None, target: str, flash: int | None, ram: int | None, cycles: float | None) -> tuple[BoardFit, ...]:
+    """On every board; of a bundle on those that it was generated for."""
+    found: dict[str, tuple[int, int, float | None]] = {}
+    if model is not None:
+        for cpu in {board.cpu for board in boards()}:
+            analysis = api.analyze(model, cpu)
+            found[cpu] = analysis.flash_bytes, analysis.ram_bytes, _finite(analysis.cycles)
+    if flash is not None and ram is not None:
+        found[target] = flash, ram, cycles
+    fits = [BoardFit(board, *found[board.cpu]) for board in boards() if board.cpu in found]
     return tuple(sorted(fits, key=lambda fit: (fit.board.flash_bytes + fit.board.ram_bytes, fit.board.name)))
 
 
 def _layers(content: Mapping[str, Any], analysis: Analysis | None) -> tuple[Layer, ...]:
-    found = []
+    found: list[Layer] = []
     for index, entry in enumerate(content["layers"]):
         sizes = [0] * len(KINDS)
         for role, size in entry["bytes"].items():
@@ -437,7 +452,8 @@ def _layers(content: Mapping[str, Any], analysis: Analysis | None) -> tuple[Laye
                 cycles=None if of is None else _finite(of.cycles),
             )
         )
-    return tuple(found)
+    names = [layer.name for layer in found]  # of the calls of one operator the kernel tells which is which
+    return tuple(layer if names.count(layer.name) == 1 else replace(layer, name=f"{layer.name}, {layer.kernel}") for layer in found)
 
 
 def kernel_name(name: str) -> str:
@@ -541,7 +557,8 @@ def _codebooks(graph: Graph) -> tuple[Codebook, ...]:
 
 def _points(facts: Facts, known: Mapping[str, Any]) -> tuple[Point, ...]:
     """This network, and the zoo's points that come from the same float network."""
-    found = [] if facts.accuracy is None else [Point("this model", facts.model_bytes, facts.accuracy, "this model", here=True)]
+    ours = facts.accuracy if facts.recorded_accuracy is None else facts.recorded_accuracy  # others' are recorded too
+    found = [] if ours is None else [Point("this model", facts.model_bytes, ours, "this model", here=True)]
     network, same = known.get("network"), known.get("float_sha256")
     for name in zoo.names() if isinstance(network, str) and isinstance(same, str) else ():
         if name.partition("/")[0] != network or name == zoo.float_name(name):

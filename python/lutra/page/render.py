@@ -71,7 +71,8 @@ def _drawings(facts: Facts) -> Drawings:
     largest = max((sum(layer.sizes) for layer in facts.layers), default=0)
     slowest = max((layer.cycles or 0 for layer in facts.layers), default=0)
     known = [*facts.points]
-    lines = {} if facts.float_accuracy is None else {f"float {percent(facts.float_accuracy)}": facts.float_accuracy}
+    of_points = facts.float_accuracy if facts.recorded_accuracy is None else facts.recorded_float_accuracy
+    lines = {} if of_points is None else {f"float {percent(of_points)}": of_points}
     is_loss = bool(facts.curve) and facts.curve[0].series == "expected loss"
     known += () if is_loss else facts.curve
     return Drawings(
