@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.table import Column
 
 from lutra import api, doctor, page, report, zoo
 from lutra.boards import boards
@@ -495,8 +496,8 @@ def _progress() -> "Iterator[Callable[[TrainingProgress], None]]":
         yield _epoch_line
         return
     tasks: dict[str, TaskID] = {}
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[state]}"))
-    with Progress(*columns, console=console) as bars:
+    state = TextColumn("{task.fields[state]}", table_column=Column(no_wrap=True))
+    with Progress(TextColumn("{task.description}"), BarColumn(bar_width=None), state, console=console, expand=True) as bars:
 
         def show(progress: "TrainingProgress") -> None:
             if progress.stage not in tasks:

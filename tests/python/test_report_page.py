@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -378,3 +379,28 @@ def test_only_html_files_in_folders_that_exist_are_written(tmp_path: Path) -> No
     for path in (tmp_path / "a.txt", tmp_path / "no/a.html"):
         with pytest.raises(OutputError):
             page.check_output(path)
+
+
+# Colours.
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance of "#rrggbb" (WCAG 2)."""
+    channels = (int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
+    linear = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels)
+    return sum(weight * c for weight, c in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+def contrast(one: str, other: str) -> float:
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_has_enough_contrast(scheme: str) -> None:
+    light, dark = re.findall(r":root \{(.*?)\}", STYLE.read_text(), re.DOTALL)
+    colours = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6});", light if scheme == "light" else light + dark))
+    pairs = [(text, ground) for text in ("ink", "soft", "accent", "no") for ground in ("paper", "card")]
+    pairs += [("ink", "wash"), ("accent", "wash"), ("ink", "no-wash"), ("no", "no-wash"), *((f"on{i}", f"k{i}") for i in range(5))]
+    assert {pair: ratio for pair in pairs if (ratio := contrast(colours[pair[0]], colours[pair[1]])) < 4.5} == {}
+    assert {name for name in colours if contrast(colours[name], colours["paper"]) < 3 and name in ("accent", "k0", "k2")} == set()
