@@ -30,6 +30,7 @@ from lutra_compiler.ir.ops import Add, Clamp, Linear, Op
 from page_checks import Page, check_page
 from quantized_graphs import coded, graph
 
+DOCUMENTS = Path(__file__).parents[2] / "docs"
 STYLE = Path(page.__file__).with_name("templates") / "style.css"
 pytestmark = pytest.mark.usefixtures("host_cache")
 
@@ -379,6 +380,19 @@ def test_only_html_files_in_folders_that_exist_are_written(tmp_path: Path) -> No
     for path in (tmp_path / "a.txt", tmp_path / "no/a.html"):
         with pytest.raises(OutputError):
             page.check_output(path)
+
+
+# The document.
+
+
+def test_the_document_shows_what_works(model: Model, data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (DOCUMENTS / "report.md").read_text()
+    monkeypatch.chdir(tmp_path)
+    lutra.save(model, "network.lutra")
+    (example,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    exec(example, {"test": data})
+    assert check_page((tmp_path / "report.html").read_text()).text.startswith("small")
+    assert (DOCUMENTS / "report.png").stat().st_size < 150_000
 
 
 # Colours.

@@ -485,7 +485,7 @@ def _described(manifest: Manifest) -> tuple[tuple[str, str], ...]:
     rows += [(f"SHA-256 of {name}", str(manifest.content["files"][name])) for name in manifest.sources]
     for kind, ports in (("input", manifest.inputs), ("output", manifest.outputs)):
         for port in ports:
-            meaning = f"an integer q stands for {port.scale:.6g} {TIMES} (q - {port.zero_point})"
+            meaning = f"an integer q stands for {port.scale:.6g} {TIMES} (q {'-' if port.zero_point >= 0 else '+'} {abs(port.zero_point)})"
             rows.append((f"{kind} {port.name}", f"int8 {_shape(port.shape)}, {port.layout} in the source; {meaning}"))
     return tuple(rows)
 
