@@ -350,7 +350,8 @@ def write_report(
 ) -> None:
     """Write all that is known of a compressed model as one HTML page that needs no network and no JavaScript.
 
-    The page is written whatever the answer is. Exit code 1 if the model does not fit --board, --flash, --ram and --cycles.
+    The page is written whatever the answer is. Exit code 1 if the model does not fit --board, --flash, --ram and --cycles, or if
+    targets give different bytes.
 
     \b
     Examples:
@@ -364,7 +365,7 @@ def write_report(
     facts = page.gather(model, question, data=test, reference=reference, curve=curve, notify=_say)
     record = page.page_record(facts, output, page.write_page(facts, output))
     _print(as_json, record, report.page_table(record))
-    if facts.fits is False:
+    if facts.wrong or facts.fits is False:
         raise typer.Exit(NO)
 
 

@@ -207,6 +207,7 @@ def page_table(record: Record) -> RenderableType:
     taken = ("unknown" if value is None else f"{value:,.0f}" for _, value, _ in record["limits"])
     limits = ", ".join(f"{name} {value} of {limit:,.0f}" for (name, _, limit), value in zip(record["limits"], taken, strict=True))
     return _facts({
+        **({"WRONG": record["wrong"]} if record["wrong"] else {}),
         "fits": answer + (f" ({limits})" if limits else ""),
         "accuracy": _percent(record["accuracy"]),
         "model": _size(record["model_bytes"]) + _ratios(record["ratio"], record["int8_ratio"]),

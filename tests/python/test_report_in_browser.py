@@ -16,7 +16,7 @@ from PIL import Image
 from cli_models import METADATA, compressed_graph
 from lutra import page
 from lutra.dataset import make_dataset
-from lutra.page import facts
+from lutra.page import gathering
 from lutra_compiler.driver import Model
 from page_checks import Page
 
@@ -75,7 +75,7 @@ def picture(content: str, folder: Path, *options: str, scripts: bool = True) -> 
 def pages() -> dict[str, str]:
     """Of LeNet-5 with samples, of a model without anything, and of one whose names are hostile."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(facts, "can_measure", lambda: False)
+        patch.setattr(gathering, "can_measure", lambda: False)
         images = np.random.default_rng(0).normal(size=(200, 1, 28, 28)).astype(np.float32)
         data = make_dataset(images, np.random.default_rng(1).integers(10, size=200))
         name = '<script>document.title="taken"</script><img src="http://127.0.0.1:9/x.png" onerror="console.error(1)">' + "W" * 300

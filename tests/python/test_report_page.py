@@ -16,10 +16,10 @@ from PIL import Image
 
 import lutra
 from cli_models import METADATA, compressed_graph, write_data
-from lutra import page, zoo
+from lutra import page, validation, zoo
 from lutra.dataset import Dataset, make_dataset, read_dataset
 from lutra.errors import BundleError, ConfigurationError, LoweringError, OutputError
-from lutra.page import facts
+from lutra.page import gathering
 from lutra.page.charts import MEMORY_HEIGHT, Buffer, Point, curve_of, memory_blocks, stacked_bar
 from lutra.page.lanes import Node, lanes_of
 from lutra.page.pictures import data_address, sample_pixels, signed_pixels
@@ -38,7 +38,7 @@ pytestmark = pytest.mark.usefixtures("host_cache")
 @pytest.fixture(autouse=True)
 def bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     """Upper bounds instead of linking: the page does not depend on the tools of this machine."""
-    monkeypatch.setattr(facts, "can_measure", lambda: False)
+    monkeypatch.setattr(gathering, "can_measure", lambda: False)
 
 
 @pytest.fixture
@@ -61,12 +61,12 @@ def rendered(source: Any, question: page.Question | None = None, **more: Any) ->
 
 def test_the_page_says_what_analyze_and_validate_say(model: Model, data: Dataset) -> None:
     found, read = rendered(model, data=data)
-    analysis, validation = lutra.analyze(model), lutra.validate(model, data)
+    analysis, checked = lutra.analyze(model), lutra.validate(model, data)
     assert f"{analysis.model_bytes:,} B" in read.text
     assert f"{analysis.flash_bytes:,} B" in read.text
     assert f"{analysis.ram_bytes:,} B" in read.text
-    assert found.accuracy == validation.accuracy
-    assert f"{100 * validation.accuracy:.2f} %" in read.text
+    assert found.accuracy == checked.accuracy
+    assert f"{100 * checked.accuracy:.2f} %" in read.text
     assert "The same bytes came from host and interpreter on 60 of them" in read.text
     assert [layer.cycles for layer in found.layers] == [layer.cycles for layer in analysis.layers]
     assert sum(map(sum, (layer.sizes for layer in found.layers))) == found.model_bytes
@@ -120,6 +120,20 @@ def test_measured_and_recorded_accuracies_are_not_compared(model: Model, data: D
     assert "as recorded in the file, not of these samples" in read.text
 
 
+def test_different_bytes_come_first(model: Model, data: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    right = validation.interpret
+
+    def wrong(program: Any, inputs: Any) -> Any:
+        run = right(program, inputs)
+        run.outputs[0][-1, -1] ^= 1
+        return run
+
+    monkeypatch.setattr(validation, "interpret", wrong)
+    found, read = rendered(model, page.Question(flash=16384), data=data)
+    assert (found.fits, found.wrong) == (True, "targets give different bytes")
+    assert read.text.index("Not to be used: targets give different bytes") < read.text.index("Fits the limits")
+
+
 def test_a_codebook_is_drawn_as_it_is(model: Model) -> None:
     found, _ = rendered(model)
     (book,) = found.codebooks
@@ -147,7 +161,7 @@ def test_a_bundle_says_what_it_does_not_hold(model: Model, data: Dataset, tmp_pa
 
 @pytest.mark.board
 def test_a_bundle_is_linked_to_know_its_flash_and_ram(model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(facts, "can_measure", lambda: True)
+    monkeypatch.setattr(gathering, "can_measure", lambda: True)
     lutra.generate(model, tmp_path / "bundle")
     found, read = rendered(tmp_path / "bundle", page.Question(board="microbit"))
     assert (found.fits, found.measured) == (True, True)
@@ -243,7 +257,7 @@ def test_a_curve_is_drawn_with_this_model_on_it(model: Model, data: Dataset, tmp
 def test_what_is_no_curve_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "x.json").write_text(text)
     with pytest.raises(ConfigurationError, match="is no curve"):
-        facts.read_curve(tmp_path / "x.json")
+        gathering.read_curve(tmp_path / "x.json")
 
 
 @given(st.lists(st.tuples(st.integers(1, 10**8), st.floats(0, 1)), min_size=1, max_size=30))
