@@ -333,7 +333,7 @@ class GraphBuilder:
     def build(self, outputs: Sequence[tuple[str, str]]) -> Graph:
         """The network that computes `outputs`: values with the names they get. Raises GraphError."""
         renamed: dict[str, str] = {}
-        for value, name in ((self._base(value)[0], name) for value, name in outputs):
+        for value, name in ((self._stored(value), name) for value, name in outputs):
             if value not in self._ops:
                 raise ModelError(f"output '{name}' is an input of the network; leave it out")
             if value in renamed:

@@ -225,7 +225,10 @@ class _Reader:
             raise self._invalid[0]
         if self._problems:
             raise UnsupportedModelError(self._problems)
-        return self._builder.build(self._outputs())
+        try:
+            return self._builder.build(self._outputs())
+        except Unsupported as problem:
+            raise UnsupportedModelError([problem.at(", ".join(value.name for value in self._source.output), "output")]) from None
 
     def _reject(self, name: str, operator: str, error: ModelError | GraphError) -> None:
         self._invalid.append(error)
