@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 import pytest
 from PIL import Image
+from test_cli import Result, lutra  # noqa: F401  (fixture)
 
 import lutra as package
 from cli_models import FEATURES, METADATA, compressed_graph, float_onnx, write_data
@@ -27,7 +28,6 @@ from lutra_compiler.model_file import save_model
 from lutra_compiler.passes import canonicalise
 from onnx_models import model as network
 from onnx_models import node, normal
-from test_cli import Result, lutra  # noqa: F401  (fixture)
 
 pytestmark = pytest.mark.usefixtures("host_cache")
 
@@ -263,11 +263,11 @@ def test_images_that_are_none_are_refused(photos: Path, monkeypatch: pytest.Monk
     (photos / "x.png").touch()
     with pytest.raises(DataError, match="images beside folders of images"):
         read_images(photos, (3, 5, 6), "NCHW", ImageFormat())
+    monkeypatch.setattr("lutra.images.MAX_PIXELS", 20)
     with pytest.raises(DataError, match="pixels; the limit is 20"):
-        monkeypatch.setattr("lutra.images.MAX_PIXELS", 20)
         read_images(photos / "seal", (3, 5, 6), "NCHW", ImageFormat())
+    monkeypatch.setattr("lutra.images.MAX_ELEMENTS", 100)
     with pytest.raises(DataError, match="180 numbers as samples; the limit is 100"):
-        monkeypatch.setattr("lutra.images.MAX_ELEMENTS", 100)
         read_images(photos / "seal", (3, 5, 6), "NCHW", ImageFormat())
 
 

@@ -31,9 +31,7 @@ from lutra_compiler.ir.ops import (
     Softmax,
 )
 from lutra_compiler.ir.shapes import output_shape
-from lutra_compiler.ir.verify import verify
-
-MAX_ELEMENTS = 1 << 27  # of one value, and of all parameters together: 512 MiB of float32, far beyond any microcontroller
+from lutra_compiler.ir.verify import MAX_ELEMENTS, verify
 
 _OTHER_ACTIVATION = "use ReLU or ReLU6 there and train again"
 _CONTROL_FLOW = "export the path that is taken"
@@ -146,6 +144,7 @@ class GraphBuilder:
     ) -> str:
         """Convolution; `weight` OIHW, `padding` top, left, bottom, right."""
         self._require_image(x)
+        _check_bias(name, weight, bias)
         parameters = {"weight": weight.transpose(0, 2, 3, 1), "bias": bias}
         return self._emit(Conv2d, name, (x,), parameters, stride=stride, padding=padding, groups=groups)
 
@@ -155,6 +154,7 @@ class GraphBuilder:
             raise Unsupported("it multiplies the last axis of an image", "flatten the image before it")
         if weight.ndim != 2:
             raise Unsupported(f"its weight has shape {list(weight.shape)}", "use a weight of two dimensions")
+        _check_bias(name, weight, bias)
         return self._emit(Linear, name, (x,), {"weight": weight, "bias": bias})
 
     def batch_norm(
@@ -425,3 +425,8 @@ class GraphBuilder:
                 last -= s
             ends.append(max(after, last + k - size - before))
         return (*padding[:2], ends[0], ends[1])
+
+
+def _check_bias(name: str, weight: FloatArray, bias: FloatArray | None) -> None:
+    if bias is not None and bias.shape != weight.shape[:1]:
+        raise ModelError(f"layer '{name}': its bias has shape {list(bias.shape)}; it must have shape {list(weight.shape[:1])}")
