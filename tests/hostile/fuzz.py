@@ -3,8 +3,8 @@
     python tests/hostile/fuzz.py onnx --seconds 600        ONNX files
     python tests/hostile/fuzz.py lutra --seconds 600       .lutra files
 
-Guided by coverage where atheris is installed (the extra `fuzz`), else inputs are changed at random. It starts from tests/hostile/corpus, and
-what it finds is written to build/fuzz; a file that ends in another exception, a hang or too much memory makes the exit code 1. `--minimize`
+Guided by coverage where atheris is installed (the extra `fuzz`), else inputs are changed at random. It starts from tests/hostile/corpus
+and writes what it finds to build/fuzz; a file that ends in another exception, a hang or too much memory makes the exit code 1. `--minimize`
 adds the inputs of build/fuzz that reach new code to the corpus. Every finding becomes a file in the corpus, which a test replays.
 """
 
