@@ -23,7 +23,7 @@ from lutra_compiler.errors import GraphError, ModelError, UnsupportedModelError,
 from lutra_compiler.frontends.builder import GraphBuilder, Unsupported, unknown_operator
 from lutra_compiler.ir.graph import FloatArray, Graph, Shape
 from lutra_compiler.ir.ops import Padding, Pair
-from lutra_compiler.ir.verify import MAX_ELEMENTS
+from lutra_compiler.ir.verify import MAX_ELEMENTS, MAX_VALUE_ELEMENTS
 
 # Together these keep reading below 2 GiB of memory.
 MAX_FILE_BYTES = 384 << 20
@@ -458,7 +458,7 @@ def _static_shape(value: onnx.ValueInfoProto | None) -> Shape | None:
         return None
     shape = [dim.dim_value for dim in value.type.tensor_type.shape.dim]
     shape[:1] = [1]
-    return tuple(shape) if len(shape) in (2, 4) and 0 < math.prod(shape) <= MAX_ELEMENTS and min(shape) > 0 else None
+    return tuple(shape) if len(shape) in (2, 4) and 0 < math.prod(shape) <= MAX_VALUE_ELEMENTS and min(shape) > 0 else None
 
 
 def _array(tensor: onnx.TensorProto) -> Array:
