@@ -10,11 +10,12 @@ from lutra_compiler.passes.fuse_activation import fuse_activation
 from lutra_compiler.passes.merge_padding import merge_padding
 from lutra_compiler.passes.normalise_gain import normalise_gain
 from lutra_compiler.passes.reorder_flatten import reorder_flatten
+from lutra_compiler.passes.strengthen_rows import strengthen_rows
 
 Pass = Callable[[Graph], Graph]
 
 CANONICAL_PASSES: tuple[Pass, ...] = (fuse_activation, merge_padding, reorder_flatten, normalise_gain)
-LOWERING_PASSES: tuple[Pass, ...] = (fold_batchnorm, batchnorm_to_depthwise)
+LOWERING_PASSES: tuple[Pass, ...] = (fold_batchnorm, batchnorm_to_depthwise, strengthen_rows)
 
 
 def canonicalise(graph: Graph) -> Graph:
