@@ -18,7 +18,7 @@ import numpy as np
 
 from lutra import zoo
 from lutra.benchmark import Benchmark, bench_bundle
-from lutra.boards import require_board
+from lutra.boards import Firmware, board_by_name, build_firmware, require_board, require_counting_board
 from lutra.budgets import Fit, fit_of
 from lutra.dataset import Dataset
 from lutra.errors import one_family
@@ -164,6 +164,7 @@ def validate(
     *,
     reference: Source | None = None,
     board: str | None = None,
+    port: str | None = None,
     metric: "str | Metric | None" = None,
     deviation: float = DEVIATION,
     layers: bool = True,
@@ -171,6 +172,7 @@ def validate(
     """Run the C of a bundle or a compressed model on samples, and compare it with labels, float network, interpreter and a board.
 
     The float network is `reference`, for models of the zoo the zoo's own. Without torch, only what the file records of it is known.
+    `port`: a serial port such as /dev/ttyACM0 with a board that runs the firmware of the bundle `source`, a folder (see `firmware`).
     `metric`: a name in lutra.metrics, or a function of float32 scores [n, ...] and the Dataset. Of a model, not of a bundle, every layer is
     compared with the float network too, unless `layers` is False: the first whose relative L2 error is above `deviation` is named.
     """
@@ -182,9 +184,11 @@ def validate(
             require_board(board)
         metric_name = metric if isinstance(metric, str) or metric is None else getattr(metric, "__name__", "metric")
         function = metric if callable(metric) else None
-        question = Question(board, metric_name, function, deviation, layers and _has_torch())
+        question = Question(board, port, metric_name, function, deviation, layers and _has_torch())
         if isinstance(source, str | Path) and Path(source).is_dir():
             return validate_bundle(Path(source), data, float_model, question)
+        if port is not None:
+            raise ConfigurationError("a board on a serial port holds a bundle: give the folder that its firmware was built of")
         model = _model(source)
         name = _name(source, model)
         if float_model is None and name.startswith(zoo.PREFIX) and _has_torch():
@@ -208,13 +212,30 @@ def input_port(source: Source) -> tuple[tuple[int, ...], str]:
 def bench(source: Source, *, board: str | None = None) -> Benchmark:
     """Executed instructions, flash and RAM of a bundle or a compressed model on a board, and its time on the host."""
     with one_family():
-        target = target_by_name(DEFAULT_TARGET if board is None else require_board(board).cpu)
+        target = target_by_name(DEFAULT_TARGET if board is None else require_counting_board(board).cpu)
         if isinstance(source, str | Path) and Path(source).is_dir():
             return bench_bundle(str(source), Path(source), board)
         with tempfile.TemporaryDirectory() as folder:
             model = _model(source)
             driver.generate_bundle(model, Path(folder, "bundle"), "model", target)
             return bench_bundle(_name(source, model), Path(folder, "bundle"), board)
+
+
+def firmware(source: Source, board: str, output: str | Path) -> Firmware:
+    """Write the ELF of a firmware for a board that runs a bundle or a compressed model on what its host sends: over a serial port, or for
+    boards that only QEMU has, through semihosting. Raises OutputError, ToolError if a tool is missing or the board is too small."""
+    chosen, output = board_by_name(board), Path(output)
+    if not os.access(output.parent, os.W_OK) or output.is_dir():
+        raise OutputError(f"{output} cannot be written; choose a file in a folder that exists and is writable")
+    with one_family(), tempfile.TemporaryDirectory() as folder:
+        bundle = Path(folder, "bundle")
+        if isinstance(source, str | Path) and Path(source).is_dir():
+            bundle = Path(source)
+        else:
+            driver.generate_bundle(_model(source), bundle, "model", target_by_name(chosen.cpu))
+        built = build_firmware(bundle, chosen, Path(folder, "build"))
+        write_atomically(output, built.elf.read_bytes())
+        return replace(built, elf=output)
 
 
 def compress(

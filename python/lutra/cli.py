@@ -20,7 +20,7 @@ from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from lutra import api, report, zoo
-from lutra.boards import board_by_name
+from lutra.boards import board_by_name, boards
 from lutra.curve import curve_records, plot_curve, write_curve
 from lutra.dataset import Dataset, read_dataset
 from lutra.errors import BudgetError, DataError, LoweringError, LutraError, ToolError, UnsupportedModelError, one_family
@@ -336,6 +336,7 @@ def validate(
     data: Annotated[str | None, typer.Option(help="Test samples, as for compress; for the zoo its own test set.")] = None,
     reference: Annotated[str | None, typer.Option(help="The float network to compare with; for the zoo its own.")] = None,
     board: Board = None,
+    port: Annotated[str | None, typer.Option(help="Also run it on the board at this serial port, such as /dev/ttyACM0.")] = None,
     samples: Annotated[int | None, typer.Option(min=1, help="Only the first N samples.", metavar="N")] = None,
     metric: Annotated[str | None, typer.Option(help=f"The task's own: {', '.join(METRICS)}.")] = None,
     max_drop: Annotated[float | None, typer.Option(min=0, max=100, help="Most percentage points below the float network.")] = None,
@@ -362,6 +363,7 @@ def validate(
       lutra validate network.lutra --data test.npz --reference network.onnx --max-drop 1 --report junit.xml
       lutra validate network.lutra --data photos --image-values signed --image-resize
       lutra validate bundle --data test.npz
+      lutra validate bundle --data test.npz --port /dev/ttyACM0
     """
     for path in report_file or []:
         check_report(path)
@@ -369,10 +371,10 @@ def validate(
     if data is None:
         if not model.startswith(zoo.PREFIX):
             raise typer.BadParameter("only models of the zoo bring their own samples; name some", param_hint="--data")
-        data = "mnist"
+        data = zoo_data.dataset_of(api.load(model))
     test = _data(data, "test", partial(api.input_port, model), images).head(samples)
     limit = DEVIATION if deviation is None else deviation
-    found = api.validate(model, test, reference=reference, board=board, metric=metric, deviation=limit)
+    found = api.validate(model, test, reference=reference, board=board, port=port, metric=metric, deviation=limit)
     if max_drop is not None and found.drop is None:
         raise DataError("--max-drop needs labels or a --metric, and a float --reference")
     _print(as_json, report.validation_record(found), report.validation_table(found))
@@ -381,6 +383,49 @@ def validate(
         write_report(path, found, checks)
     if any(check.wrong for check in checks):
         raise typer.Exit(NO)
+
+
+@app.command()
+def firmware(
+    model: Bundle,
+    board: Annotated[str, typer.Option(help="A board of `lutra boards`.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The ELF file to write.")],
+    as_json: Json = False,
+) -> None:
+    """Build firmware that runs a bundle on what its host sends over the serial port: for `validate --port`, and MLPerf Tiny's runner.
+
+    Only the firmware of a bundle's folder can be validated: what `generate` wrote.
+
+    \b
+    Example:
+      lutra firmware bundle --board nucleo-f446re -o firmware.elf
+    """
+    built = api.firmware(model, board, output)
+    record = report.firmware_record(built)
+    _print(as_json, record, report.listing(tuple(record), [tuple(record.values())]))
+
+
+@app.command("boards")
+def list_boards(
+    model: Annotated[str | None, typer.Argument(metavar="[MODEL]", help="Say on which boards this model fits, with its code.")] = None,
+    as_json: Json = False,
+) -> None:
+    """The boards that firmware can be built for: CPU, flash, RAM, and whether QEMU has them.
+
+    \b
+    Examples:
+      lutra boards
+      lutra boards zoo:lenet5
+    """
+    loaded = None if model is None else api.load(model)
+    records = []
+    for board in boards():
+        record = report.board_record(board)
+        if loaded is not None:
+            why_not, found = _fitting(loaded, board.cpu, Limits(flash=board.flash_bytes, ram=board.ram_bytes))
+            record |= {"fits": not why_not, "needs_flash": found.flash_bytes, "needs_ram": found.ram_bytes, "cycles": round(found.cycles)}
+        records.append(record)
+    _print(as_json, {"boards": records}, report.board_table(records))
 
 
 @app.command()

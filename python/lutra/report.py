@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lutra.benchmark import Benchmark
+from lutra.boards import Board, Firmware
 from lutra.validation import Validation
 from lutra.zoo.data import dataset_of
 from lutra_compiler.driver import Analysis, Cost, Model, Outlook
@@ -208,6 +209,11 @@ def validation_table(validation: Validation) -> RenderableType:
         facts["parity"] = f"{verdict} on {comparison.samples} samples: {', '.join(comparison.targets)}{differing}"
     else:
         facts["parity"] = "not compared"
+    if timing := validation.timing:
+        facts["on the board"] = (
+            f"{timing.cycles:,} cycles a sample, {1000 * timing.seconds:.3f} ms at {timing.hz / 1e6:g} MHz; "
+            f"deepest stack {timing.stack_bytes:,} B; by layer: {', '.join(f'{cycles:,}' for cycles in timing.layer_cycles)}"
+        )
     facts["tables"] = "intact" if validation.tables_intact else "DAMAGED: a CRC-32 is wrong"
     if not validation.layers:
         return Group(Text(printable(validation.model)), _facts(facts))
@@ -286,6 +292,42 @@ def curve_tables(records: list[Record], files: list[str]) -> RenderableType:
         sizes = (f"{r['flash_bytes']:,}", f"{r['model_bytes']:,}", f"{r['ram_bytes']:,}", _short(round(r["cycles"])))
         table.add_row(*sizes, f"{r['expected_loss']:.2g}", accuracy, r["channels"], r["layers"])
     return Group(table, _facts({"written": ", ".join(files)}))
+
+
+def board_record(board: Board) -> Record:
+    """What `lutra boards --json` tells of a board. `firmware`: how it gets samples."""
+    return {
+        "name": board.name,
+        "cpu": board.cpu,
+        "flash": board.flash_bytes,
+        "ram": board.ram_bytes,
+        "firmware": board.link,
+        "qemu": board.machine is not None,
+    }
+
+
+def board_table(records: list[Record]) -> RenderableType:
+    """A row a board; where a model was given, what it needs of it."""
+    needs = ("fits", "of flash", "of RAM", "cycles") if "fits" in records[0] else ()
+    table = _table(("board", "CPU", "flash", "RAM", "QEMU", *needs), numbers=("flash", "RAM", *needs[1:]))
+    for r in records:
+        row = [r["name"], r["cpu"].removeprefix("cortex-"), f"{r['flash'] >> 10} K", f"{r['ram'] >> 10} K", "yes" if r["qemu"] else ""]
+        if needs:
+            row += ["yes" if r["fits"] else "NO", f"{r['needs_flash']:,}", f"{r['needs_ram']:,}", _short(r["cycles"])]
+        table.add_row(*row)
+    return table
+
+
+def firmware_record(firmware: Firmware) -> Record:
+    """What `lutra firmware --json` prints: bytes of the whole firmware, what serves the host included."""
+    return {
+        "output": str(firmware.elf),
+        "board": firmware.board.name,
+        "flash": firmware.flash.total,
+        "of": firmware.board.flash_bytes,
+        "ram": firmware.ram.total,
+        "of_ram": firmware.board.ram_bytes,
+    }
 
 
 def zoo_record(name: str, model: Model, analysis: Analysis) -> Record:

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lutra.boards import board_by_name, build_firmware, run_firmware
+from lutra.boards import board_by_name, build_firmware, emulated_port, open_port, run_firmware, run_on_line
 from lutra.dataset import Dataset
 from lutra.host import Bundle, open_bundle
 from lutra.host.bundle import dequantize, quantize
+from lutra.host.manifest import read_manifest
 from lutra.metrics import Metric, metric_by_name
 from lutra_compiler.driver import Model, generate_bundle, weights_sha256
 from lutra_compiler.errors import BundleError, DataError
@@ -88,6 +89,21 @@ class MetricValue:
 
 
 @dataclass(frozen=True)
+class Timing:
+    """What a board on a serial port counted: the median of its samples' cycles, in all and by layer, of `hz` a second."""
+
+    hz: int
+    cycles: int
+    layer_cycles: tuple[int, ...]
+    stack_bytes: int
+
+    @property
+    def seconds(self) -> float:
+        """Of a run."""
+        return self.cycles / self.hz
+
+
+@dataclass(frozen=True)
 class Validation:
     """What `validate` found; None is what could not be known. Accuracies are parts of 1, sizes bytes.
 
@@ -111,6 +127,7 @@ class Validation:
     layers: tuple[LayerDifference, ...] = ()
     metric: MetricValue | None = None
     deviation: float = DEVIATION
+    timing: Timing | None = None
 
     @property
     def first_deviating(self) -> LayerDifference | None:
@@ -141,9 +158,12 @@ class Validation:
 
 @dataclass(frozen=True)
 class Question:
-    """What to find out: `board` also runs the C, `metric` is the name of the task's own, `layers`: compare layer by layer, with torch."""
+    """What to find out: `board` also runs the C in QEMU, and the board on the serial port `port` does; `metric` is the name of the task's
+    own, `layers`: compare layer by layer, with torch.
+    """
 
     board: str | None = None
+    port: str | None = None
     metric: str | None = None
     metric_function: Metric | None = None
     deviation: float = DEVIATION
@@ -214,6 +234,7 @@ def _validate(
     scores = dequantize(integers, bundle.outputs[0])
     float_scores = None if reference is None else run_float(reference, data)
     recorded = bundle.manifest.get("model")
+    comparison, timing = _compare(bundle, directory, data.head(COMPARED_SAMPLES), program, question)
     float_accuracy = _number(recorded, "float_accuracy") if float_scores is None else accuracy_of(float_scores, data)
     return Validation(
         model=name,
@@ -228,7 +249,8 @@ def _validate(
         float_sha256=_text(recorded, "float_sha256") if reference is None else weights_sha256(reference.graph),
         difference=None if float_scores is None else _difference(scores, float_scores),
         tables_intact=bundle.check(),
-        comparison=_compare(bundle, directory, data.head(COMPARED_SAMPLES), program, question.board),
+        comparison=comparison,
+        timing=timing,
         metric=_metric(question, scores, float_scores, data),
         deviation=question.deviation,
     )
@@ -284,18 +306,35 @@ def accuracy_of(scores: npt.NDArray[np.float32], data: Dataset) -> float | None:
     return float((scores.argmax(1) == data.labels).mean())
 
 
-def _compare(bundle: Bundle, directory: Path, data: Dataset, program: Program | None, board: str | None) -> Comparison | None:
+def _compare(
+    bundle: Bundle, directory: Path, data: Dataset, program: Program | None, question: Question
+) -> tuple[Comparison | None, Timing | None]:
     inputs = [quantize(data.images, bundle.inputs[0])]
-    results = {"host": bundle.run_int8(inputs)[0]}
+    results, timing = {"host": bundle.run_int8(inputs)[0]}, None
     if program is not None:
         results["interpreter"] = interpret(program, inputs).outputs[0]
-    if board is not None:
-        with tempfile.TemporaryDirectory() as folder:
-            results[board] = run_firmware(build_firmware(directory, board_by_name(board), Path(folder)), inputs).outputs[0]
+    if question.board is not None:
+        results[question.board] = _emulated(directory, question.board, inputs)
+    if question.port is not None:
+        with open_port(question.port) as line:
+            run = run_on_line(line, read_manifest(directory), inputs)
+        results[question.port] = run.outputs[0]
+        layers = tuple(int(cycles) for cycles in np.median(run.layer_cycles, axis=0))
+        timing = Timing(run.hz, int(np.median(run.cycles)), layers, run.stack_bytes)
     if len(results) == 1:
-        return None
+        return None, timing
     differing = {name: int((other != results["host"]).reshape(len(other), -1).any(1).sum()) for name, other in results.items()}
-    return Comparison(len(data), tuple(results), {name: count for name, count in differing.items() if count})
+    return Comparison(len(data), tuple(results), {name: count for name, count in differing.items() if count}), timing
+
+
+def _emulated(directory: Path, board_name: str, inputs: list[npt.NDArray[np.int8]]) -> npt.NDArray[np.int8]:
+    """What a board in QEMU computes."""
+    with tempfile.TemporaryDirectory() as folder:
+        firmware = build_firmware(directory, board_by_name(board_name), Path(folder))
+        if firmware.markers is not None:
+            return run_firmware(firmware, inputs).outputs[0]
+        with emulated_port(firmware) as port, open_port(port) as line:
+            return run_on_line(line, firmware.manifest, inputs).outputs[0]
 
 
 def _difference(scores: npt.NDArray[np.float32], float_scores: npt.NDArray[np.float32]) -> Difference:

@@ -1,12 +1,15 @@
 """boards/common/serve.c and lutra.boards.serial_link: what comes back over a serial port is right, whatever the line does to the bytes."""
 
 import contextlib
+import json
 import os
 import select
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +17,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import lutra
+from lutra import api
 from lutra.boards import board_by_name, boards, build_firmware, emulated_port, open_port, run_on_line
 from lutra.boards.serial_link import SerialRun, stuffed, unstuffed
+from lutra.cli import main
 from lutra.host import BundleError, DataError, ToolError
 from lutra.host.manifest import Manifest, read_manifest
 from lutra_compiler.codegen.bundle import write_bundle
@@ -311,3 +317,43 @@ def test_the_boot_stage_of_rp2040_has_its_checksum(bundle: Path, tmp_path: Path)
             crc = (crc << 1 ^ (0x04C11DB7 if crc >> 31 else 0)) & 0xFFFFFFFF
     assert len(boot) == 256
     assert boot[252:] == crc.to_bytes(4, "little"), hex(crc)
+
+
+def test_a_bundle_is_validated_over_a_serial_port(bundle: Path, manifest: Manifest, tmp_path: Path) -> None:
+    images = samples(4, 9)
+    port = manifest.inputs[0]
+    data = lutra.make_dataset(np.moveaxis(port.scale * (images.astype(np.float32) - port.zero_point), 3, 1))
+    api.firmware(bundle, "stm32f405", tmp_path / "firmware.elf")
+    firmware = build_firmware(bundle, board_by_name("stm32f405"), tmp_path)
+    with emulated_port(replace(firmware, elf=tmp_path / "firmware.elf")) as name:
+        found = lutra.validate(bundle, data, port=name)
+    assert found.comparison is not None
+    assert found.comparison.targets == ("host", name)
+    assert found.bit_exact
+    assert found.timing is not None
+    assert found.timing.seconds * found.timing.hz == pytest.approx(found.timing.cycles)
+    emulated = lutra.validate(bundle, data, board="stm32f405")
+    assert emulated.bit_exact
+    assert emulated.timing is None  # QEMU's clock says nothing
+
+
+def test_what_a_board_cannot_do_is_said(bundle: Path, tmp_path: Path) -> None:
+    data = lutra.make_dataset(np.zeros((1, 2, 4, 4), np.float32))
+    with pytest.raises(lutra.LutraError, match="QEMU does not know pico: flash what"):
+        lutra.validate(bundle, data, board="pico")
+    with pytest.raises(lutra.LutraError, match="stm32f405 is not counted in QEMU; choose one of microbit"):
+        lutra.bench(bundle, board="stm32f405")
+    with pytest.raises(lutra.LutraError, match="give the folder that its firmware was built of"):
+        lutra.validate("zoo:lenet5", data, port="/dev/nosuch")
+    with pytest.raises(lutra.LutraError, match="cannot be written"):
+        api.firmware(bundle, "pico", tmp_path / "no" / "firmware.elf")
+
+
+def test_boards_say_what_fits_them(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["lutra", "boards", "zoo:lenet5", "--json"])
+    with pytest.raises(SystemExit, match="0"):
+        main()
+    records = {record["name"]: record for record in json.loads(capsys.readouterr().out)["boards"]}
+    assert set(records) == {board.name for board in boards()}
+    assert all(record["fits"] == (record["needs_ram"] <= record["ram"]) for record in records.values())
+    assert records["nucleo-g071rb"]["needs_flash"] < records["nucleo-g071rb"]["flash"] == 131_072

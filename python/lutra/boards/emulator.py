@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lutra.boards.board import Board, board_by_name
+from lutra.boards.board import Board, board_by_name, counting_boards
 from lutra.boards.cycles import Instruction, disassemble, estimate_cycles
 from lutra.boards.firmware import BUILD_TOOLS, Firmware, Markers
 from lutra.boards.samples import Int8Array, packed, unpacked
@@ -79,7 +79,17 @@ class BoardRun:
 def require_board(name: str) -> Board:
     """The board called `name`. Raises ConfigurationError if there is none, ToolError if its firmware cannot be built or run here."""
     board = board_by_name(name)
+    if board.machine is None:
+        raise ToolError(f"QEMU does not know {name}: flash what `lutra firmware --board {name}` builds, then validate with --port")
     require_tools(*BUILD_TOOLS, _EMULATOR)
+    return board
+
+
+def require_counting_board(name: str) -> Board:
+    """As `require_board`, of a board whose instructions QEMU counts."""
+    board = require_board(name)
+    if board.link != "semihosting":
+        raise ToolError(f"{name} is not counted in QEMU; choose one of {', '.join(board.name for board in counting_boards())}")
     return board
 
 
@@ -134,9 +144,8 @@ def emulated_port(firmware: Firmware) -> Iterator[str]:
 
 
 def _start(firmware: Firmware) -> list[str]:
-    machine = firmware.board.machine
-    if machine is None:
-        raise ToolError(f"QEMU does not know {firmware.board.name}: flash {firmware.elf} and give the board's serial port (--port)")
+    machine = require_board(firmware.board.name).machine
+    assert machine is not None
     return [_EMULATOR, "-M", machine, "-display", "none", "-monitor", "none", "-kernel", str(firmware.elf)]
 
 
