@@ -21,7 +21,7 @@ $(STAMP): pyproject.toml
 	$(BIN)/pip install -q --upgrade pip
 	@# A CPU build first, where one is to be had: a looser request may bring gigabytes of CUDA.
 	$(BIN)/pip install -q $(TORCH)+cpu 2>/dev/null || $(BIN)/pip install -q $(TORCH)
-	$(BIN)/pip install -q -e '.[train,test]'
+	$(BIN)/pip install -q -e '.[train,test,docs]'
 	touch $@
 
 toolchain:
@@ -42,7 +42,7 @@ demo: setup ## the main job: LeNet-5 on MNIST from float weights to firmware on 
 	$(BIN)/lutra validate demo-output/lenet5.lutra --data mnist --reference zoo:lenet5/float --board microbit
 	$(BIN)/lutra bench demo-output/lenet5 --board microbit
 
-test: setup lint types ## everything that must hold
+test: setup lint types docs ## everything that must hold
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS) --dist loadgroup -q
 	$(MAKE) fuzz FUZZ_SECONDS=30
 
@@ -57,6 +57,9 @@ FUZZ_SECONDS ?= 600
 fuzz: $(STAMP) ## fuzz the readers of .onnx and .lutra files, FUZZ_SECONDS each (guided by coverage where atheris is installed)
 	$(BIN)/python tests/hostile/fuzz.py onnx --seconds $(FUZZ_SECONDS)
 	$(BIN)/python tests/hostile/fuzz.py lutra --seconds $(FUZZ_SECONDS)
+
+docs: $(STAMP) ## the documentation as a site, in build/site; a warning is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build -q
 
 sizes: $(STAMP) toolchain ## regenerate runtime_c/SIZES.md and the code sizes that the compiler counts with
 	$(BIN)/python benchmarks/sizes.py

@@ -99,13 +99,65 @@ def test_what_is_no_onnx_is_refused(data: bytes) -> None:
         read_onnx(data)
 
 
-def test_external_data_is_refused_with_the_remedy() -> None:
+def external(**where: str) -> onnx.ModelProto:
+    """The convolution with its weight said to be elsewhere."""
     m = model(CONV, WEIGHT)
     tensor = m.graph.initializer[0]
     tensor.ClearField("raw_data")
+    tensor.ClearField("float_data")
     tensor.data_location = TensorProto.EXTERNAL
-    tensor.external_data.add(key="location", value="../../etc/passwd")
-    refuse(m, r"tensor 'w' is in another file.*store the model in one file")
+    for key, value in where.items():
+        tensor.external_data.add(key=key, value=value)
+    return m
+
+
+def test_external_data_of_mere_bytes_is_refused_with_the_remedy() -> None:
+    refuse(external(location="w.data"), r"tensor 'w' is in another file.*store the model in one file")
+
+
+def test_weights_in_a_file_beside_the_model_are_read(tmp_path: Path) -> None:
+    whole = model(CONV, WEIGHT)
+    onnx.save(whole, tmp_path / "whole.onnx")
+    onnx.save(whole, tmp_path / "split.onnx", save_as_external_data=True, location="split.onnx.data", size_threshold=0)
+    assert (tmp_path / "split.onnx.data").stat().st_size > 0
+    read, expected = (read_onnx(tmp_path / f"{name}.onnx") for name in ("split", "whole"))
+    assert read.ops == expected.ops
+    for name, parameter in expected.parameters.items():
+        np.testing.assert_array_equal(read.parameters[name], parameter)
+
+
+@pytest.mark.parametrize(
+    ("where", "message"),
+    [
+        ({"location": "../outside"}, "only a file beside the model"), ({"location": "/etc/passwd"}, "only a file beside the model"),
+        ({"location": ""}, "only a file beside the model"), ({"location": ".."}, "only a file beside the model"),
+        ({"location": "link"}, "cannot be read"), ({"location": "missing"}, "cannot be read"),
+        ({"location": "folder"}, "cannot be read|which has"),
+        ({"location": "pipe"}, "which has 0 bytes"), ({"location": "short"}, "which has 3 bytes"),
+        ({"location": "w.data", "offset": "-1"}, "no number of bytes"), ({"location": "w.data", "offset": "9" * 40}, "no number of bytes"),
+        ({"location": "w.data", "offset": "999999"}, "which has"), ({"location": "w.data", "length": "1"}, "1 bytes of it, but has"),
+    ],
+)  # fmt: skip
+def test_external_data_cannot_lead_elsewhere(tmp_path: Path, where: dict[str, str], message: str) -> None:
+    folder = tmp_path / "model"
+    (folder / "folder").mkdir(parents=True)
+    (tmp_path / "outside").write_bytes(bytes(100_000))
+    (folder / "w.data").write_bytes(bytes(100_000))
+    (folder / "short").write_bytes(b"abc")
+    (folder / "link").symlink_to(tmp_path / "outside")
+    os.mkfifo(folder / "pipe")
+    onnx.save(external(**where), folder / "network.onnx")
+    with pytest.raises(ModelError, match=message):
+        read_onnx(folder / "network.onnx")
+
+
+def test_external_data_of_boundless_size_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    m = external(location="w.data")
+    m.graph.initializer[0].dims[0] = 1 << 40
+    (tmp_path / "w.data").write_bytes(bytes(100))
+    onnx.save(m, tmp_path / "network.onnx")
+    with pytest.raises(ModelError, match="more bytes than the limit"):
+        read_onnx(tmp_path / "network.onnx")
 
 
 NEWEST = onnx.defs.onnx_opset_version()

@@ -21,6 +21,7 @@ import onnx.shape_inference
 
 from lutra_compiler.errors import GraphError, ModelError, UnsupportedModelError, UnsupportedNode
 from lutra_compiler.frontends.builder import GraphBuilder, Unsupported, unknown_operator
+from lutra_compiler.frontends.external_data import take_in
 from lutra_compiler.ir.graph import FloatArray, Graph, Shape
 from lutra_compiler.ir.ops import Padding, Pair
 from lutra_compiler.ir.verify import MAX_ELEMENTS, MAX_VALUE_ELEMENTS
@@ -62,14 +63,18 @@ _TO_NCHW = [0, 3, 1, 2]
 
 
 def read_onnx(source: Path | bytes, shapes: Mapping[str, Shape] | None = None) -> Graph:
-    """The network in an ONNX file or in its bytes.
+    """The network in an ONNX file, with the weights that it keeps in files beside it, or in its bytes.
 
     `shapes`: whole shapes of inputs, by name, instead of those that the file declares; "" names the only input. Else a symbolic batch is 1.
     Raises UnsupportedModelError with every unsupported node, ModelError for anything else that is wrong with the file.
     """
     with np.errstate(all="ignore"):  # what overflows here is found by `verify`
         name = f"'{source}'" if isinstance(source, Path) else "the model"
-        return _Reader(_parse(_read(source, name), name), shapes or {}).graph()
+        content = _read(source, name)
+        model = _parse(content, name)
+        if isinstance(source, Path):
+            take_in(model, source.parent, MAX_FILE_BYTES - len(content))
+        return _Reader(model, shapes or {}).graph()
 
 
 def _read(source: Path | bytes, name: str) -> bytes:
@@ -465,8 +470,8 @@ def _array(tensor: onnx.TensorProto) -> Array:
     """A constant; its declared size is checked before anything is allocated."""
     if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data:
         raise ModelError(
-            f"tensor '{tensor.name}' is in another file, which Lutra does not read; store the model in one file: "
-            "onnx.save(onnx.load('model.onnx'), 'one_file.onnx')"
+            f"tensor '{tensor.name}' is in another file, which only initializers of a model read from its own file may be; "
+            "store the model in one file: onnx.save(onnx.load('model.onnx'), 'one_file.onnx')"
         )
     if min(tensor.dims, default=0) < 0 or math.prod(tensor.dims) > MAX_ELEMENTS:
         raise ModelError(f"tensor '{tensor.name}' has shape {list(tensor.dims)}; the limit is {MAX_ELEMENTS} elements")
