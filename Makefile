@@ -96,4 +96,4 @@ documents: $(STAMP) ## regenerate docs/supported-operators.md and docs/onnx-node
 clean: ## remove what was built (not .venv)
 	rm -rf build dist
 
-.PHONY: help setup toolchain demo test lint types fuzz sizes bench bench-kernels bench-models bench-post-training bench-third-party cost-model choice budgets documents clean
+.PHONY: help setup toolchain demo test lint types docs fuzz sizes bench bench-kernels bench-models bench-post-training bench-third-party cost-model choice budgets documents clean

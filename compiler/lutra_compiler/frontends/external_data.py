@@ -64,7 +64,7 @@ def _bytes_of(tensor: onnx.TensorProto) -> int:
         raise ModelError(f"tensor '{tensor.name}' has the unknown type {tensor.data_type}; export the model again") from error
     if any(dimension < 0 for dimension in tensor.dims):
         raise ModelError(f"tensor '{tensor.name}' has the shape {list(tensor.dims)}; export the model again")
-    return int(item) * math.prod(tensor.dims)
+    return int(item) * math.prod(int(dimension) for dimension in tensor.dims)
 
 
 def _number(text: str, tale: str) -> int:
