@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from lutra_compiler.compression.functions import apply, evaluate
 from lutra_compiler.compression.weights import CodebookWeight, FloatWeight, ScalarWeight, WeightModule, share_codebooks
 from lutra_compiler.config import CODEWORD_NORMS
 from lutra_compiler.errors import GraphError
@@ -20,18 +21,23 @@ from lutra_compiler.ir.ops import (
     Add,
     AveragePool,
     BatchNorm,
+    Binary,
     Clamp,
     Concat,
     Conv2d,
+    Elementwise,
     Flatten,
+    Gather,
     Linear,
     MaxPool,
     Op,
     Pad,
     Padding,
+    Rearrange,
     Select,
     Slice,
     Softmax,
+    Upsample,
 )
 
 BATCH_NORM_MOMENTUM = 0.1
@@ -142,16 +148,26 @@ class TorchGraph(nn.Module):
                 return _average_pool(x, op)
             case Add():
                 return _clamp(x + inputs[1], op.activation)
+            case Binary():
+                return _clamp(apply(op.function, x, inputs[1]), op.activation)
+            case Elementwise():
+                return evaluate(op.steps, x)
             case Concat():
-                return torch.cat(inputs, 1)
+                return torch.cat(inputs, _torch_axis(x.ndim - 1 + op.axis, x.ndim))
             case Pad():
                 top, left, bottom, right = op.spatial
-                return functional.pad(x, (left, right, top, bottom, *op.channels))
+                return functional.pad(x, (left, right, top, bottom, *op.channels), value=op.value)
             case Slice():
                 h, w, c = (slice(a, b, s) for a, b, s in zip(op.start, op.stop, op.step, strict=True))
                 return x[:, c, h, w]
             case Select():
                 return x[:, list(op.indices)]
+            case Gather():
+                return x.index_select(_torch_axis(op.axis, x.ndim), torch.tensor(op.indices, device=x.device))
+            case Rearrange():
+                return _rearrange(x, op)
+            case Upsample():
+                return x.repeat_interleave(op.factors[0], 2).repeat_interleave(op.factors[1], 3)
             case Flatten():
                 return (x.permute(0, 2, 3, 1) if op.order == "HWC" and x.ndim == 4 else x).flatten(1)
             case Softmax():
@@ -278,6 +294,17 @@ def _clamp(x: Tensor, clamp: Clamp | None) -> Tensor:
     if clamp.minimum == 0 and clamp.maximum is None:
         return functional.relu(x)
     return x.clamp(clamp.minimum, clamp.maximum)
+
+
+def _torch_axis(axis: int, rank: int) -> int:
+    """The axis of a batch for an axis of a Graph's value: images are NCHW here."""
+    return (2, 3, 1)[axis] if rank == 4 else axis + 1
+
+
+def _rearrange(x: Tensor, op: Rearrange) -> Tensor:
+    memory = x.permute(0, 2, 3, 1) if x.ndim == 4 else x
+    moved = memory.reshape(-1, *op.view).permute(0, *(axis + 1 for axis in op.order)).reshape(-1, *op.shape)
+    return moved.permute(0, 3, 1, 2) if len(op.shape) == 3 else moved
 
 
 def _symmetric(x: Tensor, padding: Padding) -> tuple[Tensor, tuple[int, int]]:

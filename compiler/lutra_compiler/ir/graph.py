@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lutra_compiler.ir.encoding import Quantization, WeightEncoding
-from lutra_compiler.ir.ops import BatchNorm, Flatten, MaxPool, Op, Pad, Select, Slice
+from lutra_compiler.ir.ops import BatchNorm, Flatten, Gather, MaxPool, Op, Pad, Rearrange, Select, Slice, Upsample
 
 FloatArray = npt.NDArray[np.float32]
 Shape = tuple[int, ...]
@@ -81,7 +81,7 @@ class Graph:
         """Every materialised value -> the value whose quantization it shares, since no kernel rescales on the way; mostly itself."""
         roots = {name: name for name in self.materialised_values()}
         for op in self.ops:
-            if isinstance(op, MaxPool | Pad | Slice | Select | Flatten):
+            if isinstance(op, MaxPool | Pad | Slice | Select | Gather | Flatten | Rearrange | Upsample):
                 roots[op.output] = roots[op.inputs[0]]
         return roots
 

@@ -9,11 +9,28 @@ import numpy.typing as npt
 
 from lutra_compiler.errors import GraphError
 from lutra_compiler.ir.encoding import ProductQuantized, ScalarQuantized, WeightEncoding
+from lutra_compiler.ir.functions import problem_of
 from lutra_compiler.ir.graph import Graph, Shape
-from lutra_compiler.ir.ops import Activation, Add, AveragePool, BatchNorm, Clamp, Concat, Conv2d, Linear, MaxPool, Op
+from lutra_compiler.ir.ops import (
+    Activation,
+    Add,
+    AveragePool,
+    BatchNorm,
+    Binary,
+    Clamp,
+    Concat,
+    Conv2d,
+    Elementwise,
+    Linear,
+    MaxPool,
+    Op,
+    Pad,
+)
 from lutra_compiler.ir.shapes import infer_shapes
 
 SUBVECTORS = (1, 2, 4, 8, 16)
+BINARY_FUNCTIONS = ("add", "subtract", "multiply", "minimum", "maximum")  # of two values
+MAX_STEPS = 256  # of an Elementwise
 
 
 def verify(graph: Graph) -> None:
@@ -66,7 +83,7 @@ def _check_uses(graph: Graph, shapes: dict[str, Shape]) -> None:
 
 
 def _check_arity(op: Op) -> None:
-    least, most = {Add: (2, 2), Concat: (2, None)}.get(type(op), (1, 1))
+    least, most = {Add: (2, 2), Binary: (2, 2), Concat: (2, None)}.get(type(op), (1, 1))
     if len(op.inputs) < least or (most is not None and len(op.inputs) > most):
         raise GraphError(f"{op.kind} '{op.name}' cannot have {len(op.inputs)} input(s)")
 
@@ -106,6 +123,14 @@ def _check_op(graph: Graph, op: Op) -> None:
             top, left, bottom, right = op.padding
             if max(top, bottom) >= op.kernel[0] or max(left, right) >= op.kernel[1]:
                 raise GraphError(f"{op.kind} '{op.name}': padding {op.padding} must be smaller than the kernel {op.kernel}")
+        case Elementwise():
+            problem = f"it has {len(op.steps)} steps, the limit is {MAX_STEPS}" if len(op.steps) > MAX_STEPS else problem_of(op.steps)
+            if problem:
+                raise GraphError(f"elementwise '{op.name}': {problem}")
+        case Binary() if op.function not in BINARY_FUNCTIONS:
+            raise GraphError(f"binary '{op.name}': its function '{op.function:.40}' must be one of {', '.join(BINARY_FUNCTIONS)}")
+        case Pad() if not math.isfinite(op.value):
+            raise GraphError(f"pad '{op.name}': its value {op.value} must be finite")
         case _:
             pass
     clamp = op.clamp if isinstance(op, Activation) else getattr(op, "activation", None)

@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from lutra_compiler.errors import DataError
+from lutra_compiler.program.kernels import FUNCTIONS, STEPS_CHANNELS, STEPS_PIXELS
 from lutra_compiler.program.program import Call, Program, Storage
-from lutra_compiler.program.tables import decoded_indices, layer_weights
+from lutra_compiler.program.tables import copy_places, decoded_indices, layer_weights
 
 Int8 = npt.NDArray[np.int8]
 Int32 = npt.NDArray[np.int32]
@@ -175,6 +176,36 @@ def _add(program: Program, call: Call, inputs: Sequence[Int8], output: Int8) -> 
     output[:] = _finish(_scale(products, f), f)
 
 
+def _lookup(program: Program, call: Call, inputs: Sequence[Int8], output: Int8) -> None:
+    table = program.tables[call.tables[0]].data.astype(np.int8)
+    output[:] = table[inputs[0].astype(np.int32) + 128]
+
+
+def _binary(program: Program, call: Call, inputs: Sequence[Int8], output: Int8) -> None:
+    f = call.fields
+    pixels, channels = f["pixels_low"] + 65536 * f["pixels_high"], f["channels"]
+    a, b = (
+        x.reshape(len(x), pixels if f[f"steps_{name}"] & STEPS_PIXELS else 1, channels if f[f"steps_{name}"] & STEPS_CHANNELS else 1)
+        .astype(np.int32) - f[f"zero_point_{name}"]
+        for name, x in zip("ab", inputs, strict=True)
+    )  # fmt: skip
+    a, other = a * f["multiplier_a"], b * f["multiplier_b"]
+    match FUNCTIONS[f["function"]]:
+        case "multiply":
+            result = a * b
+        case "add":
+            result = a + other
+        case "minimum":
+            result = np.minimum(a, other)
+        case _:
+            result = np.maximum(a, other)
+    output[:] = _finish(_scale(result, f), f).reshape(output.shape)
+
+
+def _copy(program: Program, call: Call, inputs: Sequence[Int8], output: Int8) -> None:
+    output[:, copy_places(call.fields, "out").ravel()] = inputs[0].reshape(len(output), -1)[:, copy_places(call.fields, "in").ravel()]
+
+
 def _rescale(program: Program, call: Call, inputs: Sequence[Int8], output: Int8) -> None:
     f = call.fields
     y = _finish(_scale((inputs[0].astype(np.int32) - f["input_zero_point"]) * f["multiplier"], f), f)
@@ -221,6 +252,9 @@ _KERNELS: Mapping[str, Callable[[Program, Call, Sequence[Int8], Int8], None]] = 
     "lutra_max_pool": _max_pool,
     "lutra_average_pool": _average_pool,
     "lutra_add_int8": _add,
+    "lutra_lookup_int8": _lookup,
+    "lutra_binary_int8": _binary,
+    "lutra_copy_int8": _copy,
     "lutra_rescale_int8": _rescale,
     "lutra_slice_pad_int8": _slice_pad,
     "lutra_select_int8": _select,

@@ -38,6 +38,9 @@ class Descriptor:
 _SIGNED = frozenset({
     "input_zero_point", "output_zero_point", "output_min", "output_max", "zero_point_a", "zero_point_b", "zero_point",
 })
+FUNCTIONS = ("multiply", "add", "minimum", "maximum")  # of lutra_binary, by number: LUTRA_MULTIPLY, ...
+STEPS_CHANNELS, STEPS_PIXELS = 1, 2  # LUTRA_STEPS_CHANNELS, ...
+COPY_AXES = 5
 
 CONV2D = Descriptor(
     "lutra_conv2d",
@@ -74,6 +77,16 @@ ADD = Descriptor(
     ("zero_point_a", "zero_point_b", "output_zero_point", "output_min", "output_max", "shift"),
     _SIGNED,
 )
+LOOKUP = Descriptor("lutra_lookup", ("size_low", "size_high"), ())
+BINARY = Descriptor(
+    "lutra_binary",
+    ("pixels_low", "pixels_high", "channels", "multiplier_a", "multiplier_b"),
+    (
+        "zero_point_a", "zero_point_b", "output_zero_point", "output_min", "output_max", "shift", "function", "steps_a", "steps_b",
+        "reserved",
+    ),
+    _SIGNED | {"multiplier_a", "multiplier_b"},
+)
 RESCALE = Descriptor(
     "lutra_rescale",
     ("pixels_low", "pixels_high", "channels", "output_stride", "output_offset", "multiplier"),
@@ -88,6 +101,14 @@ SLICE_PAD = Descriptor(
     ),
     ("zero_point", "reserved"),
     _SIGNED,
+)
+COPY = Descriptor(
+    "lutra_copy",
+    (
+        *(f"{name}_{axis}" for name in ("count", "in_step", "out_step") for axis in range(COPY_AXES)),
+        "in_start_low", "in_start_high", "out_start_low", "out_start_high",
+    ),
+    (),
 )
 SELECT = Descriptor("lutra_select", ("in_c", "out_c"), ())
 SOFTMAX = Descriptor("lutra_softmax", ("pixels", "channels"), ())
@@ -236,6 +257,10 @@ def _same_place_if_whole(fields: Fields) -> int | None:
     return 0 if fields["output_stride"] == fields["channels"] else None
 
 
+def _same_place_if_a_is_whole(fields: Fields) -> int | None:
+    return 0 if fields["steps_a"] == STEPS_CHANNELS | STEPS_PIXELS else None
+
+
 def _behind_the_window(fields: Fields) -> int | None:
     """An output row is written once its window's last input row has been read; of a pooled row, once the first of its rows is."""
     in_row = fields["in_w"] * fields["in_c"]
@@ -268,6 +293,7 @@ class Kernel:
     descriptor: Descriptor
     tables: tuple[str, ...]
     inputs: int = 1
+    overwrites: int | None = None  # of how many inputs, the first ones, the output may share the memory; None: of any
     scratch: ScratchRule | None = None
     lead: Callable[[Fields], int | None] = _apart  # bytes that the output begins before an input that it shares memory with
 
@@ -299,8 +325,11 @@ KERNELS: Mapping[str, Kernel] = {
         Kernel("lutra_max_pool", POOL, ()),
         Kernel("lutra_average_pool", POOL, ("multipliers",)),
         Kernel("lutra_add_int8", ADD, (), inputs=2, lead=_same_place),
+        Kernel("lutra_lookup_int8", LOOKUP, ("lookup",), lead=_same_place),
+        Kernel("lutra_binary_int8", BINARY, (), inputs=2, overwrites=1, lead=_same_place_if_a_is_whole),
         Kernel("lutra_rescale_int8", RESCALE, (), lead=_same_place_if_whole),
         Kernel("lutra_slice_pad_int8", SLICE_PAD, ()),
+        Kernel("lutra_copy_int8", COPY, ()),
         Kernel("lutra_select_int8", SELECT, ("mask",), lead=_same_place),
         Kernel("lutra_softmax_int8", SOFTMAX, ("exponentials",), lead=_same_place),
         Kernel(

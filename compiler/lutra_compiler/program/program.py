@@ -25,6 +25,7 @@ class Role(Enum):
     CHANNELS = "channels"  # uint16 [2 * out_c]: bias (two's complement), multiplier, a pair a channel
     MULTIPLIERS = "multipliers"  # uint16
     EXPONENTIALS = "exponentials"  # uint16 [256]
+    LOOKUP = "lookup"  # int8 [256]
     MASK = "mask"  # uint8, a bit a feature, the lowest first
 
 
