@@ -96,7 +96,7 @@ class TorchGraph(nn.Module):
         for port, batch in zip(self.graph.inputs, inputs, strict=True):
             if tuple(batch.shape[1:]) != port.source_shape:
                 raise GraphError(f"input '{port.name}' must be [n, {', '.join(map(str, port.source_shape))}], got {list(batch.shape)}")
-            values[port.name] = self._quantize(port.name, batch.permute(0, 3, 1, 2) if port.layout == "NHWC" else batch)
+            values[port.name] = self._quantize(port.name, _as_nchw(batch, port.layout))
         for op in self.graph.ops:
             values[op.output] = self._quantize(op.output, self._evaluate(op, [values[name] for name in op.inputs]))
         return values
@@ -294,6 +294,16 @@ def _clamp(x: Tensor, clamp: Clamp | None) -> Tensor:
     if clamp.minimum == 0 and clamp.maximum is None:
         return functional.relu(x)
     return x.clamp(clamp.minimum, clamp.maximum)
+
+
+def _as_nchw(batch: Tensor, layout: str) -> Tensor:
+    match layout:
+        case "NHWC":
+            return batch.permute(0, 3, 1, 2)
+        case "NCL":
+            return batch.unsqueeze(2)
+        case _:
+            return batch
 
 
 def _torch_axis(axis: int, rank: int) -> int:

@@ -55,9 +55,11 @@ def evaluate(steps: Sequence[Step], x: Array) -> Array:
     values = [np.asarray(x, np.float64)]
     with np.errstate(all="ignore"):
         for step in steps:
-            operands = [*(values[index] for index in step.inputs), *(np.float64(constant) for constant in step.constants)]
-            function = UNARY[step.function] if step.function in UNARY else BINARY[step.function]
-            values.append(np.asarray(function(*operands), np.float64))
+            operands = [*(values[index] for index in step.inputs), *(np.asarray(constant, np.float64) for constant in step.constants)]
+            if step.function in UNARY:
+                values.append(np.asarray(UNARY[step.function](operands[0]), np.float64))
+            else:
+                values.append(np.asarray(BINARY[step.function](operands[0], operands[1]), np.float64))
     return values[-1]
 
 

@@ -17,7 +17,7 @@ Shape = tuple[int, ...]
 class Input:
     """An input of the network. `shape` is the Graph's: (height, width, channels) or (features,).
 
-    `layout` is how the source model's users hand samples over: "NCHW", "NHWC" or "NF".
+    `layout` is how the source model's users hand samples over: "NCHW", "NHWC", "NCL" (of height 1) or "NF".
     """
 
     name: str
@@ -30,7 +30,7 @@ class Input:
         if self.layout == "NCHW":
             height, width, channels = self.shape
             return (channels, height, width)
-        return self.shape
+        return self.shape[:0:-1] if self.layout == "NCL" else self.shape
 
 
 @dataclass(frozen=True)

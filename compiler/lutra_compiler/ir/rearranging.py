@@ -5,6 +5,7 @@ from math import gcd
 from lutra_compiler.ir.ops import Rearrange
 
 Sizes = tuple[int, ...]
+MAX_AXES = 5  # of the simplest form, as a kernel can move at once
 
 
 def simplified(view: Sizes, order: Sizes) -> tuple[Sizes, Sizes]:

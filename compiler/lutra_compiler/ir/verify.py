@@ -61,7 +61,9 @@ def _check_names(graph: Graph) -> None:
     if not graph.inputs or not graph.outputs:
         raise GraphError("a network needs at least one input and one output")
     for port in graph.inputs:
-        if (port.layout, len(port.shape)) not in (("NCHW", 3), ("NHWC", 3), ("NF", 1)):
+        if (port.layout, len(port.shape)) not in (("NCHW", 3), ("NHWC", 3), ("NCL", 3), ("NF", 1)) or (
+            port.layout == "NCL" and port.shape[0] != 1
+        ):
             raise GraphError(f"input '{port.name}': layout {port.layout} does not fit shape {port.shape}")
     values = Counter([port.name for port in graph.inputs] + [op.output for op in graph.ops])
     parameters = Counter(name for op in graph.ops for name in op.parameter_names)

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from lutra_compiler.ir.graph import Graph, Shape
 from lutra_compiler.ir.ops import Flatten, Op, Rearrange
-from lutra_compiler.ir.rearranging import composed, moves_nothing, simplified
+from lutra_compiler.ir.rearranging import MAX_AXES, composed, moves_nothing, simplified
 from lutra_compiler.ir.shapes import infer_shapes
 
 
@@ -21,7 +21,7 @@ def merge_rearranges(graph: Graph) -> Graph:
         before = ops.get(op.inputs[0])
         if isinstance(op, Rearrange | Flatten) and isinstance(before, Rearrange | Flatten):
             first, second = _rearrange(before, shapes), _rearrange(op, shapes)
-            if (both := composed(first, second)) is not None:
+            if (both := composed(first, second)) is not None and len(both[0]) <= MAX_AXES:
                 op = Rearrange(name=op.name, inputs=first.inputs, output=op.output, view=both[0], order=both[1], shape=shapes[op.output])
         if isinstance(op, Rearrange) and moves_nothing(op) and shapes[op.inputs[0]] == op.shape and op.output not in graph.outputs:
             same[op.output] = op.inputs[0]

@@ -7,6 +7,8 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from lutra_compiler.ir.rearranging import MAX_AXES
+
 Fields = Mapping[str, int]
 
 
@@ -40,7 +42,7 @@ _SIGNED = frozenset({
 })
 FUNCTIONS = ("multiply", "add", "minimum", "maximum")  # of lutra_binary, by number: LUTRA_MULTIPLY, ...
 STEPS_CHANNELS, STEPS_PIXELS = 1, 2  # LUTRA_STEPS_CHANNELS, ...
-COPY_AXES = 5
+COPY_AXES = MAX_AXES
 
 CONV2D = Descriptor(
     "lutra_conv2d",

@@ -494,7 +494,7 @@ class _Lowering:
             chosen = with_less_ram(names, candidates, chosen, buffers, self.limits.ram, stack)
         layout = next((i.layout for i in self.graph.inputs if len(i.shape) == 3), "NHWC")
         outputs = tuple(
-            Port(name, shape := self.shapes[value], layout if len(shape) == 3 else "NF", self.quantization(value), self.buffer(value))
+            Port(name, self.shapes[value], _layout(self.shapes[value], layout), self.quantization(value), self.buffer(value))
             for name, value in zip(output_names, self.graph.outputs, strict=True)
         )
         inputs = tuple(Port(i.name, i.shape, i.layout, self.quantization(i.name), self.buffer(i.name)) for i in self.graph.inputs)
@@ -539,6 +539,13 @@ class _Lowering:
 
 def _kernels(program: Program) -> tuple[str, ...]:
     return tuple(call.kernel for call in program.calls)
+
+
+def _layout(shape: Shape, of_inputs: str) -> str:
+    """How an output is handed back: as inputs are given."""
+    if len(shape) != 3:
+        return "NF"
+    return "NCHW" if of_inputs == "NCL" and shape[0] != 1 else of_inputs
 
 
 def _root(flattened: Mapping[str, str], value: str) -> str:

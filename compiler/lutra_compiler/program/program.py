@@ -115,7 +115,7 @@ class Port:
 
     name: str
     shape: Shape  # (height, width, channels) or (features,)
-    layout: str  # how the source model has it: "NCHW", "NHWC" or "NF"
+    layout: str  # how the source model has it: "NCHW", "NHWC", "NCL" or "NF"
     quantization: Quantization
     buffer: int
 

@@ -62,7 +62,8 @@ def exponentials(input_scale: float) -> npt.NDArray[np.uint16]:
 
 def function_table(steps: Sequence[Step], source: Quantization, result: Quantization) -> npt.NDArray[np.int8]:
     """int8 [256]: the outputs of an Elementwise for inputs from -128 to 127. Where it is not defined, it counts as 0."""
-    y = evaluate(steps, source.scale * (np.arange(-128, 128) - source.zero_point)) / result.scale + result.zero_point
+    integers = np.arange(-128, 128, dtype=np.float64)
+    y = evaluate(steps, source.scale * (integers - source.zero_point)) / result.scale + result.zero_point
     y = np.where(np.isnan(y), result.zero_point, y)
     return np.rint(np.clip(y, -128, 127)).astype(np.int8)
 
