@@ -77,7 +77,11 @@ choice: $(STAMP) toolchain ## regenerate docs/benchmarks/choice.md: is the chose
 budgets: $(STAMP) toolchain ## regenerate docs/benchmarks/budgets.md: are limits of flash and RAM kept
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/budgets.py
 
+documents: $(STAMP) ## regenerate docs/supported-operators.md and docs/onnx-node-tests.md from the frontends' own checks
+	$(BIN)/python benchmarks/supported_operators.py
+	$(BIN)/python benchmarks/onnx_node_tests.py
+
 clean: ## remove what was built (not .venv)
 	rm -rf build dist
 
-.PHONY: help setup toolchain demo test lint types sizes bench bench-kernels bench-models bench-post-training cost-model choice budgets clean
+.PHONY: help setup toolchain demo test lint types sizes bench bench-kernels bench-models bench-post-training cost-model choice budgets documents clean

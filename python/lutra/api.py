@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -26,7 +26,7 @@ from lutra.validation import Validation, accuracy_of, run_float, validate_bundle
 from lutra_compiler import __version__, driver
 from lutra_compiler.budget import Budget
 from lutra_compiler.config import CompressionConfig, format_config
-from lutra_compiler.driver import Analysis, Model
+from lutra_compiler.driver import Analysis, Model, Outlook
 from lutra_compiler.errors import (
     BudgetError,
     CompressionError,
@@ -48,6 +48,8 @@ from lutra_compiler.target import DEFAULT_TARGET, target_by_name
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+    from torch.export import ExportedProgram
+    from typing_extensions import TypeIs
 
     from lutra_compiler.compression.search import Plan, Search
     from lutra_compiler.compression.training import Progress, Samples
@@ -58,15 +60,27 @@ _LOG = logging.getLogger(__name__)
 _PART = re.compile(r"search|attempt-\d+")  # folders in a checkpoint folder
 
 
-def load(source: "str | Path | nn.Module", example_inputs: "Tensor | tuple[Tensor, ...] | None" = None) -> Model:
-    """A model from an .onnx or .lutra file, from the zoo ("zoo:NETWORK", "zoo:NETWORK/POINT"), or from an nn.Module.
+def load(
+    source: "str | Path | nn.Module | ExportedProgram",
+    example_inputs: "Tensor | tuple[Tensor, ...] | None" = None,
+    *,
+    shapes: Mapping[str, tuple[int, ...]] | None = None,
+) -> Model:
+    """A model from an .onnx or .lutra file, from the zoo ("zoo:NETWORK", "zoo:NETWORK/POINT"), from an nn.Module, or from what
+    torch.export made of one.
 
     A module needs `example_inputs`: float32 tensors [n, channels, height, width] or [n, features], of which only the shapes matter.
+    `shapes` are those of an ONNX model's inputs by name, such as {"input": (1, 3, 32, 32)}, where the file leaves them open.
     Raises ModelError; UnsupportedModelError lists every unsupported operator at once.
     """
     if isinstance(source, str | Path):
         name = str(source)
-        return zoo.load(name.removeprefix(zoo.PREFIX)) if name.startswith(zoo.PREFIX) else driver.read_model(Path(source))
+        return zoo.load(name.removeprefix(zoo.PREFIX)) if name.startswith(zoo.PREFIX) else driver.read_model(Path(source), shapes)
+    if _is_exported(source):
+        from lutra_compiler.frontends.torch_export import graph_from_program
+
+        graph = canonicalise(graph_from_program(source))
+        return Model(graph, driver.float_metadata(graph, "model"))
     if example_inputs is None:
         raise ModelError(f"{type(source).__name__} needs example inputs: lutra.load(module, torch.zeros(1, channels, height, width))")
     _require_torch("modules")
@@ -74,6 +88,14 @@ def load(source: "str | Path | nn.Module", example_inputs: "Tensor | tuple[Tenso
 
     graph = canonicalise(graph_from_module(source, example_inputs if isinstance(example_inputs, tuple) else (example_inputs,)))
     return Model(graph, driver.float_metadata(graph, type(source).__name__))
+
+
+def _is_exported(source: object) -> "TypeIs[ExportedProgram]":
+    if not _has_torch():
+        return False
+    from torch.export import ExportedProgram
+
+    return isinstance(source, ExportedProgram)
 
 
 def save(model: Model, path: str | Path) -> None:
@@ -109,6 +131,11 @@ def analyze(source: Source, target: str = DEFAULT_TARGET, *, flash: int | None =
     if none do.
     """
     return driver.analyze(_model(source), target_by_name(target), Limits(ram=ram, flash=flash))
+
+
+def outlook(source: Source, target: str = DEFAULT_TARGET) -> Outlook:
+    """What a model would cost on every target, and what compression with default settings could make of a float one on `target`."""
+    return driver.outlook(_model(source), target_by_name(target))
 
 
 def generate(

@@ -19,16 +19,18 @@ from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from lutra import api, report, zoo
+from lutra.boards import board_by_name
 from lutra.curve import curve_records, plot_curve, write_curve
 from lutra.dataset import Dataset, read_dataset
 from lutra.errors import BudgetError, LoweringError, LutraError, ToolError, UnsupportedModelError, one_family
 from lutra.report import printable
 from lutra.validation import accuracy_of, run_float
 from lutra.zoo import data as zoo_data
-from lutra_compiler import __version__
+from lutra_compiler import __version__, driver
 from lutra_compiler.budget import Budget
 from lutra_compiler.config import CompressionConfig, Method, load_config
 from lutra_compiler.files import write_atomically
+from lutra_compiler.program.choose_kernel import Limits
 from lutra_compiler.records import nearest, to_plain
 from lutra_compiler.target import DEFAULT_TARGET
 
@@ -49,6 +51,12 @@ Bundle = Annotated[str, typer.Argument(metavar="MODEL", help="A folder that `gen
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else.")]
 DataName = Annotated[str, typer.Argument(help=" or ".join(zoo_data.NAMES))]
 Target = Annotated[str, typer.Option(help="The processor.")]
+Shapes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--shape", metavar="[INPUT=]1,C,H,W", help="An ONNX model's input shape, where the file leaves it open (may be repeated)."
+    ),
+]
 
 
 def _size(text: str) -> int:
@@ -71,6 +79,17 @@ Flash = Annotated[
     int | None, typer.Option(parser=_size, help="Most bytes of flash for model and code, as 32768 or 32K.", metavar="BYTES")
 ]
 Ram = Annotated[int | None, typer.Option(parser=_size, help="Most bytes of RAM for arena and stack, as 6144 or 6K.", metavar="BYTES")]
+def _shapes(texts: list[str] | None) -> dict[str, tuple[int, ...]]:
+    """Shapes by input: "input=1,3,32,32", or "1x3x32x32" for the only one."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for text in texts or []:
+        name, _, sizes = text.rpartition("=")
+        if name in shapes or re.fullmatch(r"[0-9]{1,9}([,x][0-9]{1,9}){0,7}", sizes) is None:
+            raise typer.BadParameter(f"{text!r} is not one more shape such as 1,3,32,32 or input=1,3,32,32", param_hint="--shape")
+        shapes[name] = tuple(int(size) for size in re.split("[,x]", sizes))
+    return shapes
+
+
 Board = Annotated[str | None, typer.Option(help="Also run it as firmware on this board in QEMU, such as microbit.")]
 
 
@@ -101,28 +120,56 @@ def _root(version: Annotated[bool, typer.Option("--version", callback=_version, 
 
 
 @app.command()
-def analyze(model: Model, target: Target = DEFAULT_TARGET, flash: Flash = None, ram: Ram = None, as_json: Json = False) -> None:
-    """What is in a model, whether it can be compiled, what each layer costs, and what its kernel was chosen from.
+def analyze(
+    model: Model,
+    target: Annotated[str | None, typer.Option(help=f"The processor; else the board's, else {DEFAULT_TARGET}.")] = None,
+    board: Annotated[str | None, typer.Option(help="Take processor, flash and RAM from a board, such as microbit.")] = None,
+    flash: Flash = None,
+    ram: Ram = None,
+    shape: Shapes = None,
+    as_json: Json = False,
+) -> None:
+    """What is in a model, whether it can be compiled, what each layer costs, what its kernel was chosen from, and what compression
+    could bring.
 
-    A float model is shown as plain int8 makes it. Cycles are estimates. Exit code 1 if it cannot be compiled, or not within --flash
-    and --ram.
+    Every unsupported operator is listed, with the rewrite that helps. A float model is shown as plain int8 makes it. Cycles are
+    estimates. Exit code 1 if it cannot be compiled, or not within --flash and --ram.
 
     \b
     Examples:
       lutra analyze network.onnx
+      lutra analyze network.onnx --shape input=1,3,32,32 --board microbit
       lutra analyze zoo:lenet5 --target cortex-m4 --flash 16K --ram 6K
       lutra analyze zoo:lenet5 --json
     """
+    on_board = None if board is None else board_by_name(board)
+    target = target or (on_board.cpu if on_board else DEFAULT_TARGET)
+    limits = Limits(ram=ram or (on_board.ram_bytes if on_board else None), flash=flash or (on_board.flash_bytes if on_board else None))
     try:
-        analysis = api.analyze(model, target, flash=flash, ram=ram)
+        source = api.load(model, shapes=_shapes(shape))
+        fits, analysis = _fitting(source, target, limits)
     except (UnsupportedModelError, LoweringError) as error:
-        problems = [vars(problem) for problem in error.problems] if isinstance(error, UnsupportedModelError) else []
         if as_json:
-            _print_json({"model": model, "compilable": False, "reason": str(error), "problems": problems})
+            _print_json({"model": model, "compilable": False, "reason": str(error), "problems": report.problem_records(error)})
         else:
             print(f"error: {printable(error)}", file=sys.stderr)
         raise typer.Exit(NO) from error
-    _print(as_json, report.analysis_record(model, analysis), report.analysis_tables(model, analysis, candidates=True))
+    outlook = api.outlook(source, target)
+    _print(
+        as_json,
+        {**report.analysis_record(model, analysis), **report.outlook_record(analysis, outlook), **report.fit_record(limits, fits)},
+        report.full_analysis(model, analysis, outlook, limits, fits),
+    )
+    if fits:
+        raise typer.Exit(NO)
+
+
+def _fitting(source: driver.Model, target: str, limits: Limits) -> tuple[str, driver.Analysis]:
+    """Why the model does not fit, empty if it does, and its analysis: if it does not, without limits."""
+    try:
+        return "", api.analyze(source, target, flash=limits.flash, ram=limits.ram)
+    except BudgetError as error:
+        return str(error), api.analyze(source, target)
 
 
 @app.command()
@@ -145,6 +192,7 @@ def compress(
     train_points: Annotated[int, typer.Option(min=0, help="Points of the curve to train for a short while.", metavar="N")] = 0,
     checkpoint: Annotated[Path | None, typer.Option(help="Folder for an interrupted run; else OUTPUT.checkpoint.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
+    shape: Shapes = None,
     as_json: Json = False,
 ) -> None:
     """Prune, product-quantize and fine-tune a float model, or reconstruct it without training data. Needs PyTorch.
@@ -171,7 +219,7 @@ def compress(
     started = time.monotonic()
     api.check_output(output)
     settings = _settings(config, epochs, seed, method)
-    source = api.load(model)
+    source = api.load(model, shapes=_shapes(shape))
     training, held_out, settings = _training_data(data, validation, settings)
     folder = checkpoint or output.with_name(f"{output.name}.checkpoint")
     budget = Budget(flash, ram, cycles, max_drop, target)

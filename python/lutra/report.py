@@ -1,6 +1,7 @@
 """Results as JSON records and as tables for people."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from rich import box
@@ -10,7 +11,9 @@ from rich.text import Text
 
 from lutra.benchmark import Benchmark
 from lutra.validation import Validation
-from lutra_compiler.driver import Analysis, Model
+from lutra_compiler.driver import Analysis, Cost, Model, Outlook
+from lutra_compiler.errors import LutraError, UnsupportedLayersError, UnsupportedModelError
+from lutra_compiler.program.choose_kernel import Limits
 from lutra_compiler.program.program import Considered
 from lutra_compiler.records import to_plain
 
@@ -34,6 +37,31 @@ def analysis_record(model: str, analysis: Analysis) -> Record:
     return {"model": model, "compilable": True, **record, **sums, **ratios, "layers": layers}
 
 
+def problem_records(error: LutraError) -> list[Record]:
+    """All places in a model that cannot be compiled, as `lutra analyze --json` lists them."""
+    if isinstance(error, UnsupportedModelError):
+        return [vars(problem) for problem in error.problems]
+    if isinstance(error, UnsupportedLayersError):
+        return [{"node": name, "operator": "", "reason": str(problem), "remedy": ""} for name, problem in error.problems]
+    return []
+
+
+def outlook_record(analysis: Analysis, outlook: Outlook) -> Record:
+    """What a model costs on every target, and what compression could bring."""
+
+    def record(cost: Cost) -> Record:
+        return {**to_plain(cost), "cycles": round(cost.cycles)}
+
+    compressed = [{**record(c), "ratio": _ratio(analysis.float_parameter_bytes, c.model_bytes)} for c in outlook.compressed]
+    return {"targets": [record(cost) for cost in outlook.targets], "compressed_estimates": compressed}
+
+
+def fit_record(limits: Limits, why_not: str) -> Record:
+    """Whether a model fits; null where there are no limits."""
+    limited = limits.flash is not None or limits.ram is not None
+    return {"flash_limit": limits.flash, "ram_limit": limits.ram, "fits": not why_not if limited else None, "why_not": why_not or None}
+
+
 def validation_record(validation: Validation) -> Record:
     """What `lutra validate --json` prints."""
     record: Record = to_plain(validation)
@@ -54,23 +82,60 @@ def bench_record(benchmark: Benchmark) -> Record:
     return {**to_plain(benchmark), "host_microseconds": round(benchmark.host_microseconds, 3)}
 
 
+def full_analysis(model: str, analysis: Analysis, outlook: Outlook, limits: Limits, why_not: str) -> RenderableType:
+    """The analysis, what the model costs elsewhere, what compression could bring, and whether it fits."""
+    columns = ("model", "flash", "RAM", "cycles")
+
+    def costs(first: str, named: Iterable[Cost], title: str) -> RenderableType:
+        table = _table((first, *columns), columns)
+        for cost in named:
+            table.add_row(_text(cost.name), *(f"{size:,}" for size in (cost.model_bytes, cost.flash_bytes, cost.ram_bytes)),
+                          _short(round(cost.cycles)))  # fmt: skip
+        return Group(Text(f"\n{title}"), table)
+
+    parts = [analysis_tables(model, analysis, candidates=True)]
+    if outlook.compressed:
+        named = [_with_ratio(cost, analysis) for cost in outlook.compressed]
+        parts.append(costs("compressed", named, f"what default settings of `lutra compress` would make of it on {analysis.target}; bytes"))
+    parts.append(costs("target", outlook.targets, "on every target; bytes, estimated cycles"))
+    if why_not:
+        parts.append(Text(f"\ndoes not fit: {printable(why_not)}"))
+    elif limits.flash is not None or limits.ram is not None:
+        parts.append(Text(f"\nfits: {_of(analysis.flash_bytes, limits.flash)} of flash, {_of(analysis.ram_bytes, limits.ram)} of RAM"))
+    return Group(*parts)
+
+
+def _with_ratio(cost: Cost, analysis: Analysis) -> Cost:
+    ratio = _ratio(analysis.float_parameter_bytes, cost.model_bytes)
+    return cost if ratio is None else replace(cost, name=f"{cost.name}, {ratio:.1f}x smaller than float")
+
+
+def _of(size: int, limit: int | None) -> str:
+    return f"{size:,} B" if limit is None else f"{size:,} of {limit:,} B"
+
+
+def _ratio(float_bytes: int | None, model_bytes: int) -> float | None:
+    return None if float_bytes is None else _rounded(float_bytes / model_bytes)
+
+
 def analysis_tables(model: str, analysis: Analysis, candidates: bool = False) -> RenderableType:
     """A row a layer, and the totals; with `candidates` also what kernels were chosen from."""
-    columns = ("layer", "output", "MACs", "kernel", "K x d", "index", "codebook", "weights", "other", "scratch")
+    columns = ("layer", "output", "params", "MACs", "kernel", "K x d", "flash", "RAM", "cycles")
     rows = [
         (
             layer.names[0] if layer.names else layer.kind,
             "x".join(map(str, layer.output_shape)),
-            _short(layer.macs),
+            _short(layer.parameters) if layer.parameters else "",
+            _short(layer.macs) if layer.macs else "",
             _kernel(layer.kernel),
             "" if layer.codewords is None else f"{layer.codewords} x {layer.subvector}",
-            *map(_bytes, (layer.index_bytes, layer.codebook_bytes, layer.weight_bytes, layer.channel_bytes + layer.other_bytes)),
-            _bytes(layer.scratch_bytes),
+            *map(_bytes, (layer.model_bytes, layer.ram_bytes)),
+            _short(round(layer.cycles)),
         )
         for layer in analysis.layers
     ]
     shown = [number for number, cells in enumerate(zip(*rows, strict=True)) if any(cells)]  # room for names
-    numbers = ("MACs", "index", "codebook", "weights", "other", "scratch")
+    numbers = ("params", "MACs", "flash", "RAM", "cycles")
     table = _table(tuple(columns[number] for number in shown), numbers, gap=0 if len(shown) == len(columns) else 1)
     for row in rows:
         table.add_row(*(_text(row[number]) for number in shown))

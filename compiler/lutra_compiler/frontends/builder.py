@@ -4,7 +4,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -59,8 +59,18 @@ _REMEDIES = {
     "sigmoid": _OTHER_ACTIVATION,
     "silu": _OTHER_ACTIVATION,
     "tanh": _OTHER_ACTIVATION,
-    "transpose": "export the model in NCHW, without transpositions",
 }
+
+
+_TO_NCHW, _TO_NHWC = (0, 3, 1, 2), (0, 2, 3, 1)
+
+
+@dataclass(frozen=True)
+class _View:
+    """`base` with its axes in another order: axis i of the view is `axes[i]` of the base."""
+
+    base: str
+    axes: tuple[int, ...]
 
 
 class Unsupported(Exception):
@@ -85,6 +95,9 @@ class GraphBuilder:
 
     Every method takes the source's name of the node first and returns the name of the new value. Names of values and
     parameters are unique and of letters, digits, '_' and '.'. Operators that do nothing are left out. Raises Unsupported.
+
+    A transposed value is a view: nothing is moved, what works element by element or along axes goes through it, and a transposition back
+    ends it. What needs the image itself refuses a view.
     """
 
     def __init__(self) -> None:
@@ -94,26 +107,38 @@ class GraphBuilder:
         self._parameters: dict[str, FloatArray] = {}
         self._elements = 0  # of all parameters
         self._uses: Counter[str] = Counter()  # of each legal name
+        self._views: dict[str, _View] = {}
 
     def source_shape(self, value: str) -> Shape:
         """A value's shape in the source: (1, C, H, W) or (1, F)."""
         *spatial, channels = self._shapes[value]
         return (1, channels, *spatial)
 
-    def input(self, name: str, shape: Shape) -> str:
-        """An input of the network."""
+    def input(self, name: str, shape: Shape, nhwc: bool = False) -> str:
+        """An input of the network; `nhwc`: an image [1, H, W, C] that is transposed before it is used."""
         if len(shape) not in (2, 4) or shape[0] != 1:
             raise ModelError(
                 f"input '{name}' has shape {list(shape)}; Lutra takes [1, channels, height, width] or [1, features]: "
                 "export the model with such an input and batch 1"
             )
-        value = self.placeholder(name, shape)
-        self._inputs.append(Input(value, self._shapes[value], "NCHW" if len(shape) == 4 else "NF"))
-        return value
+        value = self.placeholder(name, tuple(shape[axis] for axis in _TO_NCHW) if nhwc else shape)
+        layout = "NF" if len(shape) == 2 else "NHWC" if nhwc else "NCHW"
+        self._inputs.append(Input(value, self._shapes[value], layout))
+        return self.transpose(name, value, _TO_NHWC) if nhwc else value
 
     def placeholder(self, name: str, shape: Shape) -> str:
-        """Stands for the result of an unsupported node, so that the nodes after it can be checked as well."""
+        """Stands for the result of an unsupported node, so that the nodes after it can be checked as well. Raises ModelError."""
+        if len(shape) not in (2, 4):
+            raise ModelError(f"'{name}' has shape {list(shape)}; values are [1, channels, height, width] or [1, features]")
         return self._declare(self._unique(name), (*shape[2:], shape[1]))
+
+    def transpose(self, name: str, x: str, permutation: Sequence[int]) -> str:
+        """x with its axes in another order."""
+        base, before = self._base(x)
+        after = tuple(before[axis] for axis in permutation)
+        if after[0] != 0:
+            raise Unsupported(f"it moves the batch: perm {list(permutation)}", "transpose the axes after the batch only")
+        return self._view(name, base, after)
 
     def conv2d(
         self, name: str, x: str, weight: FloatArray, bias: FloatArray | None, stride: Pair, padding: Padding, groups: int
@@ -151,7 +176,8 @@ class GraphBuilder:
             return x
         if low is not None and high is not None:
             low = min(low, high)
-        return self._emit(Activation, name, (x,), clamp=Clamp(low, high))
+        base, axes = self._base(x)
+        return self._view(name, self._emit(Activation, name, (base,), clamp=Clamp(low, high)), axes)
 
     def max_pool(self, name: str, x: str, kernel: Pair, stride: Pair, padding: Padding, ceil_mode: bool) -> str:
         """Max pooling."""
@@ -185,23 +211,32 @@ class GraphBuilder:
 
     def mean(self, name: str, x: str, axes: Sequence[int], keepdims: bool) -> str:
         """Mean over height and width, [1, C, 1, 1] or without `keepdims` [1, C]."""
-        rank = len(self.source_shape(x))
-        if rank != 4 or sorted(axis % rank for axis in axes) != [2, 3]:
+        base, order = self._base(x)
+        rank = len(order)
+        if rank != 4 or sorted(order[axis % rank] for axis in axes) != [2, 3]:
             raise Unsupported(f"a mean over axes {list(axes)} of rank {rank}", "take one mean over height and width (axes 2 and 3)")
-        pooled = self.average_pool(name, x, *self._whole(x), (0, 0, 0, 0), False, False)
-        return pooled if keepdims else self.reshape(name, pooled, self.source_shape(x)[:2])
+        pooled = self.average_pool(name, base, *self._whole(base), (0, 0, 0, 0), False, False)
+        return self._view(name, pooled, order) if keepdims else self.reshape(name, pooled, self.source_shape(base)[:2])
 
     def add(self, name: str, a: str, b: str) -> str:
         """Sum of two values of one shape."""
         if self._shapes[a] != self._shapes[b]:
             shapes = f"{list(self.source_shape(a))} and {list(self.source_shape(b))}"
             raise Unsupported(f"it broadcasts {shapes}", "add values of one shape")
-        return self._emit(Add, name, (a, b))
+        (base_a, axes), (base_b, axes_b) = self._base(a), self._base(b)
+        if axes != axes_b:
+            raise Unsupported("one of its inputs is transposed, the other is not", "transpose both or none")
+        return self._view(name, self._emit(Add, name, (base_a, base_b)), axes)
 
     def add_constant(self, name: str, x: str, constant: FloatArray) -> str:
         """A bias, one value a channel or one for all, after a convolution or a fully connected layer: becomes part of it."""
         if constant.size == 1 and not constant.any():
             return x
+        x, axes = self._base(x)
+        if axes != tuple(range(len(axes))) and constant.ndim <= len(axes):
+            whole = constant.reshape((1,) * (len(axes) - constant.ndim) + constant.shape)
+            sum_of_base = self.add_constant(name, x, whole.transpose(np.argsort(axes)))
+            return self._view(name, sum_of_base, axes)
         rank, op = len(self.source_shape(x)), self._ops.get(x)
         if not isinstance(op, Conv2d | Linear) or op.activation is not None:
             raise Unsupported("it adds a constant to something other than a convolution or a matrix product", "use a layer with a bias")
@@ -216,6 +251,12 @@ class GraphBuilder:
 
     def concat(self, name: str, values: Sequence[str], axis: int) -> str:
         """Values joined along the channels."""
+        bases = [self._base(value) for value in values]
+        axes = bases[0][1]
+        if any(other != axes for _, other in bases):
+            raise Unsupported("some of its inputs are transposed, others are not", "transpose all or none")
+        if axes != tuple(range(len(axes))):
+            return self._view(name, self.concat(name, [base for base, _ in bases], axes[axis % len(axes)]), axes)
         shapes = [self.source_shape(value) for value in values]
         if axis % len(shapes[0]) != 1 or any(shape[2:] != shapes[0][2:] for shape in shapes):
             raise Unsupported(f"it joins shapes {[list(s) for s in shapes]} along axis {axis}", "join along the channels (axis 1)")
@@ -225,6 +266,9 @@ class GraphBuilder:
         """Zeros before and after each axis."""
         if not any(any(pair) for pair in pads):
             return x
+        base, axes = self._base(x)
+        if base != x:
+            return self._view(name, self.pad(name, base, [pads[axes.index(axis)] for axis in range(len(axes))], value), axes)
         if value != 0:
             raise Unsupported(f"it pads with {value}", "pad with zeros")
         if len(pads) != 4 or len(self._shapes[x]) != 3 or any(pads[0]) or min(min(pair) for pair in pads) < 0:
@@ -234,6 +278,10 @@ class GraphBuilder:
 
     def slice(self, name: str, x: str, slices: Mapping[int, slice]) -> str:
         """x[slices] by axis, with positive steps; a slice of a slice becomes one."""
+        base, axes = self._base(x)
+        if base != x:
+            cuts = {axes[axis % len(axes)]: cut for axis, cut in slices.items()}
+            return self._view(name, self.slice(name, base, cuts), axes)
         shape = self.source_shape(x)
         if any(cut.step < 1 for cut in slices.values()):
             raise Unsupported("it slices backwards", "use positive steps")
@@ -263,24 +311,29 @@ class GraphBuilder:
         before = self.source_shape(x)
         if shape == before:
             return x
+        x, axes = self._base(x)
         if math.prod(shape) != math.prod(before):
             raise ModelError(f"reshape '{name}': {list(before)} does not fit {list(shape)}; export the model with batch 1")
         if len(before) != 4 or len(shape) != 2 or shape[0] != 1:
-            remedy = "go from the image to a vector [1, features] in one step, by flatten"
-            raise Unsupported(f"it reshapes {list(before)} to {list(shape)}", remedy)
-        trivial = before[1] == 1 or before[2:] == (1, 1)
-        return self._emit(Flatten, name, (x,), order="HWC" if trivial else "CHW")
+            raise Unsupported(
+                f"it reshapes {list(before)} to {list(shape)}", "go from the image to a vector [1, features] in one step, by flatten"
+            )
+        result, hwc, chw = ([axis for axis in order if self.source_shape(x)[axis] != 1] for order in (axes, (2, 3, 1), (1, 2, 3)))
+        if result not in (hwc, chw):
+            raise Unsupported(f"it flattens an image whose axes are in the order {list(axes)}", "flatten [1, C, H, W] or [1, H, W, C]")
+        return self._emit(Flatten, name, (x,), order="HWC" if result == hwc else "CHW")
 
     def softmax(self, name: str, x: str, axis: int) -> str:
         """Softmax over the channels."""
-        if axis % len(self.source_shape(x)) != 1:
+        base, axes = self._base(x)
+        if axes[axis % len(axes)] != 1:
             raise Unsupported(f"a softmax over axis {axis}", "take it over the channels (axis 1)")
-        return self._emit(Softmax, name, (x,))
+        return self._view(name, self._emit(Softmax, name, (base,)), axes)
 
     def build(self, outputs: Sequence[tuple[str, str]]) -> Graph:
         """The network that computes `outputs`: values with the names they get. Raises GraphError."""
         renamed: dict[str, str] = {}
-        for value, name in outputs:
+        for value, name in ((self._base(value)[0], name) for value, name in outputs):
             if value not in self._ops:
                 raise ModelError(f"output '{name}' is an input of the network; leave it out")
             if value in renamed:
@@ -305,6 +358,7 @@ class GraphBuilder:
         parameters: Mapping[str, npt.NDArray[np.float32] | None] | None = None,
         **attributes: Any,
     ) -> str:
+        inputs = tuple(self._stored(value) for value in inputs)
         output = self._unique(name)
         arrays = {role: array for role, array in (parameters or {}).items() if array is not None}
         self._elements += sum(array.size for array in arrays.values())
@@ -316,6 +370,27 @@ class GraphBuilder:
         self._declare(output, output_shape(parameters_only, op, [self._shapes[value] for value in inputs]))
         self._ops[output] = op
         return output
+
+    def _base(self, x: str) -> tuple[str, tuple[int, ...]]:
+        """What a view is of, with the axis of that for each of its own; for anything else itself, with its axes in order."""
+        view = self._views.get(x)
+        return (x, tuple(range(len(self.source_shape(x))))) if view is None else (view.base, view.axes)
+
+    def _stored(self, x: str) -> str:
+        """A value whose numbers lie in memory in the order of its axes."""
+        if x in self._views:
+            axes = list(self._views[x].axes)
+            raise Unsupported(f"its input is transposed, its axes are {axes} of [1, C, H, W]", "export the model in NCHW")
+        return x
+
+    def _view(self, name: str, base: str, axes: tuple[int, ...]) -> str:
+        """`base` with its axes in another order; itself if that is none."""
+        if axes == tuple(range(len(axes))):
+            return base
+        shape = self.source_shape(base)
+        value = self.placeholder(f"{name}.view", tuple(shape[axis] for axis in axes))
+        self._views[value] = _View(base, axes)
+        return value
 
     def _declare(self, value: str, shape: Shape) -> str:
         if math.prod(shape) > MAX_ELEMENTS:

@@ -1,4 +1,4 @@
-"""ONNX files, opset 11 to 22, to Graphs. The bytes are untrusted: whatever they hold, a Graph or a LutraError comes out."""
+"""ONNX files, from opset 7 to the newest, to Graphs. The bytes are untrusted: whatever they hold, a Graph or a LutraError comes out."""
 
 import graphlib
 import heapq
@@ -13,11 +13,13 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 import onnx.checker
+import onnx.defs
 import onnx.helper
 import onnx.numpy_helper
 import onnx.reference
+import onnx.shape_inference
 
-from lutra_compiler.errors import ModelError, UnsupportedModelError, UnsupportedNode
+from lutra_compiler.errors import GraphError, ModelError, UnsupportedModelError, UnsupportedNode
 from lutra_compiler.frontends.builder import MAX_ELEMENTS, GraphBuilder, Unsupported, unknown_operator
 from lutra_compiler.ir.graph import FloatArray, Graph, Shape
 from lutra_compiler.ir.ops import Padding, Pair
@@ -25,7 +27,7 @@ from lutra_compiler.ir.ops import Padding, Pair
 MAX_FILE_BYTES = 512 << 20
 MAX_NODES = 20_000  # nodes and what they read
 MAX_FOLDED = 1 << 26  # elements of all constants that nodes compute
-OPSETS = range(11, 23)
+OPSETS = range(7, onnx.defs.onnx_opset_version() + 1)
 
 Array = npt.NDArray[Any]
 
@@ -39,22 +41,32 @@ _EXPORT_FLOAT32 = "export the model in float32"
 
 # What is evaluated when all inputs are constant: exporters compute shapes and axes with these. Results stay small
 # (see _folded_elements), whatever the file says.
-_ELEMENTWISE = frozenset({"Add", "Sub", "Mul", "Div", "Equal", "Where", "Min", "Max", "Pow", "Greater", "Less", "And", "Or"})
-_SHRINKING = frozenset({
-    "Cast", "CastLike", "Concat", "Constant", "Flatten", "Identity", "Neg", "Not", "Reciprocal", "Reshape", "Shape", "Size", "Slice",
-    "Sqrt", "Squeeze", "Transpose", "Unsqueeze",
+_ELEMENTWISE = frozenset({
+    "Add", "And", "Div", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Max", "Min", "Mod", "Mul", "Or", "Pow", "Sub",
+    "Where",
 })  # fmt: skip
-_FOLDED = _ELEMENTWISE | _SHRINKING | {"ConstantOfShape", "Expand", "Gather"}
+_SHRINKING = frozenset({
+    "Abs", "Cast", "CastLike", "Ceil", "Concat", "Constant", "Exp", "Flatten", "Floor", "Identity", "Log", "Neg", "Not", "Reciprocal",
+    "ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum", "Reshape", "Round", "Shape", "Size", "Slice", "Sqrt", "Squeeze",
+    "Transpose", "Unsqueeze",
+})  # fmt: skip
+_FOLDED = _ELEMENTWISE | _SHRINKING | {"ConstantOfShape", "Expand", "Gather", "Range"}
+# What leaves the axes of an image where they are: an input that only these read before a Transpose to NCHW is NHWC.
+_KEEPS_AXES = frozenset({
+    "Add", "Cast", "Clip", "DequantizeLinear", "Div", "Dropout", "Identity", "Max", "Min", "Mul", "Pad", "QuantizeLinear", "Relu", "Sub",
+})  # fmt: skip
+_TO_NCHW = [0, 3, 1, 2]
 
 
-def read_onnx(source: Path | bytes) -> Graph:
+def read_onnx(source: Path | bytes, shapes: Mapping[str, Shape] | None = None) -> Graph:
     """The network in an ONNX file or in its bytes.
 
+    `shapes`: whole shapes of inputs, by name, instead of those that the file declares; "" names the only input. Else a symbolic batch is 1.
     Raises UnsupportedModelError with every unsupported node, ModelError for anything else that is wrong with the file.
     """
     with np.errstate(all="ignore"):  # what overflows here is found by `verify`
         name = f"'{source}'" if isinstance(source, Path) else "the model"
-        return _Reader(_parse(_read(source, name), name)).graph()
+        return _Reader(_parse(_read(source, name), name), shapes or {}).graph()
 
 
 def _read(source: Path | bytes, name: str) -> bytes:
@@ -174,7 +186,7 @@ class _Node:
 
 
 class _Reader:
-    def __init__(self, model: onnx.ModelProto) -> None:
+    def __init__(self, model: onnx.ModelProto, shapes: Mapping[str, Shape]) -> None:
         self._source = model.graph
         self._opset = _opset(model)
         self._checker = onnx.checker.C.CheckerContext()
@@ -185,14 +197,14 @@ class _Reader:
         self._found: dict[str, str | Array] = {}  # what each ONNX value is
         self._unknown: set[str] = set()  # values behind an unsupported node
         self._problems: list[UnsupportedNode] = []
+        self._invalid: list[ModelError | GraphError] = []
         self._folded = 0  # elements of constants computed so far
+        self._given = dict(shapes)
 
     def graph(self) -> Graph:
-        """The Graph of the whole model."""
+        """The Graph of the whole model. What is wrong with a node does not keep those after it from being looked at."""
         nodes = self._live_nodes()
-        for value in self._source.input:
-            if value.name not in self._tensors:
-                self._found[value.name] = self._builder.input(value.name, _input_shape(value))
+        self._read_inputs(nodes)
         declared = {value.name: value for value in [*self._source.value_info, *self._source.output]}
         read = {name for node in nodes for name in node.input} | {value.name for value in self._source.output}
         for node in nodes:
@@ -201,18 +213,68 @@ class _Reader:
                 result = self._convert(node, name, read)
             except Unsupported as problem:
                 self._problems.append(problem.at(name, node.op_type))
+            except (ModelError, GraphError) as error:
+                self._reject(name, node.op_type, error)
             if result is not None:
                 self._found[node.output[0]] = result
                 continue
+            inferred = self._inferred(node)
             for output in filter(None, node.output):
-                shape = _static_shape(declared.get(output))
-                if shape is None:
-                    self._unknown.add(output)
-                else:
-                    self._found[output] = self._builder.placeholder(output, shape)
+                self._stand_in(output, _static_shape(declared.get(output)) or inferred.get(output))
+        if self._invalid and len(self._problems) == 1:
+            raise self._invalid[0]
         if self._problems:
             raise UnsupportedModelError(self._problems)
         return self._builder.build(self._outputs())
+
+    def _reject(self, name: str, operator: str, error: ModelError | GraphError) -> None:
+        self._invalid.append(error)
+        self._problems.append(UnsupportedNode(name, operator, str(error), ""))
+
+    def _read_inputs(self, nodes: Sequence[onnx.NodeProto]) -> None:
+        inputs = [value for value in self._source.input if value.name not in self._tensors]
+        for name in [name for name in self._given if name not in {value.name for value in inputs}]:
+            if name or len(inputs) != 1:
+                known = ", ".join(f"'{value.name}'" for value in inputs) or "none"
+                raise ModelError(f"a shape is given for the input '{name}'; the inputs of the model are {known}")
+            self._given[inputs[0].name] = self._given.pop(name)
+        for value in inputs:
+            try:
+                shape = _input_shape(value, self._given.get(value.name))
+                self._found[value.name] = self._builder.input(value.name, shape, _is_nhwc(value.name, len(shape), nodes))
+            except ModelError as error:
+                self._reject(value.name, "input", error)
+                self._unknown.add(value.name)
+
+    def _stand_in(self, output: str, shape: Shape | None) -> None:
+        """For what could not be computed: a value of its shape, if that is known and possible, to check the nodes after it with."""
+        try:
+            self._found[output] = self._builder.placeholder(output, shape or ())
+        except ModelError:
+            self._unknown.add(output)
+
+    def _inferred(self, node: onnx.NodeProto) -> dict[str, Shape]:
+        """Shapes of a node's outputs by ONNX's own rules, as far as they are known."""
+        nested = any(attribute.HasField("g") or attribute.graphs for attribute in node.attribute)
+        if nested or any(value in self._unknown for value in node.input):
+            return {}
+        types, data = {}, {}
+        try:
+            schema = onnx.defs.get_schema(node.op_type, self._opset, node.domain)
+            for name in filter(None, node.input):
+                found = self._value(name)
+                if isinstance(found, str):
+                    types[name] = onnx.helper.make_tensor_type_proto(onnx.TensorProto.FLOAT, self._builder.source_shape(found))
+                else:
+                    types[name] = onnx.helper.make_tensor_type_proto(onnx.helper.np_dtype_to_tensor_dtype(found.dtype), found.shape)
+                    if found.size <= 16:
+                        data[name] = onnx.numpy_helper.from_array(found, name)
+            opsets = [onnx.helper.make_opsetid(node.domain, self._opset)]
+            results = onnx.shape_inference.infer_node_outputs(schema, node, types, data, opset_imports=opsets, ir_version=8)
+        except Exception:  # whatever ONNX meets in a malformed or foreign node: then its shapes stay unknown
+            return {}
+        shapes = {name: _static_shape(onnx.helper.make_value_info(name, kind)) for name, kind in results.items()}
+        return {name: shape for name, shape in shapes.items() if shape is not None}
 
     def _outputs(self) -> list[tuple[str, str]]:
         outputs: list[tuple[str, str]] = []
@@ -327,12 +389,21 @@ def _opset(model: onnx.ModelProto) -> int:
     return int(versions[0])
 
 
-def _input_shape(value: onnx.ValueInfoProto) -> Shape:
-    """An input's shape with batch 1. Raises ModelError if it is not a static float32 one."""
+def _input_shape(value: onnx.ValueInfoProto, given: Shape | None) -> Shape:
+    """An input's shape with batch 1, or the `given` one. Raises ModelError if it is not a static float32 one."""
     tensor = value.type.tensor_type
     if tensor.elem_type != onnx.TensorProto.FLOAT:
         kind = onnx.TensorProto.DataType.Name(tensor.elem_type) if tensor.elem_type in onnx.TensorProto.DataType.values() else "?"
         raise ModelError(f"input '{value.name}' is {kind}, not FLOAT; {_EXPORT_FLOAT32}")
+    if given is not None:
+        fixed = [dim.dim_value if dim.HasField("dim_value") else None for dim in tensor.shape.dim]
+        fits = all(size in (None, told) for size, told in zip(fixed[1:], given[1:], strict=False))
+        if tensor.HasField("shape") and (len(fixed) != len(given) or not fits):
+            shown = [dim.dim_param if size is None else size for dim, size in zip(tensor.shape.dim, fixed, strict=True)]
+            raise ModelError(f"input '{value.name}' has shape {shown} in the file; {list(given)} does not fit it")
+        if not given or given[0] != 1:
+            raise ModelError(f"input '{value.name}': the given shape {list(given)} does not begin with 1; Lutra runs one sample at a time")
+        return given
     shape = []
     for axis, dim in enumerate(tensor.shape.dim):
         if dim.HasField("dim_value") and dim.dim_value > 0:
@@ -342,11 +413,31 @@ def _input_shape(value: onnx.ValueInfoProto) -> Shape:
         else:
             raise ModelError(
                 f"input '{value.name}': dimension {axis} ('{dim.dim_param}') is not fixed; export the model with static shapes, "
-                "or set the dimension with onnx.tools.update_model_dims"
+                f"or give them: --shape {value.name}=1,..."
             )
     if shape and shape[0] != 1:
         raise ModelError(f"input '{value.name}' has batch {shape[0]}; export the model with batch 1 or a symbolic batch")
     return tuple(shape)
+
+
+def _is_nhwc(name: str, rank: int, nodes: Sequence[onnx.NodeProto]) -> bool:
+    """Whether an input is an image in NHWC: through nodes that keep its axes, it only comes to transpositions to NCHW.
+
+    `nodes` are in topological order.
+    """
+    same, transposed = {name}, False
+    for node in nodes if rank == 4 else ():
+        if same.isdisjoint(node.input):
+            continue
+        if node.op_type == "Transpose":
+            if [list(attribute.ints) for attribute in node.attribute if attribute.name == "perm"] != [_TO_NCHW]:
+                return False
+            transposed = True
+        elif node.op_type in _KEEPS_AXES:
+            same.update(node.output)
+        else:
+            return False
+    return transposed
 
 
 def _static_shape(value: onnx.ValueInfoProto | None) -> Shape | None:
@@ -383,6 +474,9 @@ def _folded_elements(operator: str, inputs: Sequence[Array]) -> int:
         return inputs[0].size * math.prod(abs(int(size)) for size in inputs[1].reshape(-1))
     if operator == "Gather":
         return inputs[0].size * inputs[1].size
+    if operator == "Range":
+        start, limit, delta = (float(array.reshape(-1)[0]) for array in inputs)
+        return max(0, math.ceil((limit - start) / delta)) if delta else MAX_FOLDED + 1
     return sum(array.size for array in inputs)
 
 
@@ -442,6 +536,7 @@ def _matrix(n: _Node) -> FloatArray:
 
 
 def _batch_norm(b: GraphBuilder, n: _Node) -> str:
+    n.forbid("spatial", 1, "normalize a channel at a time")  # opset 7 and 8
     n.forbid("training_mode", 0, "export the model in evaluation mode: module.eval()")
     scale, offset, mean, variance = (n.required_weight(index) for index in range(1, 5))
     return b.batch_norm(n.name, n.value(0), scale, offset, mean, variance, n.attributes.get("epsilon", 1e-5))
@@ -462,7 +557,11 @@ def _average_pool(b: GraphBuilder, n: _Node) -> str:
 
 def _reduce_mean(b: GraphBuilder, n: _Node) -> str:
     axes = n.integers(1) if n.opset >= 18 else n.attributes.get("axes")
-    return b.mean(n.name, n.value(0), axes or [], bool(n.attributes.get("keepdims", 1)))
+    if not axes:
+        if n.attributes.get("noop_with_empty_axes", 0):
+            return n.value(0)
+        axes = list(range(len(b.source_shape(n.value(0)))))
+    return b.mean(n.name, n.value(0), axes, bool(n.attributes.get("keepdims", 1)))
 
 
 def _add(b: GraphBuilder, n: _Node) -> str:
@@ -476,19 +575,22 @@ def _pad(b: GraphBuilder, n: _Node) -> str:
     mode, rank = n.text("mode", "constant"), len(b.source_shape(n.value(0)))
     if mode != "constant":
         raise Unsupported(f"its mode is {mode}", "pad with zeros")
-    pads, axes = n.integers(1) or [], n.integers(3)
+    before_11 = n.opset < 11
+    pads, axes = (n.attributes.get("pads", []), None) if before_11 else (n.integers(1) or [], n.integers(3))
     axes = list(range(rank)) if axes is None else axes
     if len(pads) != 2 * len(axes):
         raise ModelError(f"pad '{n.name}': {len(pads)} pads for {len(axes)} axes")
     pairs = [(0, 0)] * rank
     for axis, before, after in zip(_axes(n, axes, rank), pads, pads[len(axes) :], strict=False):
         pairs[axis] = (before, after)
-    return b.pad(n.name, n.value(0), pairs, n.scalar(2) or 0.0)
+    return b.pad(n.name, n.value(0), pairs, (n.attributes.get("value", 0.0) if before_11 else n.scalar(2)) or 0.0)
 
 
 def _slice(b: GraphBuilder, n: _Node) -> str:
-    starts, ends = n.integers(1) or [], n.integers(2) or []
-    axes, steps = n.integers(3), n.integers(4)
+    if n.opset < 10:
+        starts, ends, axes, steps = n.attributes["starts"], n.attributes["ends"], n.attributes.get("axes"), None
+    else:
+        starts, ends, axes, steps = n.integers(1) or [], n.integers(2) or [], n.integers(3), n.integers(4)
     axes = list(range(len(starts))) if axes is None else axes
     steps = [1] * len(starts) if steps is None else steps
     if not len(starts) == len(ends) == len(axes) == len(steps):
@@ -563,6 +665,19 @@ def _cast(_: GraphBuilder, n: _Node) -> str | Array:
     return found.astype(np.float32) if isinstance(found, np.ndarray) else n.value(0)
 
 
+def _clip(b: GraphBuilder, n: _Node) -> str:
+    bounds = (n.attributes.get("min"), n.attributes.get("max")) if n.opset < 11 else (n.scalar(1), n.scalar(2))
+    return b.clamp(n.name, n.value(0), *bounds)
+
+
+def _transpose(b: GraphBuilder, n: _Node) -> str:
+    rank = len(b.source_shape(n.value(0)))
+    permutation = n.attributes.get("perm", list(range(rank))[::-1])
+    if sorted(permutation) != list(range(rank)):
+        raise ModelError(f"transpose '{n.name}': perm {list(permutation)} of a tensor of rank {rank}")
+    return b.transpose(n.name, n.value(0), permutation)
+
+
 def _shape(b: GraphBuilder, n: _Node) -> Array:
     return np.array(b.source_shape(n.value(0))[slice(n.attributes.get("start", 0), n.attributes.get("end"))], np.int64)
 
@@ -573,7 +688,7 @@ _HANDLERS: Mapping[str, Callable[[GraphBuilder, _Node], str | Array]] = {
     "BatchNormalization": _batch_norm,
     "Cast": _cast,
     "CastLike": _cast,
-    "Clip": lambda b, n: b.clamp(n.name, n.value(0), n.scalar(1), n.scalar(2)),
+    "Clip": _clip,
     "Concat": lambda b, n: b.concat(n.name, [n.value(index) for index in range(len(n.inputs))], n.attributes["axis"]),
     "Conv": _conv,
     "Dropout": _dropout,
@@ -592,5 +707,6 @@ _HANDLERS: Mapping[str, Callable[[GraphBuilder, _Node], str | Array]] = {
     "Slice": _slice,
     "Softmax": _softmax,
     "Squeeze": _squeeze,
+    "Transpose": _transpose,
     "Unsqueeze": _unsqueeze,
 }

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch._ops import OpOverload
 
-from lutra_compiler.errors import ModelError, UnsupportedModelError, UnsupportedNode
+from lutra_compiler.errors import LutraError, ModelError, UnsupportedModelError, UnsupportedNode
 from lutra_compiler.frontends.builder import GraphBuilder, Unsupported, unknown_operator
 from lutra_compiler.ir.graph import FloatArray, Graph, Shape
 from lutra_compiler.ir.ops import Padding, Pair
@@ -27,7 +27,26 @@ def graph_from_module(module: nn.Module, example_inputs: tuple[Tensor, ...]) -> 
         if not isinstance(example, Tensor) or example.dtype != torch.float32 or example.ndim not in (2, 4):
             form = f"{example.dtype} {list(example.shape)}" if isinstance(example, Tensor) else type(example).__name__
             raise ModelError(f"example input {index} is {form}; give float32 tensors [n, channels, height, width] or [n, features]")
-    program = _export(module, tuple(example[:1] for example in example_inputs))
+    return _graph(_export(module, tuple(example[:1] for example in example_inputs)))
+
+
+def graph_from_program(program: torch.export.ExportedProgram) -> Graph:
+    """The network of an exported program, which must have been exported in evaluation mode; a batch that it fixes must be 1.
+
+    Raises as `graph_from_module`.
+    """
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # torch's own, about itself
+        try:
+            return _graph(program.run_decompositions({}))
+        except LutraError:
+            raise
+        except Exception as error:
+            reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+            raise ModelError(f"the exported program cannot be read: {reason}; export the module again, in evaluation mode") from error
+
+
+def _graph(program: torch.export.ExportedProgram) -> Graph:
     tensors = _tensors(program)
     builder = GraphBuilder()
     found: dict[str, Any] = {}  # what each fx node is: a value of the builder or a constant tensor

@@ -7,7 +7,7 @@ from math import prod
 
 import numpy as np
 
-from lutra_compiler.errors import BudgetError, LoweringError
+from lutra_compiler.errors import BudgetError, LoweringError, UnsupportedLayersError
 from lutra_compiler.ir.encoding import ProductQuantized, Quantization, WeightEncoding
 from lutra_compiler.ir.graph import Graph, Shape
 from lutra_compiler.ir.ops import (
@@ -75,11 +75,20 @@ def lower(graph: Graph, target: Target, limits: Limits | None = None, choose: Ch
 
     `choose` picks one of the candidates for each layer; where that exceeds `limits.ram`, ones of less scratch memory follow, and where it
     exceeds `limits.flash`, fewer kernels. Raises LoweringError with the op and the value if something is missing, beyond a limit, or too
-    coarse in integers, BudgetError if the program does not fit.
+    coarse in integers, UnsupportedLayersError if that is so of several ops, BudgetError if the program does not fit.
     """
     lowering = _Lowering(_with_outputs_apart(graph), target, limits or Limits())
+    problems: list[tuple[str, LoweringError]] = []
     for op in lowering.graph.ops:
-        lowering.lower_op(op)
+        try:
+            lowering.lower_op(op)
+        except LoweringError as error:
+            problems.append((op.name, error))
+            lowering.output_buffer(op.output)  # so that the ops after it are lowered too
+    if len(problems) > 1:
+        raise UnsupportedLayersError(problems)
+    if problems:
+        raise problems[0][1]
     program = lowering.program(graph.outputs, choose)
     verify(program)
     return program
