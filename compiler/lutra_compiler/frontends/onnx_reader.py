@@ -20,9 +20,11 @@ import onnx.reference
 import onnx.shape_inference
 
 from lutra_compiler.errors import GraphError, ModelError, UnsupportedModelError, UnsupportedNode
-from lutra_compiler.frontends.builder import MAX_ELEMENTS, GraphBuilder, Unsupported, unknown_operator
+from lutra_compiler.frontends.builder import MAX_ELEMENTS, MAX_RANK, Unsupported, unknown_operator
+from lutra_compiler.frontends.onnx_operators import OPERATORS
+from lutra_compiler.frontends.operators import OperatorBuilder
 from lutra_compiler.ir.graph import FloatArray, Graph, Shape
-from lutra_compiler.ir.ops import Padding, Pair
+from lutra_compiler.ir.ops import Pair
 
 MAX_FILE_BYTES = 512 << 20
 MAX_NODES = 20_000  # nodes and what they read
@@ -120,6 +122,21 @@ class _Node:
     inputs: tuple[str | Array | None, ...]
     input_names: tuple[str, ...]
     attributes: Mapping[str, Any]
+    proto: onnx.NodeProto
+
+    @property
+    def outputs(self) -> int:
+        """Number of its outputs."""
+        return len(self.proto.output)
+
+    def computed(self, inputs: Sequence[Array | None]) -> Array:
+        """What ONNX's own evaluator makes of other inputs."""
+        feeds = {name: array for name, array in zip(self.input_names, inputs, strict=True) if name and array is not None}
+        try:
+            (result,) = onnx.reference.ReferenceEvaluator(self.proto, opsets={"": self.opset}).run(None, feeds)
+        except Exception as error:  # whatever the evaluator meets in a malformed node
+            raise ModelError(f"node '{self.name}' ({self.operator}) cannot be computed: {error}") from error
+        return np.asarray(result)
 
     def value(self, index: int) -> str:
         """An input that the network computes."""
@@ -192,7 +209,7 @@ class _Reader:
         self._checker = onnx.checker.C.CheckerContext()
         self._checker.ir_version = model.ir_version
         self._checker.opset_imports = {"": self._opset}
-        self._builder = GraphBuilder()
+        self._builder = OperatorBuilder()
         self._tensors = {tensor.name: tensor for tensor in self._source.initializer}
         self._found: dict[str, str | Array] = {}  # what each ONNX value is
         self._unknown: set[str] = set()  # values behind an unsupported node
@@ -216,7 +233,7 @@ class _Reader:
             except (ModelError, GraphError) as error:
                 self._reject(name, node.op_type, error)
             if result is not None:
-                self._found[node.output[0]] = result
+                self._found.update(zip(node.output, result if isinstance(result, list) else [result], strict=False))
                 continue
             inferred = self._inferred(node)
             for output in filter(None, node.output):
@@ -285,8 +302,8 @@ class _Reader:
             outputs.append((found, name))
         return outputs
 
-    def _convert(self, node: onnx.NodeProto, name: str, read: set[str]) -> str | Array | None:
-        """What the node's first output is, None if it cannot be known."""
+    def _convert(self, node: onnx.NodeProto, name: str, read: set[str]) -> str | Array | list[str] | None:
+        """What the node's first output is, or all of them; None if that cannot be known."""
         handler = _HANDLERS.get(node.op_type)
         if node.domain not in ("", "ai.onnx"):
             raise Unsupported(f"its domain '{node.domain}' is not ONNX's own", "export the model without custom operators")
@@ -305,8 +322,8 @@ class _Reader:
             raise unknown_operator(node.op_type)
         attributes = {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in node.attribute}
         extra = any(output in read for output in node.output[1:])
-        result = handler(self._builder, _Node(name, node.op_type, self._opset, inputs, tuple(node.input), attributes))
-        if extra:
+        result = handler(self._builder, _Node(name, node.op_type, self._opset, inputs, tuple(node.input), attributes, node))
+        if extra and not isinstance(result, list):
             raise Unsupported("its second output is used", "use its first output only")
         return result
 
@@ -441,12 +458,12 @@ def _is_nhwc(name: str, rank: int, nodes: Sequence[onnx.NodeProto]) -> bool:
 
 
 def _static_shape(value: onnx.ValueInfoProto | None) -> Shape | None:
-    """The declared shape of a value if a placeholder can have it: [1, C, H, W] or [1, F]."""
+    """The declared shape of a value if a placeholder can have it."""
     if value is None:
         return None
     shape = [dim.dim_value for dim in value.type.tensor_type.shape.dim]
     shape[:1] = [1]
-    return tuple(shape) if len(shape) in (2, 4) and 0 < math.prod(shape) <= MAX_ELEMENTS and min(shape) > 0 else None
+    return tuple(shape) if 2 <= len(shape) <= MAX_RANK and 0 < math.prod(shape) <= MAX_ELEMENTS and min(shape) > 0 else None
 
 
 def _array(tensor: onnx.TensorProto) -> Array:
@@ -480,39 +497,7 @@ def _folded_elements(operator: str, inputs: Sequence[Array]) -> int:
     return sum(array.size for array in inputs)
 
 
-def _padding(b: GraphBuilder, n: _Node, kernel: Pair, stride: Pair) -> Padding:
-    """Explicit padding (top, left, bottom, right) for `pads` or `auto_pad`."""
-    auto = n.text("auto_pad", "NOTSET")
-    if auto in ("SAME_UPPER", "SAME_LOWER"):
-        totals = [
-            max((-(-size // s) - 1) * s + k - size, 0)
-            for size, k, s in zip(b.source_shape(n.value(0))[2:], kernel, stride, strict=False)
-        ]
-        if len(totals) == 2:
-            small, large = [total // 2 for total in totals], [total - total // 2 for total in totals]
-            first, last = (small, large) if auto == "SAME_UPPER" else (large, small)
-            return first[0], first[1], last[0], last[1]
-    pads = n.attributes.get("pads", [0, 0, 0, 0]) if auto == "NOTSET" else [0, 0, 0, 0]
-    if len(pads) != 4 or min(pads) < 0:
-        raise Unsupported(f"its pads are {pads}", "use two-dimensional layers with pads from 0")
-    return int(pads[0]), int(pads[1]), int(pads[2]), int(pads[3])
-
-
-def _conv(b: GraphBuilder, n: _Node) -> str:
-    n.forbid("dilations", [1, 1], "use kernels without dilation")
-    weight = n.required_weight(1)
-    kernel = n.pair("kernel_shape") if "kernel_shape" in n.attributes else weight.shape[2:]
-    if weight.ndim != 4 or weight.shape[2:] != kernel:
-        raise Unsupported(f"its weight has shape {list(weight.shape)}", "use two-dimensional convolutions [out, in, height, width]")
-    bias = n.weight(2)
-    if bias is not None and not bias.any():
-        bias = None  # exporters write zeros for a layer without one
-    stride = n.pair("strides")
-    padding = _padding(b, n, kernel, stride)
-    return b.conv2d(n.name, n.value(0), weight, bias, stride, padding, n.attributes.get("group", 1))
-
-
-def _gemm(b: GraphBuilder, n: _Node) -> str:
+def _gemm(b: OperatorBuilder, n: _Node) -> str:
     n.forbid("transA", 0, "multiply the activation from the left, untransposed")
     weight, bias = _matrix(n), n.weight(2)
     weight = np.float32(n.attributes.get("alpha", 1.0)) * (weight if n.attributes.get("transB", 0) else weight.T)
@@ -524,7 +509,7 @@ def _gemm(b: GraphBuilder, n: _Node) -> str:
     return b.linear(n.name, n.value(0), weight, bias)
 
 
-def _mat_mul(b: GraphBuilder, n: _Node) -> str:
+def _mat_mul(b: OperatorBuilder, n: _Node) -> str:
     return b.linear(n.name, n.value(0), _matrix(n).T, None)
 
 
@@ -535,58 +520,21 @@ def _matrix(n: _Node) -> FloatArray:
     return matrix
 
 
-def _batch_norm(b: GraphBuilder, n: _Node) -> str:
+def _batch_norm(b: OperatorBuilder, n: _Node) -> str:
     n.forbid("spatial", 1, "normalize a channel at a time")  # opset 7 and 8
     n.forbid("training_mode", 0, "export the model in evaluation mode: module.eval()")
     scale, offset, mean, variance = (n.required_weight(index) for index in range(1, 5))
     return b.batch_norm(n.name, n.value(0), scale, offset, mean, variance, n.attributes.get("epsilon", 1e-5))
 
 
-def _max_pool(b: GraphBuilder, n: _Node) -> str:
-    n.forbid("dilations", [1, 1], "use windows without dilation")
-    kernel, stride = n.pair("kernel_shape"), n.pair("strides")
-    return b.max_pool(n.name, n.value(0), kernel, stride, _padding(b, n, kernel, stride), bool(n.attributes.get("ceil_mode", 0)))
-
-
-def _average_pool(b: GraphBuilder, n: _Node) -> str:
-    n.forbid("dilations", [1, 1], "use windows without dilation")
-    kernel, stride = n.pair("kernel_shape"), n.pair("strides")
-    ceil_mode, include = bool(n.attributes.get("ceil_mode", 0)), bool(n.attributes.get("count_include_pad", 0))
-    return b.average_pool(n.name, n.value(0), kernel, stride, _padding(b, n, kernel, stride), ceil_mode, include)
-
-
-def _reduce_mean(b: GraphBuilder, n: _Node) -> str:
-    axes = n.integers(1) if n.opset >= 18 else n.attributes.get("axes")
-    if not axes:
-        if n.attributes.get("noop_with_empty_axes", 0):
-            return n.value(0)
-        axes = list(range(len(b.source_shape(n.value(0)))))
-    return b.mean(n.name, n.value(0), axes, bool(n.attributes.get("keepdims", 1)))
-
-
-def _add(b: GraphBuilder, n: _Node) -> str:
+def _add(b: OperatorBuilder, n: _Node) -> str:
     for constant, value in ((0, 1), (1, 0)):
         if not isinstance(n.inputs[constant], str):
             return b.add_constant(n.name, n.value(value), n.required_weight(constant))
     return b.add(n.name, n.value(0), n.value(1))
 
 
-def _pad(b: GraphBuilder, n: _Node) -> str:
-    mode, rank = n.text("mode", "constant"), len(b.source_shape(n.value(0)))
-    if mode != "constant":
-        raise Unsupported(f"its mode is {mode}", "pad with zeros")
-    before_11 = n.opset < 11
-    pads, axes = (n.attributes.get("pads", []), None) if before_11 else (n.integers(1) or [], n.integers(3))
-    axes = list(range(rank)) if axes is None else axes
-    if len(pads) != 2 * len(axes):
-        raise ModelError(f"pad '{n.name}': {len(pads)} pads for {len(axes)} axes")
-    pairs = [(0, 0)] * rank
-    for axis, before, after in zip(_axes(n, axes, rank), pads, pads[len(axes) :], strict=False):
-        pairs[axis] = (before, after)
-    return b.pad(n.name, n.value(0), pairs, (n.attributes.get("value", 0.0) if before_11 else n.scalar(2)) or 0.0)
-
-
-def _slice(b: GraphBuilder, n: _Node) -> str:
+def _slice(b: OperatorBuilder, n: _Node) -> str:
     if n.opset < 10:
         starts, ends, axes, steps = n.attributes["starts"], n.attributes["ends"], n.attributes.get("axes"), None
     else:
@@ -600,14 +548,14 @@ def _slice(b: GraphBuilder, n: _Node) -> str:
     return b.slice(n.name, n.value(0), {axis: slice(start, end, step) for axis, start, end, step in cuts})
 
 
-def _flatten(b: GraphBuilder, n: _Node) -> str:
+def _flatten(b: OperatorBuilder, n: _Node) -> str:
     shape = b.source_shape(n.value(0))
     axis = n.attributes.get("axis", 1)
     axis = axis + len(shape) if axis < 0 else axis
     return b.reshape(n.name, n.value(0), (math.prod(shape[:axis]), math.prod(shape[axis:])))
 
 
-def _reshape(b: GraphBuilder, n: _Node) -> str:
+def _reshape(b: OperatorBuilder, n: _Node) -> str:
     before, target = b.source_shape(n.value(0)), n.integers(1) or []
     if not n.attributes.get("allowzero", 0):
         target = [before[axis] if size == 0 and axis < len(before) else size for axis, size in enumerate(target)]
@@ -617,14 +565,14 @@ def _reshape(b: GraphBuilder, n: _Node) -> str:
     return b.reshape(n.name, n.value(0), tuple(target))
 
 
-def _squeeze(b: GraphBuilder, n: _Node) -> str:
+def _squeeze(b: OperatorBuilder, n: _Node) -> str:
     shape = b.source_shape(n.value(0))
     axes = n.integers(1) if n.opset >= 13 else n.attributes.get("axes")
     dropped = [axis for axis, size in enumerate(shape) if size == 1] if axes is None else _axes(n, axes, len(shape))
     return b.reshape(n.name, n.value(0), tuple(size for axis, size in enumerate(shape) if axis not in dropped))
 
 
-def _unsqueeze(b: GraphBuilder, n: _Node) -> str:
+def _unsqueeze(b: OperatorBuilder, n: _Node) -> str:
     shape = b.source_shape(n.value(0))
     axes = (n.integers(1) if n.opset >= 13 else n.attributes.get("axes")) or []
     rank = len(shape) + len(axes)
@@ -640,7 +588,7 @@ def _axes(n: _Node, axes: Sequence[int], rank: int) -> list[int]:
     return counted
 
 
-def _softmax(b: GraphBuilder, n: _Node) -> str:
+def _softmax(b: OperatorBuilder, n: _Node) -> str:
     shape = b.source_shape(n.value(0))
     if n.opset >= 13:
         return b.softmax(n.name, n.value(0), n.attributes.get("axis", -1))
@@ -650,14 +598,14 @@ def _softmax(b: GraphBuilder, n: _Node) -> str:
     return b.softmax(n.name, n.value(0), axis)
 
 
-def _dropout(b: GraphBuilder, n: _Node) -> str:
+def _dropout(b: OperatorBuilder, n: _Node) -> str:
     training = n.constant(2)
     if training is not None and training.any():
         raise Unsupported("it is in training mode", "export the model in evaluation mode: module.eval()")
     return n.value(0)
 
 
-def _cast(_: GraphBuilder, n: _Node) -> str | Array:
+def _cast(_: OperatorBuilder, n: _Node) -> str | Array:
     if n.operator == "Cast":
         n.forbid("to", onnx.TensorProto.FLOAT, _EXPORT_FLOAT32)
         return n.value(0)
@@ -665,12 +613,12 @@ def _cast(_: GraphBuilder, n: _Node) -> str | Array:
     return found.astype(np.float32) if isinstance(found, np.ndarray) else n.value(0)
 
 
-def _clip(b: GraphBuilder, n: _Node) -> str:
+def _clip(b: OperatorBuilder, n: _Node) -> str:
     bounds = (n.attributes.get("min"), n.attributes.get("max")) if n.opset < 11 else (n.scalar(1), n.scalar(2))
     return b.clamp(n.name, n.value(0), *bounds)
 
 
-def _transpose(b: GraphBuilder, n: _Node) -> str:
+def _transpose(b: OperatorBuilder, n: _Node) -> str:
     rank = len(b.source_shape(n.value(0)))
     permutation = n.attributes.get("perm", list(range(rank))[::-1])
     if sorted(permutation) != list(range(rank)):
@@ -678,19 +626,18 @@ def _transpose(b: GraphBuilder, n: _Node) -> str:
     return b.transpose(n.name, n.value(0), permutation)
 
 
-def _shape(b: GraphBuilder, n: _Node) -> Array:
+def _shape(b: OperatorBuilder, n: _Node) -> Array:
     return np.array(b.source_shape(n.value(0))[slice(n.attributes.get("start", 0), n.attributes.get("end"))], np.int64)
 
 
-_HANDLERS: Mapping[str, Callable[[GraphBuilder, _Node], str | Array]] = {
+_HANDLERS: Mapping[str, Callable[[OperatorBuilder, _Node], str | Array | list[str]]] = {
+    **OPERATORS,
     "Add": _add,
-    "AveragePool": _average_pool,
     "BatchNormalization": _batch_norm,
     "Cast": _cast,
     "CastLike": _cast,
     "Clip": _clip,
     "Concat": lambda b, n: b.concat(n.name, [n.value(index) for index in range(len(n.inputs))], n.attributes["axis"]),
-    "Conv": _conv,
     "Dropout": _dropout,
     "Flatten": _flatten,
     "Gemm": _gemm,
@@ -698,9 +645,6 @@ _HANDLERS: Mapping[str, Callable[[GraphBuilder, _Node], str | Array]] = {
     "GlobalMaxPool": lambda b, n: b.global_max_pool(n.name, n.value(0)),
     "Identity": lambda _, n: n.value(0),
     "MatMul": _mat_mul,
-    "MaxPool": _max_pool,
-    "Pad": _pad,
-    "ReduceMean": _reduce_mean,
     "Relu": lambda b, n: b.clamp(n.name, n.value(0), 0.0, None),
     "Reshape": _reshape,
     "Shape": _shape,

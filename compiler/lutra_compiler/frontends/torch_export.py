@@ -12,7 +12,9 @@ from torch import Tensor, fx, nn
 from torch._ops import OpOverload
 
 from lutra_compiler.errors import LutraError, ModelError, UnsupportedModelError, UnsupportedNode
-from lutra_compiler.frontends.builder import GraphBuilder, Unsupported, unknown_operator
+from lutra_compiler.frontends.builder import MAX_RANK, Unsupported, unknown_operator
+from lutra_compiler.frontends.operators import OperatorBuilder
+from lutra_compiler.frontends.torch_operators import OPERATORS
 from lutra_compiler.ir.graph import FloatArray, Graph, Shape
 from lutra_compiler.ir.ops import Padding, Pair
 
@@ -24,9 +26,9 @@ def graph_from_module(module: nn.Module, example_inputs: tuple[Tensor, ...]) -> 
     Raises UnsupportedModelError with every unsupported node, ModelError if torch.export cannot follow the module.
     """
     for index, example in enumerate(example_inputs):
-        if not isinstance(example, Tensor) or example.dtype != torch.float32 or example.ndim not in (2, 4):
+        if not isinstance(example, Tensor) or example.dtype != torch.float32 or example.ndim not in (2, 3, 4):
             form = f"{example.dtype} {list(example.shape)}" if isinstance(example, Tensor) else type(example).__name__
-            raise ModelError(f"example input {index} is {form}; give float32 tensors [n, channels, height, width] or [n, features]")
+            raise ModelError(f"example input {index} is {form}; give float32 tensors [n, channels, height, width], [n, channels, length] or [n, features]")
     return _graph(_export(module, tuple(example[:1] for example in example_inputs)))
 
 
@@ -48,7 +50,7 @@ def graph_from_program(program: torch.export.ExportedProgram) -> Graph:
 
 def _graph(program: torch.export.ExportedProgram) -> Graph:
     tensors = _tensors(program)
-    builder = GraphBuilder()
+    builder = OperatorBuilder()
     found: dict[str, Any] = {}  # what each fx node is: a value of the builder or a constant tensor
     problems: list[UnsupportedNode] = []
     for node in program.graph.nodes:
@@ -62,7 +64,7 @@ def _graph(program: torch.export.ExportedProgram) -> Graph:
             except Unsupported as problem:
                 problems.append(problem.at(name, str(node.target)))
                 shape = _shape(node)
-                if len(shape) in (2, 4):
+                if 2 <= len(shape) <= MAX_RANK and shape[0] == 1:
                     found[node.name] = builder.placeholder(name, shape)
     if problems:
         raise UnsupportedModelError(problems)
@@ -164,10 +166,12 @@ def _value(found: Any) -> str:
     return found
 
 
-def _convert(b: GraphBuilder, node: fx.Node, name: str, found: Mapping[str, Any]) -> Any:
+def _convert(b: OperatorBuilder, node: fx.Node, name: str, found: Mapping[str, Any]) -> Any:
     """What a node's result is, None if that cannot be known."""
     sources = [found.get(source.name) for source in node.all_input_nodes]
     if node.target is operator.getitem:
+        if isinstance(sources[0], list):
+            return sources[0][node.args[1]]
         if sources[0] is not None and node.args[1] != 0:
             raise Unsupported("its second result is used", "use its first result only")
         return sources[0]
@@ -192,25 +196,13 @@ def _padding(numbers: Pair) -> Padding:
     return (*numbers, *numbers)
 
 
-def _conv2d(b: GraphBuilder, call: _Call) -> str:
-    if call.pair("dilation") != (1, 1):
-        raise Unsupported(f"its dilation is {call.pair('dilation')}", "use kernels without dilation")
-    weight, padding = call.required_tensor("weight"), call["padding"]
-    if isinstance(padding, str):
-        totals = [k - 1 if padding == "same" else 0 for k in weight.shape[2:]]
-        spread = (totals[0] // 2, totals[1] // 2, totals[0] - totals[0] // 2, totals[1] - totals[1] // 2)
-    else:
-        spread = _padding(call.pair("padding"))
-    return b.conv2d(call.name, call.value("input"), weight, call.tensor("bias"), call.pair("stride"), spread, call["groups"])
-
-
-def _addmm(b: GraphBuilder, call: _Call) -> str:
+def _addmm(b: OperatorBuilder, call: _Call) -> str:
     weight, bias = call.required_tensor("mat2").T * np.float32(call["alpha"]), call.required_tensor("self")
     bias = np.broadcast_to(bias, (1, len(weight)))[0] * np.float32(call["beta"])
     return b.linear(call.name, call.value("mat1"), weight, bias)
 
 
-def _batch_norm(b: GraphBuilder, call: _Call) -> str:
+def _batch_norm(b: OperatorBuilder, call: _Call) -> str:
     mean, variance = call.required_tensor("running_mean"), call.required_tensor("running_var")
     scale, offset = call.tensor("weight"), call.tensor("bias")
     scale = np.ones_like(mean) if scale is None else scale
@@ -218,7 +210,7 @@ def _batch_norm(b: GraphBuilder, call: _Call) -> str:
     return b.batch_norm(call.name, call.value("input"), scale, offset, mean, variance, call["eps"])
 
 
-def _max_pool2d(b: GraphBuilder, call: _Call) -> str:
+def _max_pool2d(b: OperatorBuilder, call: _Call) -> str:
     if call.pair("dilation") != (1, 1):
         raise Unsupported(f"its dilation is {call.pair('dilation')}", "use windows without dilation")
     kernel = call.pair("kernel_size")
@@ -226,7 +218,7 @@ def _max_pool2d(b: GraphBuilder, call: _Call) -> str:
     return b.max_pool(call.name, call.value("self"), kernel, stride, _padding(call.pair("padding")), call["ceil_mode"])
 
 
-def _avg_pool2d(b: GraphBuilder, call: _Call) -> str:
+def _avg_pool2d(b: OperatorBuilder, call: _Call) -> str:
     if call["divisor_override"] is not None:
         raise Unsupported(f"its divisor is {call['divisor_override']}", "leave divisor_override out")
     kernel = call.pair("kernel_size")
@@ -235,7 +227,7 @@ def _avg_pool2d(b: GraphBuilder, call: _Call) -> str:
     return b.average_pool(call.name, call.value("self"), kernel, stride, padding, call["ceil_mode"], include)
 
 
-def _adaptive_window(b: GraphBuilder, call: _Call) -> Pair:
+def _adaptive_window(b: OperatorBuilder, call: _Call) -> Pair:
     """Kernel and stride of the pooling that gives the output size."""
     (in_height, in_width), (height, width) = b.source_shape(call.value("self"))[2:], call.pair("output_size")
     if in_height % height or in_width % width:
@@ -243,71 +235,44 @@ def _adaptive_window(b: GraphBuilder, call: _Call) -> Pair:
     return in_height // height, in_width // width
 
 
-def _adaptive_avg_pool2d(b: GraphBuilder, call: _Call) -> str:
+def _adaptive_avg_pool2d(b: OperatorBuilder, call: _Call) -> str:
     window = _adaptive_window(b, call)
     return b.average_pool(call.name, call.value("self"), window, window, (0, 0, 0, 0), False, False)
 
 
-def _adaptive_max_pool2d(b: GraphBuilder, call: _Call) -> str:
+def _adaptive_max_pool2d(b: OperatorBuilder, call: _Call) -> str:
     window = _adaptive_window(b, call)
     return b.max_pool(call.name, call.value("self"), window, window, (0, 0, 0, 0), False)
 
 
-def _add(b: GraphBuilder, call: _Call) -> str:
-    if call["alpha"] != 1:
-        raise Unsupported(f"its alpha is {call['alpha']}", "add without a factor")
-    if isinstance(call["self"], str) and isinstance(call["other"], str):
-        return b.add(call.name, call["self"], call["other"])
-    value, constant = ("self", "other") if isinstance(call["self"], str) else ("other", "self")
-    numbers = call.required_tensor(constant) if isinstance(call[constant], Tensor) else np.float32(call[constant])
-    return b.add_constant(call.name, call.value(value), np.asarray(numbers))
-
-
-def _pad(b: GraphBuilder, call: _Call) -> str:
-    mode = call.get("mode") or "constant"
-    if mode != "constant":
-        raise Unsupported(f"its mode is {mode}", "pad with zeros")
-    rank, numbers = len(call.shape), call["pad"]  # pairs, last axis first
-    pairs = [(0, 0)] * (rank - len(numbers) // 2) + list(zip(numbers[-2::-2], numbers[::-2], strict=True))
-    return b.pad(call.name, call.value("self"), pairs, call.number("value") or 0.0)
-
-
-def _slice(b: GraphBuilder, call: _Call) -> str:
-    return b.slice(call.name, call.value("self"), {call["dim"]: slice(call["start"], call["end"], call["step"])})
-
-
-def _cat(b: GraphBuilder, call: _Call) -> str:
+def _cat(b: OperatorBuilder, call: _Call) -> str:
     return b.concat(call.name, [_value(found) for found in call["tensors"]], call["dim"])
 
 
-def _same(b: GraphBuilder, call: _Call) -> str:
+def _same(b: OperatorBuilder, call: _Call) -> str:
     return call.value("self")
 
 
-def _reshape(b: GraphBuilder, call: _Call) -> str:
-    return b.reshape(call.name, call.value("self"), call.shape)
-
-
-def _matmul(argument: str) -> Callable[[GraphBuilder, _Call], str]:
+def _matmul(argument: str) -> Callable[[OperatorBuilder, _Call], str]:
     return lambda b, call: b.linear(call.name, call.value("self"), call.required_tensor(argument).T, None)
 
 
-def _clamp(minimum: str | None, maximum: str | None) -> Callable[[GraphBuilder, _Call], str]:
+def _clamp(minimum: str | None, maximum: str | None) -> Callable[[OperatorBuilder, _Call], str]:
     """A handler for clamps whose bounds are in the arguments of these names."""
 
-    def handler(b: GraphBuilder, call: _Call) -> str:
+    def handler(b: OperatorBuilder, call: _Call) -> str:
         low, high = (None if argument is None else call.number(argument) for argument in (minimum, maximum))
         return b.clamp(call.name, call.value("self"), low, high)
 
     return handler
 
 
-_HANDLERS: Mapping[str, Callable[[GraphBuilder, _Call], str]] = {
+_HANDLERS: Mapping[str, Callable[[OperatorBuilder, _Call], str | list[str]]] = {
+    **OPERATORS,
     "_assert_tensor_metadata": lambda _, call: call.value("a"),
     "_native_batch_norm_legit_no_training": _batch_norm,
     "adaptive_avg_pool2d": _adaptive_avg_pool2d,
     "adaptive_max_pool2d": _adaptive_max_pool2d,
-    "add": _add,
     "addmm": _addmm,
     "avg_pool2d": _avg_pool2d,
     "cat": _cat,
@@ -316,20 +281,13 @@ _HANDLERS: Mapping[str, Callable[[GraphBuilder, _Call], str]] = {
     "clamp_min": _clamp("min", None),
     "clone": _same,
     "concat": _cat,
-    "constant_pad_nd": _pad,
-    "conv2d": _conv2d,
     "detach": _same,
     "hardtanh": _clamp("min_val", "max_val"),
     "linear": lambda b, call: b.linear(call.name, call.value("input"), call.required_tensor("weight"), call.tensor("bias")),
     "matmul": _matmul("other"),
     "max_pool2d": _max_pool2d,
-    "mean": lambda b, call: b.mean(call.name, call.value("self"), call.get("dim") or [], bool(call.get("keepdim"))),
     "mm": _matmul("mat2"),
-    "pad": _pad,
     "relu": lambda b, call: b.clamp(call.name, call.value("self"), 0.0, None),
     "relu6": lambda b, call: b.clamp(call.name, call.value("self"), 0.0, 6.0),
-    "slice": _slice,
     "softmax": lambda b, call: b.softmax(call.name, call.value("self"), call["dim"]),
-    "squeeze": _reshape,
-    "view": _reshape,
 }
