@@ -70,8 +70,8 @@ def weights_sha256(graph: Graph) -> str:
 
 
 def is_calibrated(graph: Graph) -> bool:
-    """Whether the graph has all it needs to be lowered: encoded weights and the quantization of every value."""
-    return bool(graph.encodings) and all(value in graph.quantization for value in graph.materialised_values())
+    """Whether the graph has been through calibration, the last thing before lowering: every value has its quantization."""
+    return bool(graph.quantization) and all(value in graph.quantization for value in graph.materialised_values())
 
 
 def build_program(graph: Graph, target: Target, limits: Limits | None = None, choose: Choose = fastest) -> Program:

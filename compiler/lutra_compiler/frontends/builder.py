@@ -37,30 +37,17 @@ from lutra_compiler.ir.verify import verify
 MAX_RANK = 8
 MAX_ELEMENTS = 1 << 27  # of one value, and of all parameters together: 512 MiB of float32, far beyond any microcontroller
 
-_OTHER_ACTIVATION = "use ReLU or ReLU6 there and train again"
 _CONTROL_FLOW = "export the path that is taken"
 _FLOAT_MODEL = "hand over the float model; Lutra quantizes it"
 _REMEDIES = {
-    "convtranspose": "upsample outside the network",
-    "dequantizelinear": _FLOAT_MODEL,
-    "elu": _OTHER_ACTIVATION,
-    "gelu": _OTHER_ACTIVATION,
-    "hardsigmoid": _OTHER_ACTIVATION,
-    "hardswish": _OTHER_ACTIVATION,
     "if": _CONTROL_FLOW,
-    "leakyrelu": _OTHER_ACTIVATION,
     "logsoftmax": "leave it out: the largest output stays the largest",
     "loop": _CONTROL_FLOW,
-    "mish": _OTHER_ACTIVATION,
     "nativebatchnormlegit": "use a batch norm with running statistics",
-    "nativedropout": "use nn.Dropout, or pass training=self.training",
-    "prelu": _OTHER_ACTIVATION,
+    "nativebatchnormlegitfunctional": "export the module in evaluation mode: module.eval()",
+    "nativedropout": "use nn.Dropout, or pass training=self.training, and export in evaluation mode",
     "qlinearconv": _FLOAT_MODEL,
-    "quantizelinear": _FLOAT_MODEL,
     "scan": _CONTROL_FLOW,
-    "sigmoid": _OTHER_ACTIVATION,
-    "silu": _OTHER_ACTIVATION,
-    "tanh": _OTHER_ACTIVATION,
 }
 
 
@@ -464,8 +451,9 @@ class GraphBuilder:
 
     def _require_image(self, x: str) -> None:
         if len(self.source_shape(x)) not in (3, 4):
-            remedy = "give it [1, channels, height, width] or [1, channels, length]"
-            raise Unsupported(f"its input of shape {list(self.source_shape(x))} is no image", remedy)
+            raise Unsupported(
+                f"its input of shape {list(self.source_shape(x))} is no image", "give it [1, channels, height, width] or [1, channels, length]"
+            )
 
     def _whole(self, x: str) -> tuple[Pair, Pair]:
         """Kernel and stride of one window over all of an image."""

@@ -243,7 +243,8 @@ def _conv_transpose(b: OperatorBuilder, n: Node) -> str:
     shape = b.source_shape(n.value(0))
     if weight.ndim not in (3, 4) or weight.ndim != len(shape):
         raise Unsupported(f"its weight has shape {list(weight.shape)}", "use convolutions of one or two dimensions")
-    n.forbid("dilations", [1] * (weight.ndim - 2), "use kernels without dilation")
+    if _two(n, "dilations") != (1, 1):
+        raise Unsupported(f"its dilations are {n.attributes['dilations']}", "use kernels without dilation")
     stride, kernel = _two(n, "strides"), _as_two(weight.shape[2:])
     extra = _as_two(n.attributes.get("output_padding", [0] * (weight.ndim - 2)), missing=0)
     auto = n.text("auto_pad", "NOTSET")
@@ -268,15 +269,20 @@ def _conv_transpose(b: OperatorBuilder, n: Node) -> str:
     return b.transposed_convolution(n.name, n.value(0), weight, bias, stride, crop, extra, int(n.attributes.get("group", 1)))
 
 
+def _window(n: Node) -> tuple[Pair, Pair]:
+    """Kernel and stride of pooling."""
+    if _two(n, "dilations") != (1, 1):
+        raise Unsupported(f"its dilations are {n.attributes['dilations']}", "use windows without dilation")
+    return _two(n, "kernel_shape"), _two(n, "strides")
+
+
 def _max_pool(b: OperatorBuilder, n: Node) -> str:
-    n.forbid("dilations", [1] * len(n.attributes["kernel_shape"]), "use windows without dilation")
-    kernel, stride = _two(n, "kernel_shape"), _two(n, "strides")
+    kernel, stride = _window(n)
     return b.max_pool(n.name, n.value(0), kernel, stride, _padding(b, n, kernel, stride), bool(n.attributes.get("ceil_mode", 0)))
 
 
 def _average_pool(b: OperatorBuilder, n: Node) -> str:
-    n.forbid("dilations", [1] * len(n.attributes["kernel_shape"]), "use windows without dilation")
-    kernel, stride = _two(n, "kernel_shape"), _two(n, "strides")
+    kernel, stride = _window(n)
     ceil_mode, include = bool(n.attributes.get("ceil_mode", 0)), bool(n.attributes.get("count_include_pad", 0))
     return b.average_pool(n.name, n.value(0), kernel, stride, _padding(b, n, kernel, stride), ceil_mode, include)
 

@@ -20,7 +20,7 @@ import onnx.reference
 import onnx.shape_inference
 
 from lutra_compiler.errors import GraphError, ModelError, UnsupportedModelError, UnsupportedNode
-from lutra_compiler.frontends.builder import MAX_ELEMENTS, MAX_RANK, Unsupported, unknown_operator
+from lutra_compiler.frontends.builder import MAX_ELEMENTS, MAX_RANK, GraphBuilder, Unsupported, unknown_operator
 from lutra_compiler.frontends.onnx_operators import OPERATORS
 from lutra_compiler.frontends.operators import OperatorBuilder
 from lutra_compiler.ir.graph import FloatArray, Graph, Shape
@@ -242,7 +242,10 @@ class _Reader:
             raise self._invalid[0]
         if self._problems:
             raise UnsupportedModelError(self._problems)
-        return self._builder.build(self._outputs())
+        try:
+            return self._builder.build(self._outputs())
+        except Unsupported as problem:
+            raise UnsupportedModelError([problem.at(", ".join(value.name for value in self._source.output), "output")]) from None
 
     def _reject(self, name: str, operator: str, error: ModelError | GraphError) -> None:
         self._invalid.append(error)
@@ -497,7 +500,7 @@ def _folded_elements(operator: str, inputs: Sequence[Array]) -> int:
     return sum(array.size for array in inputs)
 
 
-def _gemm(b: OperatorBuilder, n: _Node) -> str:
+def _gemm(b: GraphBuilder, n: _Node) -> str:
     n.forbid("transA", 0, "multiply the activation from the left, untransposed")
     weight, bias = _matrix(n), n.weight(2)
     weight = np.float32(n.attributes.get("alpha", 1.0)) * (weight if n.attributes.get("transB", 0) else weight.T)
@@ -509,7 +512,7 @@ def _gemm(b: OperatorBuilder, n: _Node) -> str:
     return b.linear(n.name, n.value(0), weight, bias)
 
 
-def _mat_mul(b: OperatorBuilder, n: _Node) -> str:
+def _mat_mul(b: GraphBuilder, n: _Node) -> str:
     return b.linear(n.name, n.value(0), _matrix(n).T, None)
 
 
@@ -520,21 +523,21 @@ def _matrix(n: _Node) -> FloatArray:
     return matrix
 
 
-def _batch_norm(b: OperatorBuilder, n: _Node) -> str:
+def _batch_norm(b: GraphBuilder, n: _Node) -> str:
     n.forbid("spatial", 1, "normalize a channel at a time")  # opset 7 and 8
     n.forbid("training_mode", 0, "export the model in evaluation mode: module.eval()")
     scale, offset, mean, variance = (n.required_weight(index) for index in range(1, 5))
     return b.batch_norm(n.name, n.value(0), scale, offset, mean, variance, n.attributes.get("epsilon", 1e-5))
 
 
-def _add(b: OperatorBuilder, n: _Node) -> str:
+def _add(b: GraphBuilder, n: _Node) -> str:
     for constant, value in ((0, 1), (1, 0)):
         if not isinstance(n.inputs[constant], str):
             return b.add_constant(n.name, n.value(value), n.required_weight(constant))
     return b.add(n.name, n.value(0), n.value(1))
 
 
-def _slice(b: OperatorBuilder, n: _Node) -> str:
+def _slice(b: GraphBuilder, n: _Node) -> str:
     if n.opset < 10:
         starts, ends, axes, steps = n.attributes["starts"], n.attributes["ends"], n.attributes.get("axes"), None
     else:
@@ -548,14 +551,14 @@ def _slice(b: OperatorBuilder, n: _Node) -> str:
     return b.slice(n.name, n.value(0), {axis: slice(start, end, step) for axis, start, end, step in cuts})
 
 
-def _flatten(b: OperatorBuilder, n: _Node) -> str:
+def _flatten(b: GraphBuilder, n: _Node) -> str:
     shape = b.source_shape(n.value(0))
     axis = n.attributes.get("axis", 1)
     axis = axis + len(shape) if axis < 0 else axis
     return b.reshape(n.name, n.value(0), (math.prod(shape[:axis]), math.prod(shape[axis:])))
 
 
-def _reshape(b: OperatorBuilder, n: _Node) -> str:
+def _reshape(b: GraphBuilder, n: _Node) -> str:
     before, target = b.source_shape(n.value(0)), n.integers(1) or []
     if not n.attributes.get("allowzero", 0):
         target = [before[axis] if size == 0 and axis < len(before) else size for axis, size in enumerate(target)]
@@ -565,14 +568,14 @@ def _reshape(b: OperatorBuilder, n: _Node) -> str:
     return b.reshape(n.name, n.value(0), tuple(target))
 
 
-def _squeeze(b: OperatorBuilder, n: _Node) -> str:
+def _squeeze(b: GraphBuilder, n: _Node) -> str:
     shape = b.source_shape(n.value(0))
     axes = n.integers(1) if n.opset >= 13 else n.attributes.get("axes")
     dropped = [axis for axis, size in enumerate(shape) if size == 1] if axes is None else _axes(n, axes, len(shape))
     return b.reshape(n.name, n.value(0), tuple(size for axis, size in enumerate(shape) if axis not in dropped))
 
 
-def _unsqueeze(b: OperatorBuilder, n: _Node) -> str:
+def _unsqueeze(b: GraphBuilder, n: _Node) -> str:
     shape = b.source_shape(n.value(0))
     axes = (n.integers(1) if n.opset >= 13 else n.attributes.get("axes")) or []
     rank = len(shape) + len(axes)
@@ -588,7 +591,7 @@ def _axes(n: _Node, axes: Sequence[int], rank: int) -> list[int]:
     return counted
 
 
-def _softmax(b: OperatorBuilder, n: _Node) -> str:
+def _softmax(b: GraphBuilder, n: _Node) -> str:
     shape = b.source_shape(n.value(0))
     if n.opset >= 13:
         return b.softmax(n.name, n.value(0), n.attributes.get("axis", -1))
@@ -598,14 +601,14 @@ def _softmax(b: OperatorBuilder, n: _Node) -> str:
     return b.softmax(n.name, n.value(0), axis)
 
 
-def _dropout(b: OperatorBuilder, n: _Node) -> str:
+def _dropout(b: GraphBuilder, n: _Node) -> str:
     training = n.constant(2)
     if training is not None and training.any():
         raise Unsupported("it is in training mode", "export the model in evaluation mode: module.eval()")
     return n.value(0)
 
 
-def _cast(_: OperatorBuilder, n: _Node) -> str | Array:
+def _cast(_: GraphBuilder, n: _Node) -> str | Array:
     if n.operator == "Cast":
         n.forbid("to", onnx.TensorProto.FLOAT, _EXPORT_FLOAT32)
         return n.value(0)
@@ -613,12 +616,12 @@ def _cast(_: OperatorBuilder, n: _Node) -> str | Array:
     return found.astype(np.float32) if isinstance(found, np.ndarray) else n.value(0)
 
 
-def _clip(b: OperatorBuilder, n: _Node) -> str:
+def _clip(b: GraphBuilder, n: _Node) -> str:
     bounds = (n.attributes.get("min"), n.attributes.get("max")) if n.opset < 11 else (n.scalar(1), n.scalar(2))
     return b.clamp(n.name, n.value(0), *bounds)
 
 
-def _transpose(b: OperatorBuilder, n: _Node) -> str:
+def _transpose(b: GraphBuilder, n: _Node) -> str:
     rank = len(b.source_shape(n.value(0)))
     permutation = n.attributes.get("perm", list(range(rank))[::-1])
     if sorted(permutation) != list(range(rank)):
@@ -626,7 +629,7 @@ def _transpose(b: OperatorBuilder, n: _Node) -> str:
     return b.transpose(n.name, n.value(0), permutation)
 
 
-def _shape(b: OperatorBuilder, n: _Node) -> Array:
+def _shape(b: GraphBuilder, n: _Node) -> Array:
     return np.array(b.source_shape(n.value(0))[slice(n.attributes.get("start", 0), n.attributes.get("end"))], np.int64)
 
 
