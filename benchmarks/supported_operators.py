@@ -52,7 +52,7 @@ class Checks:
                 assert isinstance(node.value, ast.Dict)
                 pairs = zip(node.value.keys, node.value.values, strict=True)
                 found |= {key.value: value for key, value in pairs if isinstance(key, ast.Constant) and isinstance(key.value, str)}
-        return {operator: found.get(operator, ast.Constant(None)) for operator in self.operators}  # those of one function have no checks
+        return {operator: found.get(operator, ast.Constant(None)) for operator in self.operators}
 
     def of(self, expression: ast.AST) -> list[Check]:
         """All of them, in the order of the code, each once."""
@@ -108,7 +108,8 @@ def document() -> str:
         "[onnx-node-tests.md](onnx-node-tests.md) lists ONNX's own tests of them.",
         "",
         "Networks take float32 images [1, channels, height, width] (or [1, height, width, channels], where a Transpose to NCHW",
-        "follows), signals [1, channels, length] and vectors [1, features]. Any node whose inputs are constants is computed when the model is read, if it is one",
+        "follows), signals [1, channels, length] and vectors [1, features]. Any node whose inputs are constants is computed when the",
+        "model is read, if it is one",
         *textwrap.wrap(f"of {', '.join(sorted(onnx_reader._FOLDED))}.", 138),
         "",
         f"## ONNX, opset {opsets}",

@@ -20,6 +20,7 @@ from lutra_compiler.ir.ops import (
     Gather,
     Linear,
     MaxPool,
+    Normalise,
     Op,
     Pad,
     Rearrange,
@@ -78,6 +79,9 @@ def float_layer(graph: Graph, op: Op, inputs: Sequence[Array]) -> Array:
             return x.repeat(op.factors[0], axis=1).repeat(op.factors[1], axis=2)
         case Flatten(order="HWC"):
             return x.reshape(len(x), -1)
+        case Normalise():
+            axes = tuple(axis + 1 for axis in op.axes)
+            return (x - x.mean(axis=axes, keepdims=True)) / np.sqrt(x.var(axis=axes, keepdims=True) + op.epsilon)
         case Softmax():
             e = np.exp(x - x.max(axis=-1, keepdims=True))
             return e / e.sum(axis=-1, keepdims=True)
@@ -117,9 +121,13 @@ def layers_on(graph: Graph, program: Program, inputs: Sequence[npt.NDArray[np.in
 
 def bound_of(call: Call) -> float:
     """How far a call's output may be from its float layer, in output steps: half a step of rounding, a few hundredths for multipliers
-    of 16 bits; what only moves numbers is exact but for the value around a padded image; layers with weights also round their bias and sum (3/8 at most) and have multipliers of 12 bits."""
+    of 16 bits; what only moves numbers is exact but for the value around a padded image; what is normalised loses up to a quarter more
+    where many values are a few steps apart; layers with weights also round their bias and sum (3/8 at most) and have multipliers of 12
+    bits."""
     if call.kernel in ("lutra_max_pool", "lutra_slice_pad_int8", "lutra_select_int8", "lutra_copy_int8"):
         return 0.5 if call.layer.kind == "pad" else 0.0
+    if call.kernel == "lutra_normalise_int8":
+        return 0.75
     return 1.0 if "acc_shift" in call.fields else 0.55
 
 

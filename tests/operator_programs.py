@@ -6,7 +6,7 @@ import numpy as np
 
 from lutra_compiler.errors import LoweringError
 from lutra_compiler.ir.graph import Graph
-from lutra_compiler.ir.ops import Binary, Concat, Elementwise, Flatten, Gather, Pad, Rearrange, Step, Upsample
+from lutra_compiler.ir.ops import Binary, Concat, Elementwise, Flatten, Gather, Normalise, Pad, Rearrange, Step, Upsample
 from lutra_compiler.program.lower import lower
 from lutra_compiler.program.program import Program
 from lutra_compiler.target import target_by_name
@@ -54,7 +54,7 @@ class _OperatorBuilder(RandomBuilder):
 
     def operator(self, x: str) -> str:
         height, width, channels = self.shape(x)
-        match self.integer(0, 9):
+        match self.integer(0, 10):
             case 0 | 1:
                 return self.append(Elementwise(**self.names("elementwise", x), steps=CHAINS[self.integer(0, len(CHAINS) - 1)]))
             case 2:
@@ -77,6 +77,11 @@ class _OperatorBuilder(RandomBuilder):
                 return self.shared(Gather, x, axis=axis, indices=tuple(sorted(indices)) if self.chance(0.5) else indices)
             case 7 if height * width * channels < 300:
                 return self.shared(Upsample, x, factors=(self.integer(1, 3), self.integer(1, 2)))
+            case 10:
+                axes = ((0, 1), (2,), (1, 2), (0, 1, 2), (1,))[self.integer(0, 4)]
+                if np.prod([self.shape(x)[axis] for axis in axes]) < 2:
+                    return self.rectify(x)
+                return self.append(Normalise(**self.names("normalise", x), axes=axes, epsilon=10.0 ** -self.pick(2, 3, 5)))
             case 8:
                 axis = self.integer(-3, -1)
                 y = self.append(Elementwise(**self.names("elementwise", x), steps=CHAINS[0]))

@@ -11,7 +11,22 @@ import numpy as np
 import numpy.typing as npt
 
 from lutra_compiler.ir.graph import Graph
-from lutra_compiler.ir.ops import Add, BatchNorm, Binary, Concat, Conv2d, Flatten, Gather, Linear, Op, Pad, Rearrange, Select, Slice
+from lutra_compiler.ir.ops import (
+    Add,
+    BatchNorm,
+    Binary,
+    Concat,
+    Conv2d,
+    Flatten,
+    Gather,
+    Linear,
+    Normalise,
+    Op,
+    Pad,
+    Rearrange,
+    Select,
+    Slice,
+)
 from lutra_compiler.ir.shapes import infer_shapes
 
 Elements = npt.NDArray[np.int64]
@@ -88,6 +103,10 @@ def channels_of(graph: Graph) -> Channels:
             case Gather(axis=axis) if axis == len(shapes[op.inputs[0]]) - 1:
                 fixed.append(first)
                 elements[op.output] = first[list(op.indices)]
+            case Normalise():
+                if op.axes[-1] == len(shapes[op.output]) - 1:
+                    fixed.append(first)  # every channel counts for the others
+                elements[op.output] = first
             case Rearrange() if _keeps_channels(op, len(first), shapes[op.output][-1]):
                 elements[op.output] = first
             case Rearrange():

@@ -19,7 +19,8 @@ def evaluate(steps: Sequence[Step], x: Tensor) -> Tensor:
     """What `steps` make of every number of `x`."""
     values = [x]
     for step in steps:
-        operands = [*(values[index] for index in step.inputs), *(torch.as_tensor(c, dtype=x.dtype, device=x.device) for c in step.constants)]
+        constants = [torch.as_tensor(constant, dtype=x.dtype, device=x.device) for constant in step.constants]
+        operands = [*(values[index] for index in step.inputs), *constants]
         values.append(apply(step.function, *operands))
     return values[-1]
 

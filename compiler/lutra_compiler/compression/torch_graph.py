@@ -30,6 +30,7 @@ from lutra_compiler.ir.ops import (
     Gather,
     Linear,
     MaxPool,
+    Normalise,
     Op,
     Pad,
     Padding,
@@ -170,6 +171,9 @@ class TorchGraph(nn.Module):
                 return x.repeat_interleave(op.factors[0], 2).repeat_interleave(op.factors[1], 3)
             case Flatten():
                 return (x.permute(0, 2, 3, 1) if op.order == "HWC" and x.ndim == 4 else x).flatten(1)
+            case Normalise():
+                variance, mean = torch.var_mean(x, tuple(_torch_axis(axis, x.ndim) for axis in op.axes), correction=0, keepdim=True)
+                return (x - mean) * torch.rsqrt(variance + op.epsilon)
             case Softmax():
                 return functional.softmax(x, 1)
         raise GraphError(f"op '{op.name}' has no float rule for kind '{op.kind}'")

@@ -117,8 +117,8 @@ class GraphBuilder:
         """An input of the network; `nhwc`: an image [1, H, W, C] that is transposed before it is used."""
         if len(shape) not in (2, 3, 4) or shape[0] != 1:
             raise ModelError(
-                f"input '{name}' has shape {list(shape)}; Lutra takes [1, channels, height, width], [1, channels, length] or [1, features]: "
-                "export the model with such an input and batch 1"
+                f"input '{name}' has shape {list(shape)}; Lutra takes [1, channels, height, width], [1, channels, length] or "
+                "[1, features]: export the model with such an input and batch 1"
             )
         value = self.placeholder(name, tuple(shape[axis] for axis in _TO_NCHW) if nhwc else shape)
         layout = "NHWC" if nhwc else {2: "NF", 3: "NCL", 4: "NCHW"}[len(shape)]
@@ -415,7 +415,7 @@ class GraphBuilder:
         return (*range(2, len(self.source_shape(base))), 1)
 
     def _in_order(self, name: str, base: str, memory: Sequence[int], sizes: Shape, order: Sequence[int], shape: Shape) -> str:
-        """`base`, whose memory has axes of the `sizes`, in the order `memory`, with these axes put in `order`; of the Graph's shape `shape`."""
+        """`base`, whose memory has axes of the `sizes` in the order `memory`, with these axes put in `order`; `shape` is the Graph's."""
         view = tuple(sizes[axis] for axis in memory)
         return self._emit(Rearrange, name, (base,), view=view, order=tuple(memory.index(axis) for axis in order), shape=shape)
 
@@ -451,9 +451,8 @@ class GraphBuilder:
 
     def _require_image(self, x: str) -> None:
         if len(self.source_shape(x)) not in (3, 4):
-            raise Unsupported(
-                f"its input of shape {list(self.source_shape(x))} is no image", "give it [1, channels, height, width] or [1, channels, length]"
-            )
+            shape = list(self.source_shape(x))
+            raise Unsupported(f"its input of shape {shape} is no image", "give it [1, channels, height, width] or [1, channels, length]")
 
     def _whole(self, x: str) -> tuple[Pair, Pair]:
         """Kernel and stride of one window over all of an image."""

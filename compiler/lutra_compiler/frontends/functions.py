@@ -54,11 +54,6 @@ def power(exponent: float) -> Steps:
     return (Step("multiply", (0, 0)),) if exponent == 2 else (Step("power", (0,), (exponent,)),)
 
 
-def inverse_root(epsilon: float) -> Steps:
-    """1 / sqrt(x + epsilon)"""
-    return (Step("add", (0,), (epsilon,)), Step("power", (1,), (-0.5,)))
-
-
 def leaky_relu(slope: float) -> Steps:
     """x, below 0 slope * x."""
     chain = Chain()

@@ -5,9 +5,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import onnx
-import onnx.helper
-import onnx.reference
 
 from lutra_compiler.errors import ModelError
 from lutra_compiler.frontends import functions
@@ -26,6 +23,7 @@ Result = str | Array | list[str]
 Handler = Callable[[OperatorBuilder, Node], Result]
 
 MAX_INDICES = 1 << 16
+MAX_LENGTH = 1 << 12  # of what is resized
 
 
 # Functions of one value
@@ -160,7 +158,7 @@ def _depth_to_space(b: OperatorBuilder, n: Node) -> str:
 
 
 def _space_to_depth(b: OperatorBuilder, n: Node) -> str:
-    return b.space_to_depth(n.name, n.value(0), int(n.attributes["blocksize"]), columns_first=False)
+    return b.space_to_depth(n.name, n.value(0), int(n.attributes["blocksize"]), n.text("mode", "DCR") == "CRD")
 
 
 def _resize(b: OperatorBuilder, n: Node) -> str:
@@ -172,8 +170,8 @@ def _resize(b: OperatorBuilder, n: Node) -> str:
         raise Unsupported(f"it resizes an array of {len(shape)} axes", "resize an image")
     constants = [n.constant(index) for index in range(1, len(n.inputs))]
     sizes = [size for size in constants if size is not None and size.size == len(shape)]
-    if sizes and (sizes[-1].dtype.kind == "f" and (sizes[-1] * shape > 1 << 14).any() or sizes[-1].dtype.kind == "i" and (sizes[-1] > 1 << 14).any()):
-        raise Unsupported(f"it resizes {list(shape)} by {sizes[-1].tolist()}", "resize to at most 16384 rows and columns")
+    if any((size > MAX_LENGTH).any() or (size.dtype.kind == "f" and (size * shape > MAX_LENGTH).any()) for size in sizes):
+        raise Unsupported(f"it resizes {list(shape)} by {sizes[-1].tolist()}", f"resize to at most {MAX_LENGTH} rows and columns")
     places = []
     for axis in range(2, len(shape)):
         index = np.arange(shape[axis], dtype=np.float32).reshape([-1 if i == axis else 1 for i in range(len(shape))])
@@ -327,9 +325,8 @@ def _instance_norm(b: OperatorBuilder, n: Node) -> str:
 
 
 def _layer_norm(b: OperatorBuilder, n: Node) -> str:
-    rank = len(b.source_shape(n.value(0)))
-    axis = _axis(n, rank, -1)
-    return b.normalise(n.name, n.value(0), list(range(axis, rank)), _number(n, "epsilon", 1e-5), n.weight(1), n.weight(2))
+    axis = _axis(n, len(b.source_shape(n.value(0))), -1)
+    return b.layer_norm(n.name, n.value(0), axis, _number(n, "epsilon", 1e-5), n.weight(1), n.weight(2))
 
 
 def _group_norm(b: OperatorBuilder, n: Node) -> str:
@@ -422,9 +419,7 @@ OPERATORS: Mapping[str, Handler] = {
     "QuantizeLinear": _quantize,
     "Reciprocal": _function(lambda _: functions.power(-1.0)),
     "ReduceL1": _reduction("sum", functions.named("abs")),
-    "ReduceL2": _reduction("sum", functions.power(2.0), functions.named("sqrt")),
     "ReduceLogSum": _reduction("sum", after=functions.named("log")),
-    "ReduceLogSumExp": _reduction("sum", functions.named("exp"), functions.named("log")),
     "ReduceMax": _reduction("max"),
     "ReduceMean": _reduction("mean"),
     "ReduceMin": _reduction("min"),

@@ -9,8 +9,21 @@ from lutra_compiler.errors import GraphError, ModelError
 from lutra_compiler.frontends import functions
 from lutra_compiler.frontends.builder import GraphBuilder, Unsupported, graph_shape
 from lutra_compiler.frontends.functions import Steps
-from lutra_compiler.ir.graph import FloatArray
-from lutra_compiler.ir.ops import Binary, Concat, Conv2d, Elementwise, Gather, Linear, Pad, Padding, Pair, Rearrange, Upsample
+from lutra_compiler.ir.graph import FloatArray, Shape
+from lutra_compiler.ir.ops import (
+    Binary,
+    Concat,
+    Conv2d,
+    Elementwise,
+    Gather,
+    Linear,
+    Normalise,
+    Pad,
+    Padding,
+    Pair,
+    Rearrange,
+    Upsample,
+)
 
 MAX_STRETCHES = 64  # of constant indices that are gathered: a copy each
 MAX_WINDOW = 255  # of pooling
@@ -48,7 +61,7 @@ class OperatorBuilder(GraphBuilder):
                 case "multiply":
                     return self.affine(name, x, constant, None)
                 case "divide":
-                    return self.affine(name, x, 1 / constant, None)
+                    return self.affine(name, x, np.float32(1) / constant, None)
                 case _:
                     return self.affine(name, x, np.full_like(constant, gain), constant if function == "add" or reverse else -constant)
         raise Unsupported(f"it takes a constant of shape {list(constant.shape)}", "use one number for all channels")
@@ -109,6 +122,9 @@ class OperatorBuilder(GraphBuilder):
         )
         if not all(size in (1, most) for shape in both for size, most in zip(shape, whole, strict=True)):
             raise unfit
+        if (axis := _other_axis(*both)) is not None:
+            result = self.binary(name, function, *(self._stored(self.swapped(name, x, axis)) for x in (a, b)))
+            return self._view(name, self._stored(self.swapped(name, result, axis)), axes)
         try:
             result = self._emit(Binary, name, (a, b), function=function)
         except GraphError:
@@ -212,7 +228,7 @@ class OperatorBuilder(GraphBuilder):
         axis %= rank
         orders = {self._base(value)[1] for value in values}
         if any(len(s) != rank or s[:axis] != shapes[0][:axis] or s[axis + 1 :] != shapes[0][axis + 1 :] for s in shapes) or axis == 0:
-            raise Unsupported(f"it joins shapes {[list(s) for s in shapes]} along axis {axis}", "join values that differ in that axis alone")
+            raise Unsupported(f"it joins shapes {[list(s) for s in shapes]} along axis {axis}", "join what differs in that axis alone")
         if len(values) == 1:
             return values[0]
         if axis == 1 and orders == {tuple(range(rank))}:
@@ -259,7 +275,8 @@ class OperatorBuilder(GraphBuilder):
         if not math.isfinite(value):
             raise Unsupported(f"it pads with {value}", "pad with a finite number")
         if len(shape) == 2:
-            return self.reshape(name, self.pad(name, self.reshape(name, x, (*shape, 1, 1)), [*pads, (0, 0), (0, 0)], value), (1, shape[1] + sum(pads[1])))
+            padded = self.pad(name, self.reshape(name, x, (*shape, 1, 1)), [*pads, (0, 0), (0, 0)], value)
+            return self.reshape(name, padded, (1, shape[1] + sum(pads[1])))
         if len(shape) > 4:
             raise Unsupported(f"it pads an array of {len(shape)} axes", "pad an image or a vector")
         (top, bottom), (left, right) = ((0, 0), pads[2]) if len(shape) == 3 else pads[2:]
@@ -355,30 +372,39 @@ class OperatorBuilder(GraphBuilder):
         count = math.prod(shape[axis] for axis in reduced)
         rows = next((rows for rows in range(1, count + 1) if count % rows == 0 and count // rows <= MAX_WINDOW), count)
         image = (rows, count // rows, math.prod(shape[axis] for axis in channels))
-        return self._sourced(
-            self._in_order(name, base, memory, shape, (*reduced, *channels), image), (1, image[2], image[0], image[1])
-        )
+        return self._sourced(self._in_order(name, base, memory, shape, (*reduced, *channels), image), (1, image[2], image[0], image[1]))
 
     # Layers
 
-    def normalise(
-        self, name: str, x: str, axes: Sequence[int], epsilon: float, gain: FloatArray | None, shift: FloatArray | None
-    ) -> str:
+    def normalise(self, name: str, x: str, axes: Sequence[int], epsilon: float, gain: FloatArray | None, shift: FloatArray | None) -> str:
         """(x - mean) / sqrt(variance + epsilon) over axes, then gain * y + shift."""
-        centred = self.binary(f"{name}.centred", "subtract", x, self.mean(f"{name}.mean", x, axes, True))
-        square = self.elementwise(f"{name}.square", centred, functions.power(2.0))
-        variance = self.mean(f"{name}.variance", square, axes, True)
-        y = self.binary(name, "multiply", centred, self.elementwise(f"{name}.deviation", variance, functions.inverse_root(epsilon)))
-        if gain is not None and shift is not None:
-            return self.affine(name, y, gain, shift) if gain.size > 1 else self.add_constant(name, self.arithmetic(name, "multiply", y, gain), shift)
-        return y if gain is None else self.arithmetic(name, "multiply", y, gain)
+        shape, x = self.source_shape(x), self._stored(x)
+        places = sorted(_graph_axis(axis, len(shape)) for axis in axes)
+        if len(shape) > 4 or places != list(range(places[0], places[-1] + 1)):
+            raise Unsupported(f"it normalizes the axes {list(axes)} of {list(shape)}", "normalize the last axes, or height and width")
+        y = self._emit(Normalise, name, (x,), axes=tuple(places), epsilon=epsilon)
+        y = y if gain is None else self.arithmetic(name, "multiply", y, gain)
+        return y if shift is None else self.arithmetic(name, "add", y, shift)
+
+    def layer_norm(self, name: str, x: str, axis: int, epsilon: float, gain: FloatArray | None, shift: FloatArray | None) -> str:
+        """All axes from `axis` on are normalised together; `gain` and `shift` are one number for each of their positions."""
+        shape = self.source_shape(x)
+        if axis == len(shape) - 1 and len(shape) < 5:
+            return self.normalise(name, x, [axis], epsilon, gain, shift)
+        if axis == 0:
+            raise Unsupported("it normalizes the batch", "normalize the axes after it")
+        flat = (1, math.prod(shape[1:axis]), math.prod(shape[axis:])) if axis > 1 else (1, math.prod(shape[1:]))
+        gain, shift = (None if array is None else np.broadcast_to(array, shape[axis:]).reshape(-1) for array in (gain, shift))
+        return self.reshape(name, self.normalise(name, self.reshape(name, x, flat), [len(flat) - 1], epsilon, gain, shift), shape)
 
     def group_norm(self, name: str, x: str, groups: int, epsilon: float, gain: FloatArray | None, shift: FloatArray | None) -> str:
         """Each group of channels is normalised; then gain * y + shift a channel."""
         shape = self.source_shape(x)
         parts = self.reshape(name, x, (1, groups, math.prod(shape[1:]) // groups))
         y = self.reshape(name, self.normalise(name, parts, [2], epsilon, None, None), shape)
-        return y if gain is None else self.affine(name, y, *_along(1, len(shape), gain, np.zeros_like(gain) if shift is None else shift))
+        gain, shift = _along(1, len(shape), gain, shift)
+        y = y if gain is None else self.affine(name, y, gain, shift)
+        return y if gain is not None or shift is None else self.affine(name, y, np.ones_like(shift), shift)
 
     def linear(self, name: str, x: str, weight: FloatArray, bias: FloatArray | None) -> str:
         """Fully connected layer on the last axis; `weight` [out, in]."""
@@ -396,7 +422,7 @@ class OperatorBuilder(GraphBuilder):
 
     def softmax(self, name: str, x: str, axis: int) -> str:
         """Softmax over an axis."""
-        base, order = self._base(x)
+        order = self._base(x)[1]
         axis %= len(order)
         if order[axis] == 1:
             return super().softmax(name, x, axis)
@@ -446,35 +472,46 @@ class OperatorBuilder(GraphBuilder):
         padded = np.zeros((channels, out, rows * stride[0], columns * stride[1]), np.float32)
         padded[:, :, :kernel_h, :kernel_w] = weight
         # Tap (q, p) of the whole kernel meets output block i, phase p, at input i - q: the taps turned round, the phases as channels.
-        taps = padded.reshape(channels, out, rows, stride[0], columns, stride[1])[:, :, ::-1, :, ::-1]
-        taps = taps.transpose(0, 3, 5, 1, 2, 4) if groups > 1 else taps.transpose(3, 5, 1, 0, 2, 4)
+        flipped = padded.reshape(channels, out, rows, stride[0], columns, stride[1])[:, :, ::-1, :, ::-1]
+        flipped = flipped.transpose(0, 3, 5, 1, 2, 4) if groups > 1 else flipped.transpose(3, 5, 1, 0, 2, 4)
         per_group = 1 if groups > 1 else channels
         phases = stride[0] * stride[1]
-        kernel = taps.reshape(-1, per_group, rows, columns)
+        kernel = flipped.reshape(-1, per_group, rows, columns)
         total = out * groups
         biases = None if bias is None else np.repeat(bias, phases) if groups > 1 else np.tile(bias, phases)
-        pads = (rows - 1, columns - 1, rows - 1, columns - 1)
-        blocks = self._emit(
-            Conv2d, name, (x,), {"weight": kernel.transpose(0, 2, 3, 1), "bias": biases}, padding=pads, groups=groups
+        ends = [
+            (size - 1) * step + kernel_size - after + more
+            for size, step, kernel_size, after, more in zip((height, width), stride, (kernel_h, kernel_w), crop[2:], extra, strict=True)
+        ]
+        # Blocks beyond those that the kernel reaches, which hold the bias.
+        more_h, more_w = (
+            max(0, -(-end // step) - size - taps + 1)
+            for end, step, size, taps in zip(ends, stride, (height, width), (rows, columns), strict=True)
         )
-        in_h, in_w = height + rows - 1, width + columns - 1
+        pads = (rows - 1, columns - 1, rows - 1 + more_h, columns - 1 + more_w)
+        blocks = self._emit(Conv2d, name, (x,), {"weight": kernel.transpose(0, 2, 3, 1), "bias": biases}, padding=pads, groups=groups)
+        in_h, in_w = height + rows - 1 + more_h, width + columns - 1 + more_w
         if groups > 1:
             view, order = (in_h, in_w, groups, *stride), (0, 3, 1, 4, 2)
         else:
             view, order = (in_h, in_w, *stride, out), (0, 2, 1, 3, 4)
         shape = (in_h * stride[0], in_w * stride[1], total)
         whole = self._emit(Rearrange, name, (blocks,), view=view, order=order, shape=shape) if phases > 1 else blocks
-        ends = [
-            (size - 1) * step + kernel_size - after + more
-            for size, step, kernel_size, after, more in zip((height, width), stride, (kernel_h, kernel_w), crop[2:], extra, strict=True)
-        ]
-        if ends[0] > shape[0] or ends[1] > shape[1]:
-            raise Unsupported(f"its output padding is {list(extra)}", "use an output padding below the stride")
         if ends[0] <= crop[0] or ends[1] <= crop[1]:
             raise ModelError(f"layer '{name}': its padding leaves nothing of the result")
         self._sourced(whole, (1, total, *shape[:2]))
         cut = super().slice(name, whole, {2: slice(crop[0], ends[0], 1), 3: slice(crop[1], ends[1], 1)})
         return self.reshape(name, cut, (1, total, ends[1] - crop[1])) if signal else cut
+
+
+def _other_axis(a: Shape, b: Shape) -> int | None:
+    """The one axis, not that of the channels, along which one of two shapes repeats, or along which alone it does not."""
+    for shape in (a, b):
+        repeated = [axis for axis, (size, sizes) in enumerate(zip(shape, zip(a, b, strict=True), strict=True)) if size < max(sizes)]
+        varying = [axis for axis, size in enumerate(shape) if size > 1]
+        if repeated and repeated != [1] and varying != [1] and 1 in (len(repeated), len(varying)):
+            return repeated[0] if len(repeated) == 1 else varying[0]
+    return None
 
 
 def _along(axis: int, rank: int, *constants: FloatArray | None) -> list[FloatArray | None]:
@@ -490,5 +527,3 @@ def _graph_axis(axis: int, rank: int) -> int:
     if axis == 1:
         return 2
     return 1 if axis == rank - 1 else 0
-
-

@@ -29,7 +29,10 @@ def graph_from_module(module: nn.Module, example_inputs: tuple[Tensor, ...]) -> 
     for index, example in enumerate(example_inputs):
         if not isinstance(example, Tensor) or example.dtype != torch.float32 or example.ndim not in (2, 3, 4):
             form = f"{example.dtype} {list(example.shape)}" if isinstance(example, Tensor) else type(example).__name__
-            raise ModelError(f"example input {index} is {form}; give float32 tensors [n, channels, height, width], [n, channels, length] or [n, features]")
+            raise ModelError(
+                f"example input {index} is {form}; give float32 tensors [n, channels, height, width], "
+                "[n, channels, length] or [n, features]"
+            )
     return _graph(_export(module, tuple(example[:1] for example in example_inputs)))
 
 

@@ -262,17 +262,19 @@ def _prelu(b: OperatorBuilder, call: Call) -> str:
     return b.prelu(call.name, call.value("self"), slope.reshape(-1, *[1] * (len(shape) - 2)) if slope.size > 1 else slope)
 
 
+def _first(numbers: Any) -> int:
+    """Of a list, 0 of an empty one; or the number itself."""
+    return int(numbers if isinstance(numbers, int) else numbers[0] if numbers else 0)
+
+
 def _pool(kind: str) -> Handler:
     """Pooling of signals."""
 
     def handler(b: OperatorBuilder, call: Call) -> str:
         if kind == "max" and call["dilation"] not in (1, [1]):
             raise Unsupported(f"its dilation is {call['dilation']}", "use windows without dilation")
-        (kernel, stride, pad) = (
-            numbers if isinstance(numbers := call[argument], int) else numbers[0] if numbers else None
-            for argument in ("kernel_size", "stride", "padding")
-        )
-        window, step, padding = (1, kernel), (1, stride or kernel), (0, pad or 0, 0, pad or 0)
+        kernel, stride, pad = (_first(call[argument]) for argument in ("kernel_size", "stride", "padding"))
+        window, step, padding = (1, kernel), (1, stride or kernel), (0, pad, 0, pad)
         if kind == "max":
             return b.max_pool(call.name, call.value("self"), window, step, padding, call["ceil_mode"])
         return b.average_pool(call.name, call.value("self"), window, step, padding, call["ceil_mode"], call["count_include_pad"])
@@ -296,9 +298,8 @@ def _adaptive_pool(kind: str) -> Handler:
 
 
 def _layer_norm(b: OperatorBuilder, call: Call) -> str:
-    rank = len(b.source_shape(call.value("input")))
-    axes = list(range(rank - len(call["normalized_shape"]), rank))
-    return b.normalise(call.name, call.value("input"), axes, call["eps"], call.tensor("weight"), call.tensor("bias"))
+    axis = len(b.source_shape(call.value("input"))) - len(call["normalized_shape"])
+    return b.layer_norm(call.name, call.value("input"), axis, call["eps"], call.tensor("weight"), call.tensor("bias"))
 
 
 def _instance_norm(b: OperatorBuilder, call: Call) -> str:
@@ -318,9 +319,28 @@ OPERATORS: Mapping[str, Handler] = {
     **{
         name: _function(lambda _, function=function: functions.named(function))  # type: ignore[misc]
         for name, function in {
-            "abs": "abs", "acos": "arccos", "acosh": "arccosh", "asin": "arcsin", "asinh": "arcsinh", "atan": "arctan", "atanh": "arctanh",
-            "ceil": "ceil", "cos": "cos", "cosh": "cosh", "erf": "erf", "exp": "exp", "floor": "floor", "log": "log", "round": "round",
-            "sigmoid": "sigmoid", "sign": "sign", "sin": "sin", "sinh": "sinh", "sqrt": "sqrt", "tan": "tan", "tanh": "tanh",
+            "abs": "abs",
+            "acos": "arccos",
+            "acosh": "arccosh",
+            "asin": "arcsin",
+            "asinh": "arcsinh",
+            "atan": "arctan",
+            "atanh": "arctanh",
+            "ceil": "ceil",
+            "cos": "cos",
+            "cosh": "cosh",
+            "erf": "erf",
+            "exp": "exp",
+            "floor": "floor",
+            "log": "log",
+            "round": "round",
+            "sigmoid": "sigmoid",
+            "sign": "sign",
+            "sin": "sin",
+            "sinh": "sinh",
+            "sqrt": "sqrt",
+            "tan": "tan",
+            "tanh": "tanh",
         }.items()
     },
     "adaptive_avg_pool1d": _adaptive_pool("mean"),
@@ -338,9 +358,7 @@ OPERATORS: Mapping[str, Handler] = {
     "conv_transpose1d": _transposed_convolution,
     "conv_transpose2d": _transposed_convolution,
     "div": _arithmetic("divide"),
-    "elu": _function(
-        lambda call: functions.elu(_number(call, "alpha"), _number(call, "scale"), _number(call, "input_scale"))
-    ),
+    "elu": _function(lambda call: functions.elu(_number(call, "alpha"), _number(call, "scale"), _number(call, "input_scale"))),
     "flip": _flip,
     "ge": _comparison("greater_equal"),
     "gelu": _function(lambda call: functions.gelu(call["approximate"] == "tanh")),

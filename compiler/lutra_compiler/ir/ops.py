@@ -237,6 +237,16 @@ class Upsample(Op):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Normalise(Op):
+    """(x - mean) / sqrt(variance + epsilon) over adjacent dimensions, `axes` (from 0), for each position of the others."""
+
+    kind = "normalise"
+
+    axes: tuple[int, ...]
+    epsilon: float = 1e-5
+
+
+@dataclass(frozen=True, kw_only=True)
 class Softmax(Op):
     """exp(x) / sum(exp(x)) over channels."""
 
@@ -245,5 +255,5 @@ class Softmax(Op):
 
 OP_KINDS: tuple[type[Op], ...] = (
     Conv2d, Linear, BatchNorm, Activation, Elementwise, Binary, MaxPool, AveragePool, Add, Concat, Pad, Slice, Select, Gather, Flatten,
-    Rearrange, Upsample, Softmax,
+    Rearrange, Upsample, Normalise, Softmax,
 )

@@ -17,6 +17,7 @@ from lutra_compiler.ir.ops import (
     Gather,
     Linear,
     MaxPool,
+    Normalise,
     Op,
     Pad,
     Padding,
@@ -117,6 +118,10 @@ def output_shape(graph: Graph, op: Op, inputs: list[Shape]) -> Shape:
             if min(op.factors) < 1:
                 raise GraphError(f"upsample '{op.name}': its factors {op.factors} must be from 1")
             return (first[0] * op.factors[0], first[1] * op.factors[1], first[2])
+        case Normalise():
+            if not op.axes or op.axes != tuple(range(op.axes[0], op.axes[-1] + 1)) or not 0 <= op.axes[0] <= op.axes[-1] < len(first):
+                raise GraphError(f"normalise '{op.name}': its axes {op.axes} must be adjacent ones of {first}")
+            return first
         case Activation() | Elementwise() | Softmax():
             return first
     raise GraphError(f"op '{op.name}' has no shape rule for kind '{op.kind}'")

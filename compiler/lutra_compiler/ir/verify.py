@@ -23,6 +23,7 @@ from lutra_compiler.ir.ops import (
     Elementwise,
     Linear,
     MaxPool,
+    Normalise,
     Op,
     Pad,
 )
@@ -131,6 +132,8 @@ def _check_op(graph: Graph, op: Op) -> None:
                 raise GraphError(f"elementwise '{op.name}': {problem}")
         case Binary() if op.function not in BINARY_FUNCTIONS:
             raise GraphError(f"binary '{op.name}': its function '{op.function:.40}' must be one of {', '.join(BINARY_FUNCTIONS)}")
+        case Normalise() if not (math.isfinite(op.epsilon) and op.epsilon >= 0):
+            raise GraphError(f"normalise '{op.name}': its epsilon {op.epsilon} must be a number from 0")
         case Pad() if not math.isfinite(op.value):
             raise GraphError(f"pad '{op.name}': its value {op.value} must be finite")
         case _:

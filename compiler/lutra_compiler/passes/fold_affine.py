@@ -19,7 +19,8 @@ def fold_affine(graph: Graph) -> Graph:
     ops: dict[str, Op] = {}  # by output
     for op in graph.ops:
         layer, found = ops.get(op.inputs[0]), _gain_and_shift(graph, op)
-        if found is not None and layer is not None and readers[layer.output] == 1 and not any(n in graph.encodings for n in layer.parameter_names):
+        alone = layer is not None and readers[layer.output] == 1
+        if found is not None and layer is not None and alone and not graph.encodings.keys() & layer.parameter_names:
             gain, shift = found
             match layer:
                 case Conv2d(activation=None) | Linear(activation=None):

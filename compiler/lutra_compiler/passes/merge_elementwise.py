@@ -1,4 +1,4 @@
-"""Functions of one value that several operators compute together become one table: x * sigmoid(x), GELU from erf, HardSwish from a clamp."""
+"""Functions of one value that several operators compute together become one table: x * sigmoid(x), GELU by erf, HardSwish by a clamp."""
 
 from dataclasses import dataclass, replace
 

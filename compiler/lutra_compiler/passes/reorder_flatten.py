@@ -62,10 +62,8 @@ class _Reordering:
             case Flatten(order="CHW"):
                 height, width, channels = self.shapes[op.inputs[0]]
                 if op.output in self.kept:
-                    view, order = (height, width, channels), (2, 0, 1)
-                    return Rearrange(
-                        name=op.name, inputs=op.inputs, output=op.output, view=view, order=order, shape=self.shapes[op.output]
-                    )
+                    settings = {"view": (height, width, channels), "order": (2, 0, 1), "shape": self.shapes[op.output]}
+                    return Rearrange(name=op.name, inputs=op.inputs, output=op.output, **settings)
                 self.orders[op.output] = np.arange(height * width * channels).reshape(channels, height, width).transpose(1, 2, 0).ravel()
                 self.origins[op.output] = {op.output}
                 return replace(op, order="HWC")

@@ -231,6 +231,28 @@ def _select(program: Program, call: Call, inputs: Sequence[Int8], output: Int8) 
     output[:, : len(chosen)] = inputs[0].reshape(len(output), -1)[:, chosen]
 
 
+def _normalise(program: Program, call: Call, inputs: Sequence[Int8], output: Int8) -> None:
+    f = call.fields
+    n = f["count"]
+    x = inputs[0].reshape(len(output), f["outer"], n, f["inner"]).astype(np.int64)
+    sums, squares = x.sum(axis=2, keepdims=True), np.square(x).sum(axis=2, keepdims=True)
+    spread = 256 * (n * squares - np.square(sums)) + f["epsilon_low"] + (f["epsilon_mid"] << 16) + (f["epsilon_high"] << 32)
+    halvings = np.zeros_like(spread)
+    constant, spread = spread == 0, np.maximum(spread, 1)
+    while (large := spread >= 1 << 32).any():
+        spread, halvings = np.where(large, spread >> 2, spread), halvings + large
+    while (small := spread < 1 << 30).any():
+        spread, halvings = np.where(small, spread << 2, spread), halvings - small
+    root = np.floor(np.sqrt(spread.astype(np.float64))).astype(np.int64)  # exact: below 2^53
+    multiplier = ((1 << 31) + (root >> 1)) // root * f["gain"] + (1 << 14) >> 15
+    shift = 12 + halvings + f["gain_shift"] - f["value_shift"]
+    multiplier = np.where(constant, 0, multiplier >> np.clip(shift - 30, 0, 31))
+    shift = np.minimum(shift, 30)
+    values = n * x - sums + ((1 << f["value_shift"]) >> 1) >> f["value_shift"]
+    y = values * multiplier + (1 << (shift - 1)) >> shift
+    output[:] = _finish(y.astype(np.int32), f).reshape(output.shape)
+
+
 def _softmax(program: Program, call: Call, inputs: Sequence[Int8], output: Int8) -> None:
     x = inputs[0].reshape(len(output), call.fields["pixels"], call.fields["channels"]).astype(np.int32)
     e = program.tables[call.tables[0]].data.astype(np.int64)[x.max(axis=2, keepdims=True) - x]
@@ -258,6 +280,7 @@ _KERNELS: Mapping[str, Callable[[Program, Call, Sequence[Int8], Int8], None]] = 
     "lutra_rescale_int8": _rescale,
     "lutra_slice_pad_int8": _slice_pad,
     "lutra_select_int8": _select,
+    "lutra_normalise_int8": _normalise,
     "lutra_softmax_int8": _softmax,
     "lutra_unpack_indices": _unpack_indices,
 }

@@ -113,6 +113,12 @@ COPY = Descriptor(
     (),
 )
 SELECT = Descriptor("lutra_select", ("in_c", "out_c"), ())
+NORMALISE = Descriptor(
+    "lutra_normalise",
+    ("outer", "count", "inner", "epsilon_low", "epsilon_mid", "epsilon_high", "gain"),
+    ("gain_shift", "value_shift", "output_zero_point", "output_min", "output_max", "reserved"),
+    _SIGNED,
+)
 SOFTMAX = Descriptor("lutra_softmax", ("pixels", "channels"), ())
 INDICES = Descriptor(
     "lutra_indices", ("bytes_low", "bytes_high", "coded_bytes_low", "coded_bytes_high"), ("log2_codewords", "index_bits")
@@ -333,6 +339,7 @@ KERNELS: Mapping[str, Kernel] = {
         Kernel("lutra_slice_pad_int8", SLICE_PAD, ()),
         Kernel("lutra_copy_int8", COPY, ()),
         Kernel("lutra_select_int8", SELECT, ("mask",), lead=_same_place),
+        Kernel("lutra_normalise_int8", NORMALISE, (), lead=_same_place),
         Kernel("lutra_softmax_int8", SOFTMAX, ("exponentials",), lead=_same_place),
         Kernel(
             UNPACK, INDICES, ("coded",), inputs=0,

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from math import prod
+from math import frexp, prod
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from lutra_compiler.ir.ops import (
     Gather,
     Linear,
     MaxPool,
+    Normalise,
     Op,
     Pad,
     Rearrange,
@@ -65,6 +66,7 @@ from lutra_compiler.target import Target
 
 SOFTMAX_OUTPUT = Quantization(1 / 256, -128)
 SOFTMAX_CHANNELS = 512
+NORMALISED_SCALES = (2.0**-12, 2.0**10)  # of what is normalised: the kernel's shifts stay in range
 
 Fields = dict[str, int]
 RoledData = Sequence[tuple[Role, TableData]]
@@ -233,6 +235,8 @@ class _Lowering:
                 self.same_quantization(op)
                 if op.order != "HWC":
                     raise LoweringError(f"flatten '{op.name}' is in {op.order} order; run prepare_for_lowering first")
+            case Normalise():
+                self.normalise(op)
             case Softmax():
                 self.softmax(op)
             case _:
@@ -449,6 +453,28 @@ class _Lowering:
         chosen[list(op.indices)] = 1
         mask = np.packbits(chosen, bitorder="little")
         self.call("lutra_select_int8", op, {"in_c": in_c, "out_c": len(op.indices)}, [(Role.MASK, mask)])
+
+    def normalise(self, op: Normalise) -> None:
+        shape, source, result = self.shapes[op.output], self.quantization(op.inputs[0]), self.quantization(op.output)
+        if not NORMALISED_SCALES[0] <= result.scale <= NORMALISED_SCALES[1]:
+            raise LoweringError(
+                f"normalise '{op.name}': its output '{op.output}' has the scale {result.scale:.3g}, possible are "
+                f"{NORMALISED_SCALES[0]:.3g} to {NORMALISED_SCALES[1]:.3g}; calibrate it with samples that are not constant"
+            )
+        count = prod(shape[axis] for axis in op.axes)
+        epsilon = round(256 * count**2 * op.epsilon / source.scale**2)
+        if epsilon >= 1 << 48:
+            raise LoweringError(
+                f"normalise '{op.name}': its epsilon of {op.epsilon:.3g} is {op.epsilon / source.scale**2:.3g} in squares of its input's "
+                "steps, beyond the kernel's range; use a smaller one"
+            )
+        gain_shift = 14 - (frexp(1 / result.scale)[1] - 1)
+        gain = min(round(2**gain_shift / result.scale), (1 << 15) - 1)
+        self.call("lutra_normalise_int8", op, _range_fields(self.output_range(op.output, None)) | {
+            "outer": prod(shape[: op.axes[0]]), "count": count, "inner": prod(shape[op.axes[-1] + 1 :]),
+            "epsilon_low": epsilon % 65536, "epsilon_mid": epsilon // 65536 % 65536, "epsilon_high": epsilon >> 32,
+            "gain": gain, "gain_shift": gain_shift, "value_shift": max(0, (255 * count).bit_length() - 14),
+        })
 
     def softmax(self, op: Softmax) -> None:
         shape, result = self.shapes[op.output], self.quantization(op.output)

@@ -108,6 +108,8 @@ class _Check:
                 self.slice_pad()
             case "select":
                 self.select()
+            case "normalise":
+                self.normalise()
             case "softmax":
                 self.softmax()
             case "unpack":
@@ -289,7 +291,8 @@ class _Check:
         f = self.f
         pixels = f["pixels_low"] + 65536 * f["pixels_high"]
         steps = STEPS_CHANNELS | STEPS_PIXELS
-        self.ranges({"channels": _POSITIVE, "function": (0, len(FUNCTIONS) - 1), "steps_a": (0, steps), "steps_b": (0, steps), **_SHIFT_RANGE})
+        self.ranges({"channels": _POSITIVE, "function": (0, len(FUNCTIONS) - 1), **_SHIFT_RANGE})
+        self.ranges({"steps_a": (0, steps), "steps_b": (0, steps)})
         for name, buffer in zip("ab", self.call.inputs, strict=True):
             has = f[f"steps_{name}"]
             self.size("input", buffer, (pixels if has & STEPS_PIXELS else 1) * (f["channels"] if has & STEPS_CHANNELS else 1))
@@ -335,6 +338,14 @@ class _Check:
         mask = self.table(Role.MASK, self.call.tables[0], -(-f["in_c"] // 8))
         chosen = int(np.unpackbits(mask.data.view(np.uint8), bitorder="little").sum())
         self.require(chosen == f["out_c"], f"its mask has {chosen} of {f['out_c']} features")
+
+    def normalise(self) -> None:
+        f = self.f
+        self.ranges({"outer": _POSITIVE, "count": _POSITIVE, "inner": _POSITIVE, "gain": (1 << 14, (1 << 15) - 1), "gain_shift": (2, 24)})
+        shift = max(0, (255 * f["count"]).bit_length() - 14)
+        self.require(f["value_shift"] == shift, f"value_shift is {f['value_shift']}, for {f['count']} values it is {shift}")
+        for what, buffer in (("input", self.call.inputs[0]), ("output", self.call.output)):
+            self.size(what, buffer, f["outer"] * f["count"] * f["inner"])
 
     def softmax(self) -> None:
         f = self.f

@@ -439,7 +439,8 @@ def _lookup(f: Fields) -> Work:
 
 def _binary(f: Fields) -> Work:
     pixels = f["pixels_low"] + 65536 * f["pixels_high"]
-    return {"pixels": float(pixels), f"values of {FUNCTIONS[f['function']]}": float(pixels * f["channels"])}
+    kind = "products" if FUNCTIONS[f["function"]] == "multiply" else "others"
+    return {"pixels": float(pixels), kind: float(pixels * f["channels"])}
 
 
 def _copy(f: Fields) -> Work:
@@ -459,6 +460,11 @@ def _slice_pad(f: Fields) -> Work:
 
 def _select(f: Fields) -> Work:
     return {"features": float(f["in_c"]), "values": float(f["out_c"])}
+
+
+def _normalise(f: Fields) -> Work:
+    rows = f["outer"] * f["inner"]
+    return {"rows": float(rows), "values": float(rows * f["count"])}
 
 
 def _softmax(f: Fields) -> Work:
@@ -494,6 +500,7 @@ _WORK: Mapping[str, Callable[[Fields], Work]] = {
     "lutra_rescale_int8": _rescale,
     "lutra_slice_pad_int8": _slice_pad,
     "lutra_select_int8": _select,
+    "lutra_normalise_int8": _normalise,
     "lutra_softmax_int8": _softmax,
     "lutra_unpack_indices": _unpack_indices,
 }

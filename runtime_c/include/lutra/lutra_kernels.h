@@ -135,6 +135,18 @@ typedef struct {
   uint16_t in_c, out_c;
 } lutra_select;
 
+/* Of each of outer * inner rows, `count` values that are `inner` apart. */
+typedef struct {
+  uint16_t outer, count, inner;
+  uint16_t epsilon_low, epsilon_mid, epsilon_high; /* 256 * count^2 * epsilon in squares of the input's steps, 48 bits */
+  uint16_t gain;                                   /* output steps of a deviation = gain / 2^gain_shift, 2^14 <= gain < 2^15 */
+  uint8_t gain_shift;
+  uint8_t value_shift; /* of count * x - sum, so that 15 bits are left */
+  int8_t output_zero_point;
+  int8_t output_min, output_max;
+  uint8_t reserved; /* 0 */
+} lutra_normalise;
+
 typedef struct {
   uint16_t pixels, channels;
 } lutra_softmax;
@@ -256,6 +268,8 @@ void lutra_copy_int8(const lutra_copy *layer, const int8_t *input, int8_t *outpu
 void lutra_slice_pad_int8(const lutra_slice_pad *layer, const int8_t *input, int8_t *output);
 /* `mask`: a bit for each of in_c features, the lowest of a byte first; those that are set are copied. `output` may be `input`. */
 void lutra_select_int8(const lutra_select *layer, const uint8_t *mask, const int8_t *input, int8_t *output);
+/* `output` may be `input`. */
+void lutra_normalise_int8(const lutra_normalise *layer, const int8_t *input, int8_t *output);
 /* `exponentials`: uint16 [256]. `output` may be `input`. */
 void lutra_softmax_int8(const lutra_softmax *layer, const uint16_t *exponentials, const int8_t *input, int8_t *output);
 

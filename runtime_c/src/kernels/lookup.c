@@ -3,7 +3,8 @@
 
 void lutra_lookup_int8(const lutra_lookup *layer, const int8_t *lookup, const int8_t *input, int8_t *output) {
   const int8_t *const of_zero = lookup - INT8_MIN;
-  for (uint32_t size = layer->size_low + ((uint32_t)layer->size_high << 16); size > 0u; size--) {
+  const int8_t *const end = input + layer->size_low + ((uint32_t)layer->size_high << 16);
+  while (input != end) {
     *output++ = of_zero[*input++];
   }
 }

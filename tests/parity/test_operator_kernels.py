@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from test_boards import BOARDS
 
 from float_layers import bound_of, layers_of
 from lutra.boards import board_by_name, build_firmwares, run_firmware
@@ -13,9 +14,8 @@ from lutra_compiler.codegen.emit import emit
 from lutra_compiler.program.interpreter import interpret
 from operator_programs import operator_network
 from random_programs import random_inputs
-from test_boards import BOARDS
 
-KERNELS = ("lutra_lookup_int8", "lutra_binary_int8", "lutra_copy_int8")
+KERNELS = ("lutra_lookup_int8", "lutra_binary_int8", "lutra_copy_int8", "lutra_normalise_int8")
 SAMPLES = 8
 
 pytestmark = pytest.mark.usefixtures("host_cache")
