@@ -146,7 +146,7 @@ class GraphBuilder:
         self, name: str, x: str, weight: FloatArray, bias: FloatArray | None, stride: Pair, padding: Padding, groups: int
     ) -> str:
         """Convolution; `weight` OIHW, `padding` top, left, bottom, right."""
-        self._require_image(x)
+        self.require_image(x)
         parameters = {"weight": weight.transpose(0, 2, 3, 1), "bias": bias}
         return self._emit(Conv2d, name, (x,), parameters, stride=stride, padding=padding, groups=groups)
 
@@ -183,7 +183,7 @@ class GraphBuilder:
 
     def max_pool(self, name: str, x: str, kernel: Pair, stride: Pair, padding: Padding, ceil_mode: bool) -> str:
         """Max pooling."""
-        self._require_image(x)
+        self.require_image(x)
         if ceil_mode:
             padding = self._ceil_padding(x, kernel, stride, padding)
         if (kernel, stride) == ((1, 1), (1, 1)) and not any(padding):
@@ -194,7 +194,7 @@ class GraphBuilder:
         self, name: str, x: str, kernel: Pair, stride: Pair, padding: Padding, ceil_mode: bool, count_include_pad: bool
     ) -> str:
         """Average pooling."""
-        self._require_image(x)
+        self.require_image(x)
         count_include_pad &= any(padding)
         if ceil_mode:
             grown = self._ceil_padding(x, kernel, stride, padding)
@@ -449,14 +449,15 @@ class GraphBuilder:
             self._uses[base] += 1
         return value
 
-    def _require_image(self, x: str) -> None:
+    def require_image(self, x: str) -> None:
+        """Refuse what is neither an image nor a signal."""
         if len(self.source_shape(x)) not in (3, 4):
             shape = list(self.source_shape(x))
             raise Unsupported(f"its input of shape {shape} is no image", "give it [1, channels, height, width] or [1, channels, length]")
 
     def _whole(self, x: str) -> tuple[Pair, Pair]:
         """Kernel and stride of one window over all of an image."""
-        self._require_image(x)
+        self.require_image(x)
         height, width, _ = self._shapes[x]
         return (height, width), (height, width)
 

@@ -302,6 +302,7 @@ def _two(n: Node, attribute: str) -> Pair:
 
 def _padding(b: OperatorBuilder, n: Node, kernel: Pair, stride: Pair) -> Padding:
     """Explicit padding (top, left, bottom, right) for `pads` or `auto_pad`."""
+    b.require_image(n.value(0))
     sizes = _as_two(b.source_shape(n.value(0))[2:])
     auto = n.text("auto_pad", "NOTSET")
     if auto in ("SAME_UPPER", "SAME_LOWER"):

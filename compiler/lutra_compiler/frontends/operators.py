@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from lutra_compiler.errors import GraphError, ModelError
+from lutra_compiler.errors import ModelError
 from lutra_compiler.frontends import functions
 from lutra_compiler.frontends.builder import GraphBuilder, Unsupported, graph_shape
 from lutra_compiler.frontends.functions import Steps
@@ -117,18 +117,15 @@ class OperatorBuilder(GraphBuilder):
             a, b, axes = self._stored(a), self._stored(b), tuple(range(rank))
         both = self.source_shape(a), self.source_shape(b)
         whole = tuple(map(max, *both))
-        unfit = Unsupported(
-            f"it broadcasts {list(shapes[0])} and {list(shapes[1])}", "use values of one shape, or with one channel or one pixel"
-        )
-        if not all(size in (1, most) for shape in both for size, most in zip(shape, whole, strict=True)):
-            raise unfit
-        if (axis := _other_axis(*both)) is not None:
+        axis = _axis_to_swap(*both) if all(size in (1, most) for s in both for size, most in zip(s, whole, strict=True)) else None
+        if axis is None:
+            raise Unsupported(
+                f"it broadcasts {list(shapes[0])} and {list(shapes[1])}", "use values of one shape, or with one channel or one pixel"
+            )
+        if axis:
             result = self.binary(name, function, *(self._stored(self.swapped(name, x, axis)) for x in (a, b)))
             return self._view(name, self._stored(self.swapped(name, result, axis)), axes)
-        try:
-            result = self._emit(Binary, name, (a, b), function=function)
-        except GraphError:
-            raise unfit from None
+        result = self._emit(Binary, name, (a, b), function=function)
         return self._view(name, self._sourced(result, whole), axes)
 
     def compare(self, name: str, kind: str, a: "str | FloatArray", b: "str | FloatArray") -> str:
@@ -287,7 +284,7 @@ class OperatorBuilder(GraphBuilder):
 
     def upsample(self, name: str, x: str, rows: Sequence[int], columns: Sequence[int]) -> str:
         """An image of which row i is row rows[i] of x, and so the columns."""
-        self._require_image(x)
+        self.require_image(x)
         shape = self.source_shape(x)
         height, width = shape[2:] if len(shape) == 4 else (1, shape[2])
         factors = (len(rows) // height or 1, len(columns) // width or 1)
@@ -301,7 +298,7 @@ class OperatorBuilder(GraphBuilder):
 
     def depth_to_space(self, name: str, x: str, block: int, columns_first: bool) -> str:
         """Channels to blocks of pixels; `columns_first`: channels are [C, block, block], else [block, block, C]."""
-        self._require_image(x)
+        self.require_image(x)
         _, channels, height, width = self.source_shape(x)
         if channels % block**2:
             raise ModelError(f"'{name}': {channels} channels do not fit blocks of {block}x{block}")
@@ -312,7 +309,7 @@ class OperatorBuilder(GraphBuilder):
 
     def space_to_depth(self, name: str, x: str, block: int, columns_first: bool) -> str:
         """Blocks of pixels to channels: the reverse of `depth_to_space`."""
-        self._require_image(x)
+        self.require_image(x)
         _, channels, height, width = self.source_shape(x)
         if height % block or width % block:
             raise ModelError(f"'{name}': an image of {height}x{width} has no whole blocks of {block}x{block}")
@@ -459,7 +456,7 @@ class OperatorBuilder(GraphBuilder):
         It is a convolution that computes a block of stride x stride outputs as channels, and their move to pixels. `crop`: top, left,
         bottom, right, of the whole result; `extra`: rows and columns added at the end.
         """
-        self._require_image(x)
+        self.require_image(x)
         signal = weight.ndim == 3
         weight = weight[:, :, None] if signal else weight
         source = self.source_shape(x)
@@ -504,13 +501,20 @@ class OperatorBuilder(GraphBuilder):
         return self.reshape(name, cut, (1, total, ends[1] - crop[1])) if signal else cut
 
 
-def _other_axis(a: Shape, b: Shape) -> int | None:
-    """The one axis, not that of the channels, along which one of two shapes repeats, or along which alone it does not."""
-    for shape in (a, b):
-        repeated = [axis for axis, (size, sizes) in enumerate(zip(shape, zip(a, b, strict=True), strict=True)) if size < max(sizes)]
-        varying = [axis for axis, size in enumerate(shape) if size > 1]
-        if repeated and repeated != [1] and varying != [1] and 1 in (len(repeated), len(varying)):
-            return repeated[0] if len(repeated) == 1 else varying[0]
+def _repeats_simply(a: Shape, b: Shape) -> bool:
+    """Whether each shape has one channel or all, and one pixel or all."""
+    whole = tuple(map(max, a, b))
+    return all(shape[1] in (1, whole[1]) and shape[2:] in (whole[2:], (1,) * (len(shape) - 2)) for shape in (a, b))
+
+
+def _axis_to_swap(a: Shape, b: Shape) -> int | None:
+    """0 if two shapes repeat simply, else an axis that must take the place of the channels for that; None if there is none."""
+    if _repeats_simply(a, b):
+        return 0
+    for axis in range(2, len(a)):
+        swapped = [(1, shape[axis], *shape[2:axis], shape[1], *shape[axis + 1 :]) for shape in (a, b)]
+        if _repeats_simply(swapped[0], swapped[1]):
+            return axis
     return None
 
 
