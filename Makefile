@@ -44,6 +44,7 @@ demo: setup ## the main job: LeNet-5 on MNIST from float weights to firmware on 
 
 test: setup lint types ## everything that must hold
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS) --dist loadgroup -q
+	$(MAKE) fuzz FUZZ_SECONDS=30
 
 lint: $(STAMP) ## ruff and the rules of who imports whom
 	$(BIN)/ruff check .
@@ -51,6 +52,11 @@ lint: $(STAMP) ## ruff and the rules of who imports whom
 
 types: $(STAMP) ## mypy --strict
 	$(BIN)/mypy
+
+FUZZ_SECONDS ?= 600
+fuzz: $(STAMP) ## fuzz the readers of .onnx and .lutra files, FUZZ_SECONDS each (guided by coverage where atheris is installed)
+	$(BIN)/python tests/hostile/fuzz.py onnx --seconds $(FUZZ_SECONDS)
+	$(BIN)/python tests/hostile/fuzz.py lutra --seconds $(FUZZ_SECONDS)
 
 sizes: $(STAMP) toolchain ## regenerate runtime_c/SIZES.md and the code sizes that the compiler counts with
 	$(BIN)/python benchmarks/sizes.py
@@ -84,4 +90,4 @@ documents: $(STAMP) ## regenerate docs/supported-operators.md and docs/onnx-node
 clean: ## remove what was built (not .venv)
 	rm -rf build dist
 
-.PHONY: help setup toolchain demo test lint types sizes bench bench-kernels bench-models bench-post-training cost-model choice budgets documents clean
+.PHONY: help setup toolchain demo test lint types fuzz sizes bench bench-kernels bench-models bench-post-training cost-model choice budgets documents clean

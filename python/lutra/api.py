@@ -22,7 +22,9 @@ from lutra.boards import require_board
 from lutra.budgets import Fit, fit_of
 from lutra.dataset import Dataset
 from lutra.errors import one_family
-from lutra.validation import Validation, accuracy_of, run_float, validate_bundle, validate_model
+from lutra.host.manifest import read_manifest
+from lutra.metrics import Metric
+from lutra.validation import DEVIATION, Question, Validation, accuracy_of, run_float, validate_bundle, validate_model
 from lutra_compiler import __version__, driver
 from lutra_compiler.budget import Budget
 from lutra_compiler.config import CompressionConfig, format_config
@@ -31,6 +33,7 @@ from lutra_compiler.errors import (
     BudgetError,
     CompressionError,
     ConfigurationError,
+    DataError,
     LoweringError,
     LutraError,
     ModelError,
@@ -155,10 +158,21 @@ def generate(
     return Path(directory)
 
 
-def validate(source: Source, data: Dataset, *, reference: Source | None = None, board: str | None = None) -> Validation:
+def validate(
+    source: Source,
+    data: Dataset,
+    *,
+    reference: Source | None = None,
+    board: str | None = None,
+    metric: "str | Metric | None" = None,
+    deviation: float = DEVIATION,
+    layers: bool = True,
+) -> Validation:
     """Run the C of a bundle or a compressed model on samples, and compare it with labels, float network, interpreter and a board.
 
     The float network is `reference`, for models of the zoo the zoo's own. Without torch, only what the file records of it is known.
+    `metric`: a name in lutra.metrics, or a function of float32 scores [n, ...] and the Dataset. Of a model, not of a bundle, every layer is
+    compared with the float network too, unless `layers` is False: the first whose relative L2 error is above `deviation` is named.
     """
     float_model = None if reference is None else _model(reference)
     if float_model is not None:
@@ -166,14 +180,29 @@ def validate(source: Source, data: Dataset, *, reference: Source | None = None, 
     with one_family():
         if board is not None:
             require_board(board)
+        metric_name = metric if isinstance(metric, str) or metric is None else getattr(metric, "__name__", "metric")
+        function = metric if callable(metric) else None
+        question = Question(board, metric_name, function, deviation, layers and _has_torch())
         if isinstance(source, str | Path) and Path(source).is_dir():
-            return validate_bundle(Path(source), data, float_model, board)
+            return validate_bundle(Path(source), data, float_model, question)
         model = _model(source)
         name = _name(source, model)
         if float_model is None and name.startswith(zoo.PREFIX) and _has_torch():
             float_name = zoo.float_name(name.removeprefix(zoo.PREFIX))
             float_model = zoo.load(float_name) if float_name in zoo.names() else None
-        return validate_model(name, model, data, float_model, board)
+        return validate_model(name, model, data, float_model, question)
+
+
+def input_port(source: Source) -> tuple[tuple[int, ...], str]:
+    """Shape of a sample and layout, "NCHW", "NHWC" or "NF", of the only input of a model or a bundle. Raises DataError for several."""
+    with one_family():
+        if isinstance(source, str | Path) and Path(source).is_dir():
+            ports = [(port.source_shape, port.layout) for port in read_manifest(Path(source)).inputs]
+        else:
+            ports = [(port.source_shape, port.layout) for port in _model(source).graph.inputs]
+    if len(ports) != 1:
+        raise DataError(f"samples are for networks of one input; this has {len(ports)}")
+    return ports[0]
 
 
 def bench(source: Source, *, board: str | None = None) -> Benchmark:

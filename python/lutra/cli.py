@@ -11,8 +11,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
 import typer
 from rich.console import Console, RenderableType
@@ -22,9 +23,12 @@ from lutra import api, report, zoo
 from lutra.boards import board_by_name
 from lutra.curve import curve_records, plot_curve, write_curve
 from lutra.dataset import Dataset, read_dataset
-from lutra.errors import BudgetError, LoweringError, LutraError, ToolError, UnsupportedModelError, one_family
+from lutra.errors import BudgetError, DataError, LoweringError, LutraError, ToolError, UnsupportedModelError, one_family
+from lutra.images import ImageFormat, Values, is_image_folder, read_images
+from lutra.metrics import METRICS
 from lutra.report import printable
-from lutra.validation import accuracy_of, run_float
+from lutra.report_files import check_report, checks_of, write_report
+from lutra.validation import DEVIATION, accuracy_of, run_float
 from lutra.zoo import data as zoo_data
 from lutra_compiler import __version__, driver
 from lutra_compiler.budget import Budget
@@ -90,6 +94,10 @@ def _shapes(texts: list[str] | None) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
+ImageValues = Annotated[str, typer.Option(help="What pixels of image files become: unit (0..1), signed (-1..1) or bytes.")]
+ImageMean = Annotated[str | None, typer.Option(help="Then taken from them, one number or one a channel, as 0.485,0.456,0.406.")]
+ImageStd = Annotated[str | None, typer.Option(help="Then divided by, likewise.")]
+ImageResize = Annotated[bool, typer.Option("--image-resize", help="Resize image files to the network's input.")]
 Board = Annotated[str | None, typer.Option(help="Also run it as firmware on this board in QEMU, such as microbit.")]
 
 
@@ -175,7 +183,7 @@ def _fitting(source: driver.Model, target: str, limits: Limits) -> tuple[str, dr
 @app.command()
 def compress(
     model: Model,
-    data: Annotated[str, typer.Option(help="Training samples: a .npz or .npy file, a folder of .npy files, mnist, or cifar10.")],
+    data: Annotated[str, typer.Option(help="Training samples: a .npz or .npy file, a folder of those or of images, mnist, or cifar10.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The .lutra file to write.")],
     config: Annotated[str | None, typer.Option(help="Settings: a TOML file, or zoo:NETWORK for the zoo's recipe.")] = None,
     validation: Annotated[str | None, typer.Option(help="Samples to measure on; else, in training, the last tenth of --data.")] = None,
@@ -193,6 +201,10 @@ def compress(
     checkpoint: Annotated[Path | None, typer.Option(help="Folder for an interrupted run; else OUTPUT.checkpoint.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
     shape: Shapes = None,
+    image_values: ImageValues = "unit",
+    image_mean: ImageMean = None,
+    image_std: ImageStd = None,
+    image_resize: ImageResize = False,
     as_json: Json = False,
 ) -> None:
     """Prune, product-quantize and fine-tune a float model, or reconstruct it without training data. Needs PyTorch.
@@ -220,7 +232,8 @@ def compress(
     api.check_output(output)
     settings = _settings(config, epochs, seed, method)
     source = api.load(model, shapes=_shapes(shape))
-    training, held_out, settings = _training_data(data, validation, settings)
+    images = _image_format(image_values, image_mean, image_std, image_resize)
+    training, held_out, settings = _training_data(data, validation, settings, partial(api.input_port, source), images)
     folder = checkpoint or output.with_name(f"{output.name}.checkpoint")
     budget = Budget(flash, ram, cycles, max_drop, target)
     try:
@@ -324,27 +337,49 @@ def validate(
     reference: Annotated[str | None, typer.Option(help="The float network to compare with; for the zoo its own.")] = None,
     board: Board = None,
     samples: Annotated[int | None, typer.Option(min=1, help="Only the first N samples.", metavar="N")] = None,
+    metric: Annotated[str | None, typer.Option(help=f"The task's own: {', '.join(METRICS)}.")] = None,
+    max_drop: Annotated[float | None, typer.Option(min=0, max=100, help="Most percentage points below the float network.")] = None,
+    deviation: Annotated[float | None, typer.Option(min=0, help="Most relative L2 error of a layer; by default 0.5 is named only.")] = None,
+    report_file: Annotated[
+        list[Path] | None, typer.Option("--report", help="Also write this .json file, or .xml for JUnit (may be repeated).", metavar="FILE")
+    ] = None,
+    image_values: ImageValues = "unit",
+    image_mean: ImageMean = None,
+    image_std: ImageStd = None,
+    image_resize: ImageResize = False,
     as_json: Json = False,
 ) -> None:
-    """Run the C on samples: accuracy, distance to the float network, and whether all targets give the same bytes.
+    """Run the C on samples: accuracy, distance to the float network, layer by layer too, and whether all targets give the same bytes.
 
-    The interpreter and the board run the first 100 samples. Exit code 1 if the bytes differ or a table is damaged.
+    The interpreter, the board and the comparison of layers take the first 100 samples. Exit code 1 if the bytes differ, a table is
+    damaged, more than --max-drop is lost, or a layer's error is above --deviation. --data may be a folder of images, with a folder a
+    class if there are labels.
 
     \b
     Examples:
       lutra validate zoo:lenet5
       lutra validate zoo:lenet5 --board microbit --json
-      lutra validate network.lutra --data test.npz --reference network.onnx
+      lutra validate network.lutra --data test.npz --reference network.onnx --max-drop 1 --report junit.xml
+      lutra validate network.lutra --data photos --image-values signed --image-resize
       lutra validate bundle --data test.npz
     """
+    for path in report_file or []:
+        check_report(path)
+    images = _image_format(image_values, image_mean, image_std, image_resize)
     if data is None:
         if not model.startswith(zoo.PREFIX):
             raise typer.BadParameter("only models of the zoo bring their own samples; name some", param_hint="--data")
         data = "mnist"
-    test = _data(data, "test").head(samples)
-    found = api.validate(model, test, reference=reference, board=board)
+    test = _data(data, "test", partial(api.input_port, model), images).head(samples)
+    limit = DEVIATION if deviation is None else deviation
+    found = api.validate(model, test, reference=reference, board=board, metric=metric, deviation=limit)
+    if max_drop is not None and found.drop is None:
+        raise DataError("--max-drop needs labels or a --metric, and a float --reference")
     _print(as_json, report.validation_record(found), report.validation_table(found))
-    if found.bit_exact is False or not found.tables_intact:
+    checks = checks_of(found, max_drop, deviation)
+    for path in report_file or []:
+        write_report(path, found, checks)
+    if any(check.wrong for check in checks):
         raise typer.Exit(NO)
 
 
@@ -449,16 +484,37 @@ def _settings(config: str | None, epochs: float, seed: int | None, method: Metho
     return settings if method is None else replace(settings, method=method)
 
 
-def _data(name: str, split: zoo_data.Split) -> Dataset:
-    return zoo_data.load(name, split) if zoo_data.is_name(name) else read_dataset(Path(name))
+def _image_format(values: str, mean: str | None, std: str | None, resize: bool) -> ImageFormat:
+    def numbers(text: str | None, option: str) -> tuple[float, ...]:
+        try:
+            return () if text is None else tuple(float(number) for number in text.split(","))
+        except ValueError:
+            raise typer.BadParameter(f"{text!r} is not numbers such as 0.5 or 0.485,0.456,0.406", param_hint=option) from None
+
+    if values not in get_args(Values):
+        raise typer.BadParameter(f"{values!r} is none of {', '.join(get_args(Values))}", param_hint="--image-values")
+    return ImageFormat(cast(Values, values), numbers(mean, "--image-mean"), numbers(std, "--image-std"), resize)
 
 
-def _training_data(data: str, validation: str | None, settings: CompressionConfig) -> tuple[Dataset, Dataset | None, CompressionConfig]:
+def _data(name: str, split: zoo_data.Split, port: Callable[[], tuple[tuple[int, ...], str]], images: ImageFormat) -> Dataset:
+    """Samples of the zoo, from files, or from images, which become what the input `port` takes."""
+    if zoo_data.is_name(name):
+        return zoo_data.load(name, split)
+    return read_images(Path(name), *port(), images) if is_image_folder(Path(name)) else read_dataset(Path(name))
+
+
+def _training_data(
+    data: str,
+    validation: str | None,
+    settings: CompressionConfig,
+    port: Callable[[], tuple[tuple[int, ...], str]],
+    images: ImageFormat,
+) -> tuple[Dataset, Dataset | None, CompressionConfig]:
     """What to compress on, what to measure on, for which reconstruction spares no samples, and the settings with their method chosen."""
-    training = _data(data, "train")
+    training = _data(data, "train", port, images)
     settings = api.for_samples(settings, training)
     if validation is not None or zoo_data.is_name(data):
-        return training, _data(validation or data, "validation"), settings
+        return training, _data(validation or data, "validation", port, images), settings
     if settings.method == "reconstruct":
         return training, None, settings
     return *training.hold_out(max(1, min(len(training) // 10, _HELD_OUT))), settings

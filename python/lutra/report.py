@@ -65,15 +65,21 @@ def fit_record(limits: Limits, why_not: str) -> Record:
 def validation_record(validation: Validation) -> Record:
     """What `lutra validate --json` prints."""
     record: Record = to_plain(validation)
-    difference = record.pop("difference") or dict.fromkeys(("rmse", "mae", "l2r", "cos", "agreement"))
-    comparison = record.pop("comparison")
+    known = ("rmse", "mae", "l2r", "cos", "agreement", "worst_sample", "worst_l2r")
+    difference = record.pop("difference") or dict.fromkeys(known)
+    comparison, first, metric = record.pop("comparison"), validation.first_deviating, record.pop("metric")
     return {
         **record,
+        "metric": None if metric is None else metric["name"],
+        "metric_value": None if metric is None else metric["value"],
+        "float_metric_value": None if metric is None else metric["float_value"],
+        "drop_pp": None if validation.drop is None else round(validation.drop, 4),
+        "first_deviating": None if first is None else first.name,
         "ratio": _rounded(validation.ratio),
         "int8_ratio": _rounded(validation.int8_ratio),
         **difference,
         "bit_exact": validation.bit_exact,
-        "compared": None if comparison is None else {"samples": comparison["samples"], "targets": comparison["targets"]},
+        "compared": comparison,
     }
 
 
@@ -192,13 +198,30 @@ def validation_table(validation: Validation) -> RenderableType:
             f"rmse {difference.rmse:.4g}, mae {difference.mae:.4g}, l2r {difference.l2r:.4g}, cos {difference.cos:.6f}; "
             f"same class {_percent(difference.agreement)}"
         )
+        facts["worst sample"] = f"number {difference.worst_sample}, l2r {difference.worst_l2r:.4g}"
+    if metric := validation.metric:
+        facts[metric.name] = f"{metric.value:.4f}" + ("" if metric.float_value is None else f", float {metric.float_value:.4f}")
     if comparison := validation.comparison:
         verdict = "the same bytes" if comparison.bit_exact else "DIFFERENT bytes"
-        facts["parity"] = f"{verdict} on {comparison.samples} samples: {', '.join(comparison.targets)}"
+        differing = "".join(f"; {name} differs in {count}" for name, count in comparison.differing.items())
+        facts["parity"] = f"{verdict} on {comparison.samples} samples: {', '.join(comparison.targets)}{differing}"
     else:
         facts["parity"] = "not compared"
     facts["tables"] = "intact" if validation.tables_intact else "DAMAGED: a CRC-32 is wrong"
-    return Group(Text(printable(validation.model)), _facts(facts))
+    if not validation.layers:
+        return Group(Text(printable(validation.model)), _facts(facts))
+    first = validation.first_deviating
+    above = f"above {validation.deviation:g}"
+    facts["layers"] = f"none is {above}" if first is None else f"'{first.name}' is the first {above}" if first.bit_exact else (
+        f"'{first.name}' is the first whose bytes differ"
+    )  # fmt: skip
+    table = _table(("layer", "output", "l2r", "cos", "rounding", "steps", "bytes"), numbers=("l2r", "cos", "rounding", "steps"))
+    for layer in validation.layers:
+        shown = ("" if value is None else f"{value:.4f}" for value in (layer.l2r, layer.cos, layer.rounding))
+        shape = "x".join(map(str, layer.output_shape))
+        table.add_row(_text(layer.name), shape, *shown, f"{layer.steps:.2f}", "same" if layer.bit_exact else "DIFFERENT")
+    title = "integers a layer, against the float network (l2r, cos) and against the same weights in float (rounding, rms steps)"
+    return Group(Text(printable(validation.model)), _facts(facts), Text(f"\n{title}"), table)
 
 
 def bench_tables(benchmark: Benchmark) -> RenderableType:

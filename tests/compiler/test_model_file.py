@@ -311,8 +311,26 @@ def test_every_truncation_is_refused(content: bytes, tmp_path: Path) -> None:
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"nosuch\.lutra cannot be read"):
         load_model(tmp_path / "nosuch.lutra")
-    with pytest.raises(ModelError, match="cannot be read"):
+    with pytest.raises(ModelError, match="is not a file"):
         load_model(tmp_path)
+
+
+def test_a_header_that_takes_too_much_to_parse_is_refused_before_it_is(
+    content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = int.from_bytes(content[:8], "little")
+    monkeypatch.setattr(model_file, "MAX_HEADER_BYTES", size)
+    assert load(tmp_path / "x.lutra", content)
+    monkeypatch.setattr(model_file, "MAX_HEADER_BYTES", size - 1)
+    with pytest.raises(ModelError, match=f"its header has {size} bytes; the limit is {size - 1}"):
+        load(tmp_path / "x.lutra", content)
+
+
+def test_values_too_large_for_any_memory_are_refused(tmp_path: Path) -> None:
+    pad = Pad(name="huge", inputs=("x",), output="y", spatial=(1 << 20, 1 << 20, 0, 0))
+    graph = Graph((Input("x", (1, 1, 1), "NHWC"),), (pad,), ("y",), {})
+    with pytest.raises(GraphError, match=r"value 'y' has \d+ elements .*; the limit is 134217728"):
+        save_model(tmp_path / "x.lutra", graph, {})
 
 
 @given(st.data())

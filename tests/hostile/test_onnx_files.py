@@ -1,7 +1,10 @@
 """Files that are no models, damaged, or out to hurt: each ends in an error that names what is wrong, and soon."""
 
 import contextlib
+import os
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -15,6 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 from lutra_compiler.errors import GraphError, LutraError, ModelError
 from lutra_compiler.frontends import onnx_reader
 from lutra_compiler.frontends.onnx_reader import read_onnx
+from lutra_compiler.model_file import load_model, save_model
 from onnx_models import model, node, normal
 
 RELU = [node("Relu", "x", "y")]
@@ -194,6 +198,103 @@ def test_one_weight_read_by_many_layers_counts_every_time(monkeypatch: pytest.Mo
 def test_too_many_nodes_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(onnx_reader, "MAX_NODES", 3)
     refuse(model([node("Relu", "x", "a"), node("Relu", "a", "y")]), "4 nodes and node inputs; the limit is 3")
+
+
+def test_too_many_inputs_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnx_reader, "MAX_PORTS", 3)
+    m = model([node("Add", "x z", "y")], inputs={"x": (1, 2), "z": (1, 2)})
+    assert read_onnx(m.SerializeToString())
+    m.graph.input.add(name="w")
+    refuse(m, "4 inputs and outputs; the limit is 3")
+
+
+def test_constants_of_a_full_file_leave_less_to_compute(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnx_reader, "MAX_ELEMENTS", 200)
+    nodes = [node("Add", "w w", "v"), node("Conv", "x v", "y")]
+    assert read_onnx(model(nodes, {"w": normal(2, 2, 5, 5)}).SerializeToString())
+    refuse(model(nodes, {"w": normal(2, 2, 5, 6)}), "constants computed by nodes exceed 80 elements")
+
+
+def test_wide_numbers_count_as_several(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnx_reader, "MAX_FOLDED", 150)
+    nodes = [node("Add", "w w", "v"), node("Cast", "v", "c", to=1), node("Conv", "x c", "y")]
+    refuse(model(nodes, {"w": normal(2, 2, 4, 5).astype(np.float64)}), "exceed 150 elements")
+
+
+@pytest.mark.parametrize("kind", [TensorProto.COMPLEX64, TensorProto.STRING])
+def test_constants_that_are_no_real_numbers_are_refused(kind: int) -> None:
+    m = model([node("Constant", "", "c"), node("Identity", "c", "d"), node("Add", "x d", "y")])
+    values = [1 + 2j] if kind == TensorProto.COMPLEX64 else [b"text"]
+    m.graph.node[0].attribute.append(helper.make_attribute("value", helper.make_tensor("c", kind, [1], values)))
+    refuse(m, "constants are real numbers")
+
+
+def test_a_version_beyond_an_int_is_no_crash() -> None:
+    m = model(RELU)
+    m.ir_version = 2**40
+    assert read_onnx(m.SerializeToString())
+
+
+def test_a_range_is_bounded_before_it_is_made() -> None:
+    nodes = [node("Range", "zero huge one", "r"), node("Add", "x r", "y")]
+    refuse(model(nodes, {"zero": np.int64(0), "huge": np.int64(2**60), "one": np.int64(1)}), "constants computed by nodes exceed")
+    refuse(model(nodes, {"zero": np.int64(0), "huge": np.int64(2**60), "one": np.int64(0)}), "constants computed by nodes exceed")
+
+
+def test_subgraphs_of_unsupported_nodes_are_not_entered() -> None:
+    result = helper.make_tensor_value_info("z", 1, None)
+    inner = helper.make_graph([helper.make_node("Conv", ["x", "w"], ["z"], pads=[2**62])], "b", [], [result])
+    m = model([helper.make_node("Loop", ["n", "c", "x"], ["y"], body=inner)], {"n": np.int64(2**40), "c": np.bool_(True)})
+    refuse(m, r"\(Loop\): the operator is not supported; export the path that is taken")
+
+
+def test_a_link_to_a_model_is_read_and_one_to_what_is_no_file_is_not(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(model(RELU).SerializeToString())
+    (tmp_path / "link.onnx").symlink_to(tmp_path / "model.onnx")
+    assert read_onnx(tmp_path / "link.onnx")
+    for name, place in (("loop", "loop.onnx"), ("device", "/dev/zero"), ("nothing", "nosuch")):
+        (tmp_path / f"{name}.onnx").symlink_to(place)
+        with pytest.raises(ModelError, match="is not a file"):
+            read_onnx(tmp_path / f"{name}.onnx")
+
+
+def test_a_pipe_is_no_model(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "model.onnx")
+    os.mkfifo(tmp_path / "model.lutra")
+    with pytest.raises(ModelError, match="is not a file"):
+        read_onnx(tmp_path / "model.onnx")
+    with pytest.raises(ModelError, match="is not a file"):
+        load_model(tmp_path / "model.lutra")
+
+
+def test_what_is_written_over_a_link_leaves_alone_what_it_points_to(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("precious")
+    (tmp_path / "model.lutra").symlink_to(tmp_path / "precious")
+    save_model(tmp_path / "model.lutra", read_onnx(model(RELU).SerializeToString()), {})
+    assert (tmp_path / "precious").read_text() == "precious"
+    assert not (tmp_path / "model.lutra").is_symlink()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("folded", [False, True])
+def test_the_largest_file_is_read_within_two_gigabytes(tmp_path: Path, folded: bool) -> None:
+    elements = (onnx_reader.MAX_FILE_BYTES - 4096) // 4
+    rows = 8192
+    constants = {"w": np.ones((rows, elements // rows), np.float32)}
+    nodes = [node("MatMul", "x w", "y")]
+    if folded:  # as many numbers as nodes may compute besides
+        constants["s"] = np.ones((rows, (onnx_reader.MAX_ELEMENTS - elements) // rows), np.float32)
+        constants["w"] = constants["w"][:, : -constants["s"].shape[1]]
+        nodes = [node("Mul", "s s", "t"), node("MatMul", "x w", "a"), node("MatMul", "x t", "b"), node("Concat", "a b", "y", axis=1)]
+    (tmp_path / "large.onnx").write_bytes(model(nodes, constants, {"x": (1, rows)}).SerializeToString())
+    code = (
+        "import resource, sys; from pathlib import Path; from lutra_compiler.frontends.onnx_reader import read_onnx; "
+        "print(len(read_onnx(Path(sys.argv[1])).ops), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, tmp_path / "large.onnx"], capture_output=True, text=True, check=True)
+    ops, kilobytes = map(int, done.stdout.split())
+    assert ops == (3 if folded else 1)
+    assert kilobytes < 2 << 20
 
 
 def test_a_deep_chain_does_not_recurse() -> None:

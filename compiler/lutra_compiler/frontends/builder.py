@@ -32,10 +32,9 @@ from lutra_compiler.ir.ops import (
     Softmax,
 )
 from lutra_compiler.ir.shapes import output_shape
-from lutra_compiler.ir.verify import verify
+from lutra_compiler.ir.verify import MAX_ELEMENTS, verify
 
 MAX_RANK = 8
-MAX_ELEMENTS = 1 << 27  # of one value, and of all parameters together: 512 MiB of float32, far beyond any microcontroller
 
 _CONTROL_FLOW = "export the path that is taken"
 _FLOAT_MODEL = "hand over the float model; Lutra quantizes it"
@@ -147,6 +146,7 @@ class GraphBuilder:
     ) -> str:
         """Convolution; `weight` OIHW, `padding` top, left, bottom, right."""
         self.require_image(x)
+        _check_bias(name, weight, bias)
         parameters = {"weight": weight.transpose(0, 2, 3, 1), "bias": bias}
         return self._emit(Conv2d, name, (x,), parameters, stride=stride, padding=padding, groups=groups)
 
@@ -156,6 +156,7 @@ class GraphBuilder:
             raise Unsupported("it multiplies the last axis of an image", "flatten the image before it")
         if weight.ndim != 2:
             raise Unsupported(f"its weight has shape {list(weight.shape)}", "use a weight of two dimensions")
+        _check_bias(name, weight, bias)
         return self._emit(Linear, name, (x,), {"weight": weight, "bias": bias})
 
     def batch_norm(
@@ -470,3 +471,8 @@ class GraphBuilder:
                 last -= s
             ends.append(max(after, last + k - size - before))
         return (*padding[:2], ends[0], ends[1])
+
+
+def _check_bias(name: str, weight: FloatArray, bias: FloatArray | None) -> None:
+    if bias is not None and bias.shape != weight.shape[:1]:
+        raise ModelError(f"layer '{name}': its bias has shape {list(bias.shape)}; it must have shape {list(weight.shape[:1])}")

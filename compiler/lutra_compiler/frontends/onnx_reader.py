@@ -20,15 +20,18 @@ import onnx.reference
 import onnx.shape_inference
 
 from lutra_compiler.errors import GraphError, ModelError, UnsupportedModelError, UnsupportedNode
-from lutra_compiler.frontends.builder import MAX_ELEMENTS, MAX_RANK, GraphBuilder, Unsupported, unknown_operator
+from lutra_compiler.frontends.builder import MAX_RANK, GraphBuilder, Unsupported, unknown_operator
 from lutra_compiler.frontends.onnx_operators import OPERATORS
 from lutra_compiler.frontends.operators import OperatorBuilder
 from lutra_compiler.ir.graph import FloatArray, Graph, Shape
 from lutra_compiler.ir.ops import Pair
+from lutra_compiler.ir.verify import MAX_ELEMENTS
 
-MAX_FILE_BYTES = 512 << 20
+# Together these keep reading below 2 GiB of memory.
+MAX_FILE_BYTES = 384 << 20
 MAX_NODES = 20_000  # nodes and what they read
-MAX_FOLDED = 1 << 26  # elements of all constants that nodes compute
+MAX_PORTS = 1024  # inputs and outputs of the network
+MAX_FOLDED = 1 << 26  # elements of 4 bytes of all constants that nodes compute, fewer where the file holds many
 OPSETS = range(7, onnx.defs.onnx_opset_version() + 1)
 
 Array = npt.NDArray[Any]
@@ -100,6 +103,9 @@ def _parse(data: bytes, name: str) -> onnx.ModelProto:
     size = sum(1 + len(node.input) for node in model.graph.node)
     if size > MAX_NODES:
         raise ModelError(f"the model has {size} nodes and node inputs; the limit is {MAX_NODES}")
+    ports = len(model.graph.input) - len(model.graph.initializer) + len(model.graph.output)
+    if ports > MAX_PORTS:
+        raise ModelError(f"the model has {ports} inputs and outputs; the limit is {MAX_PORTS}")
     if not all(isinstance(name, str) for name in _names(model.graph)):  # protobuf gives bytes for what is not UTF-8
         raise ModelError("a name in the model is not text: the file is damaged; export it again")
     return model
@@ -207,7 +213,7 @@ class _Reader:
         self._source = model.graph
         self._opset = _opset(model)
         self._checker = onnx.checker.C.CheckerContext()
-        self._checker.ir_version = model.ir_version
+        self._checker.ir_version = max(3, min(model.ir_version, onnx.IR_VERSION))  # whatever the file says, an int of C
         self._checker.opset_imports = {"": self._opset}
         self._builder = OperatorBuilder()
         self._tensors = {tensor.name: tensor for tensor in self._source.initializer}
@@ -215,7 +221,9 @@ class _Reader:
         self._unknown: set[str] = set()  # values behind an unsupported node
         self._problems: list[UnsupportedNode] = []
         self._invalid: list[ModelError | GraphError] = []
-        self._folded = 0  # elements of constants computed so far
+        self._folded = 0  # elements of 4 bytes of constants computed so far
+        stored = sum(math.prod(tensor.dims) for tensor in self._source.initializer if min(tensor.dims, default=0) >= 0)
+        self._may_fold = max(0, min(MAX_FOLDED, MAX_ELEMENTS - stored))
         self._given = dict(shapes)
 
     def graph(self) -> Graph:
@@ -341,15 +349,16 @@ class _Reader:
                 _array(attribute.t)  # the same checks as for initializers
         feeds = {value: array for value, array in zip(node.input, inputs, strict=True) if value}
         try:
-            self._folded += _folded_elements(node.op_type, list(feeds.values()))
-            if self._folded > MAX_FOLDED:
-                raise ModelError(f"node '{name}' ({node.op_type}): constants computed by nodes exceed {MAX_FOLDED} elements")
+            wide = max((array.itemsize for array in feeds.values()), default=4)
+            self._folded += _folded_elements(node.op_type, list(feeds.values())) * max(1, wide // 4)
+            if self._folded > self._may_fold:
+                raise ModelError(f"node '{name}' ({node.op_type}): constants computed by nodes exceed {self._may_fold} elements")
             (result,) = onnx.reference.ReferenceEvaluator(node, opsets={"": self._opset}).run(None, feeds)
         except ModelError:
             raise
         except Exception as error:  # whatever the evaluator meets in a malformed node
             raise ModelError(f"node '{name}' ({node.op_type}) cannot be computed from its constant inputs: {error}") from error
-        return np.asarray(result)
+        return _real(np.asarray(result), f"the result of node '{name}' ({node.op_type})")
 
     def _live_nodes(self) -> list[onnx.NodeProto]:
         """The nodes that outputs depend on, every one after those it reads, else in the order of the file."""
@@ -479,9 +488,17 @@ def _array(tensor: onnx.TensorProto) -> Array:
     if min(tensor.dims, default=0) < 0 or math.prod(tensor.dims) > MAX_ELEMENTS:
         raise ModelError(f"tensor '{tensor.name}' has shape {list(tensor.dims)}; the limit is {MAX_ELEMENTS} elements")
     try:
-        return np.asarray(onnx.numpy_helper.to_array(tensor))
+        array = np.asarray(onnx.numpy_helper.to_array(tensor))
     except Exception as error:  # data and declared shape or type do not fit
         raise ModelError(f"tensor '{tensor.name}' is damaged ({error}); export the model again") from error
+    return _real(array, f"tensor '{tensor.name}'")
+
+
+def _real(array: Array, name: str) -> Array:
+    """The constant itself, which no text and no complex numbers may be."""
+    if array.dtype.kind in "cOSU":
+        raise ModelError(f"{name} is {array.dtype}; constants are real numbers: {_EXPORT_FLOAT32}")
+    return array
 
 
 def _folded_elements(operator: str, inputs: Sequence[Array]) -> int:

@@ -32,6 +32,7 @@ from lutra_compiler.ir.shapes import infer_shapes
 SUBVECTORS = (1, 2, 4, 8, 16)
 BINARY_FUNCTIONS = ("add", "subtract", "multiply", "minimum", "maximum")  # of two values
 MAX_STEPS = 256  # of an Elementwise
+MAX_ELEMENTS = 1 << 27  # of one value, and of all parameters together: 512 MiB of float32, far beyond any microcontroller
 
 
 def verify(graph: Graph) -> None:
@@ -50,6 +51,8 @@ def verify(graph: Graph) -> None:
     for name, shape in shapes.items():
         if min(shape) < 1:
             raise GraphError(f"value '{name}' is empty (shape {shape})")
+        if math.prod(shape) > MAX_ELEMENTS:
+            raise GraphError(f"value '{name}' has {math.prod(shape)} elements (shape {shape}); the limit is {MAX_ELEMENTS}")
     _check_uses(graph, shapes)
     for name, quantization in graph.quantization.items():
         if name not in shapes:
