@@ -80,9 +80,7 @@ def _pow(b: OperatorBuilder, n: Node) -> str:
         if isinstance(n.inputs[0], str):
             raise Unsupported("its base and its exponent are computed", "use a constant exponent")
         return b.arithmetic(n.name, "power", n.value(1), n.required_weight(0), reverse=True)
-    exponent = n.constant(1)
-    assert exponent is not None  # the checker saw to it
-    return b.arithmetic(n.name, "power", n.value(0), exponent.astype(np.float32))  # it may be of integers
+    return b.arithmetic(n.name, "power", n.value(0), n.required(1).astype(np.float32))  # it may be of integers
 
 
 def _comparison(kind: str) -> Handler:
@@ -113,8 +111,7 @@ def _axis(n: Node, rank: int, default: int = 0) -> int:
 
 
 def _gather(b: OperatorBuilder, n: Node) -> str:
-    shape, indices = b.source_shape(n.value(0)), n.constant(1)
-    assert indices is not None  # the checker saw to it
+    shape, indices = b.source_shape(n.value(0)), n.required(1)
     axis = _axis(n, len(shape))
     if indices.size > MAX_INDICES:
         raise Unsupported(f"it has {indices.size} indices", f"take at most {MAX_INDICES}")
@@ -358,8 +355,7 @@ def _quantize(b: OperatorBuilder, n: Node) -> Result:
 def _dequantize(_: OperatorBuilder, n: Node) -> Result:
     if isinstance(n.inputs[0], str):
         return n.value(0)
-    integers, scale, zero_point = n.constant(0), n.required_weight(1), n.constant(2)
-    assert integers is not None
+    integers, scale, zero_point = n.required(0), n.required_weight(1), n.constant(2)
     axis = _axis(n, max(integers.ndim, 1), 1 if integers.ndim > 1 else 0)
     if scale.size > 1 and (integers.ndim == 0 or scale.shape != (integers.shape[axis],)):
         raise Unsupported(f"its scale has shape {list(scale.shape)}", "use one scale, or one along an axis")

@@ -166,9 +166,17 @@ class _Node:
         return found
 
     def required_weight(self, index: int) -> FloatArray:
-        """A constant float32 input."""
+        """A constant float32 input that must be there."""
         found = self.weight(index)
-        assert found is not None  # the checker saw to it
+        if found is None:
+            raise ModelError(f"node '{self.name}' ({self.operator}) has no input {index}")
+        return found
+
+    def required(self, index: int) -> Array:
+        """A constant input that must be there."""
+        found = self.constant(index)
+        if found is None:
+            raise ModelError(f"node '{self.name}' ({self.operator}) has no input {index}")
         return found
 
     def integers(self, index: int) -> list[int] | None:

@@ -12,8 +12,8 @@ from lutra_compiler.program.kernels import KERNELS
 from lutra_compiler.program.lower import lower
 from lutra_compiler.program.program import Program, Role
 from lutra_compiler.target import target_by_name
-from quantized_graphs import coded, dense, graph
 from operator_programs import operator_network
+from quantized_graphs import coded, dense, graph
 from random_programs import ARENA_LIMIT, TABLES_LIMIT, random_inputs, random_network, random_program
 
 GENERIC = target_by_name("generic")
