@@ -329,7 +329,7 @@ def test_a_header_that_takes_too_much_to_parse_is_refused_before_it_is(
 def test_values_too_large_for_any_memory_are_refused(tmp_path: Path) -> None:
     pad = Pad(name="huge", inputs=("x",), output="y", spatial=(1 << 20, 1 << 20, 0, 0))
     graph = Graph((Input("x", (1, 1, 1), "NHWC"),), (pad,), ("y",), {})
-    with pytest.raises(GraphError, match=r"value 'y' has \d+ elements .*; the limit is 134217728"):
+    with pytest.raises(GraphError, match=r"value 'y' has \d+ elements .*; the limit is 16777216"):
         save_model(tmp_path / "x.lutra", graph, {})
 
 

@@ -32,7 +32,7 @@ from lutra_compiler.ir.ops import (
     Softmax,
 )
 from lutra_compiler.ir.shapes import output_shape
-from lutra_compiler.ir.verify import MAX_ELEMENTS, verify
+from lutra_compiler.ir.verify import MAX_ELEMENTS, MAX_VALUE_ELEMENTS, verify
 
 MAX_RANK = 8
 
@@ -438,8 +438,8 @@ class GraphBuilder:
         return value
 
     def _declare(self, value: str, shape: Shape) -> str:
-        if math.prod(shape) > MAX_ELEMENTS:
-            raise ModelError(f"'{value}' has {math.prod(shape)} elements (shape {list(shape)}); the limit is {MAX_ELEMENTS}")
+        if math.prod(shape) > MAX_VALUE_ELEMENTS:
+            raise ModelError(f"'{value}' has {math.prod(shape)} elements (shape {list(shape)}); the limit is {MAX_VALUE_ELEMENTS}")
         self._shapes[value] = shape
         return value
 

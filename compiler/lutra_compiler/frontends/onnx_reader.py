@@ -25,7 +25,7 @@ from lutra_compiler.frontends.onnx_operators import OPERATORS
 from lutra_compiler.frontends.operators import OperatorBuilder
 from lutra_compiler.ir.graph import FloatArray, Graph, Shape
 from lutra_compiler.ir.ops import Pair
-from lutra_compiler.ir.verify import MAX_ELEMENTS
+from lutra_compiler.ir.verify import MAX_ELEMENTS, MAX_VALUE_ELEMENTS
 
 # Together these keep reading below 2 GiB of memory.
 MAX_FILE_BYTES = 384 << 20
@@ -483,7 +483,7 @@ def _static_shape(value: onnx.ValueInfoProto | None) -> Shape | None:
         return None
     shape = [dim.dim_value for dim in value.type.tensor_type.shape.dim]
     shape[:1] = [1]
-    return tuple(shape) if 2 <= len(shape) <= MAX_RANK and 0 < math.prod(shape) <= MAX_ELEMENTS and min(shape) > 0 else None
+    return tuple(shape) if 2 <= len(shape) <= MAX_RANK and 0 < math.prod(shape) <= MAX_VALUE_ELEMENTS and min(shape) > 0 else None
 
 
 def _array(tensor: onnx.TensorProto) -> Array:

@@ -56,24 +56,24 @@ class OperatorBuilder(GraphBuilder):
                 return x
             return self.elementwise(name, x, (functions.constant_left if reverse else functions.constant_right)(function, number))
         if function in ("add", "subtract", "multiply", "divide") and not (reverse and function == "divide"):
-            gain = {"subtract": -1.0 if reverse else 1.0}.get(function, 1.0)
             match function:
                 case "multiply":
                     return self.affine(name, x, constant, None)
                 case "divide":
                     return self.affine(name, x, np.float32(1) / constant, None)
                 case _:
-                    return self.affine(name, x, np.full_like(constant, gain), constant if function == "add" or reverse else -constant)
+                    negative = np.full_like(constant, -1) if function == "subtract" and reverse else None
+                    return self.affine(name, x, negative, constant if function == "add" or reverse else -constant)
         raise Unsupported(f"it takes a constant of shape {list(constant.shape)}", "use one number for all channels")
 
     def affine(self, name: str, x: str, gain: FloatArray | None, shift: FloatArray | None) -> str:
-        """gain * x + shift, both of one shape, with one number a channel: part of the layer before, or a depthwise convolution."""
-        assert gain is not None
+        """gain * x + shift, of one shape, with one number a channel: part of the layer before, or a depthwise convolution."""
         shape = self.source_shape(x)
-        whole = (1,) * (len(shape) - gain.ndim) + gain.shape
+        form = next(array.shape for array in (gain, shift) if array is not None)
+        whole = (1,) * (len(shape) - len(form)) + form
         varying = [axis for axis, size in enumerate(whole) if size != 1]
         if len(whole) != len(shape) or len(varying) != 1 or whole[varying[0]] != shape[varying[0]]:
-            raise Unsupported(f"it takes a constant of shape {list(gain.shape)}", "use one number, or one a channel")
+            raise Unsupported(f"it takes a constant of shape {list(form)}", "use one number, or one a channel")
         (axis,) = varying
         base, order = self._base(x)
         if base != x:
@@ -81,14 +81,16 @@ class OperatorBuilder(GraphBuilder):
         if axis != 1:
             swapped = self._stored(self.swapped(name, x, axis))
             return self.swapped(name, self.affine(name, swapped, *_along(1, len(shape), gain, shift)), axis)
-        gain, shift = gain.reshape(-1), None if shift is None else shift.reshape(-1)
+        gain, shift = _along(0, 1, gain, shift)
         op = self._ops.get(x)
         if isinstance(op, Conv2d | Linear) and op.activation is None:
-            weight = (self._parameters[op.weight].T * gain).T
-            bias = np.zeros_like(gain) if op.bias is None else self._parameters[op.bias] * gain
-            bias = bias if shift is None else bias + shift
+            weight, bias = self._parameters[op.weight], None if op.bias is None else self._parameters[op.bias]
+            if gain is not None:
+                weight, bias = (weight.T * gain).T, None if bias is None else bias * gain
+            bias = bias if shift is None else shift if bias is None else bias + shift
             attributes = {"stride": op.stride, "padding": op.padding, "groups": op.groups} if isinstance(op, Conv2d) else {}
             return self._sourced(self._emit(type(op), op.name, op.inputs, {"weight": weight, "bias": bias}, **attributes), shape)
+        gain = np.ones(shape[1], np.float32) if gain is None else gain
         image = self.reshape(name, x, (1, shape[1], 1, math.prod(shape[2:]))) if len(shape) not in (3, 4) else self._stored(x)
         y = self._emit(Conv2d, name, (image,), {"weight": gain.reshape(-1, 1, 1, 1), "bias": shift}, groups=len(gain))
         return self.reshape(name, y, shape)
@@ -400,8 +402,7 @@ class OperatorBuilder(GraphBuilder):
         parts = self.reshape(name, x, (1, groups, math.prod(shape[1:]) // groups))
         y = self.reshape(name, self.normalise(name, parts, [2], epsilon, None, None), shape)
         gain, shift = _along(1, len(shape), gain, shift)
-        y = y if gain is None else self.affine(name, y, gain, shift)
-        return y if gain is not None or shift is None else self.affine(name, y, np.ones_like(shift), shift)
+        return y if gain is None and shift is None else self.affine(name, y, gain, shift)
 
     def linear(self, name: str, x: str, weight: FloatArray, bias: FloatArray | None) -> str:
         """Fully connected layer on the last axis; `weight` [out, in]."""

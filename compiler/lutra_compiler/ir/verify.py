@@ -32,7 +32,9 @@ from lutra_compiler.ir.shapes import infer_shapes
 SUBVECTORS = (1, 2, 4, 8, 16)
 BINARY_FUNCTIONS = ("add", "subtract", "multiply", "minimum", "maximum")  # of two values
 MAX_STEPS = 256  # of an Elementwise
-MAX_ELEMENTS = 1 << 27  # of one value, and of all parameters together: 512 MiB of float32, far beyond any microcontroller
+# Far beyond any microcontroller, and what a workstation can still handle in all that is done to a network.
+MAX_ELEMENTS = 1 << 27  # of all parameters together: 512 MiB of float32
+MAX_VALUE_ELEMENTS = 1 << 24  # of one value: 16 MiB of RAM
 
 
 def verify(graph: Graph) -> None:
@@ -51,8 +53,8 @@ def verify(graph: Graph) -> None:
     for name, shape in shapes.items():
         if min(shape) < 1:
             raise GraphError(f"value '{name}' is empty (shape {shape})")
-        if math.prod(shape) > MAX_ELEMENTS:
-            raise GraphError(f"value '{name}' has {math.prod(shape)} elements (shape {shape}); the limit is {MAX_ELEMENTS}")
+        if math.prod(shape) > MAX_VALUE_ELEMENTS:
+            raise GraphError(f"value '{name}' has {math.prod(shape)} elements (shape {shape}); the limit is {MAX_VALUE_ELEMENTS}")
     _check_uses(graph, shapes)
     for name, quantization in graph.quantization.items():
         if name not in shapes:

@@ -13,6 +13,7 @@ from lutra_compiler.passes.merge_padding import merge_padding
 from lutra_compiler.passes.merge_rearranges import merge_rearranges
 from lutra_compiler.passes.normalise_gain import normalise_gain
 from lutra_compiler.passes.reorder_flatten import reorder_flatten
+from lutra_compiler.passes.strengthen_rows import strengthen_rows
 
 Pass = Callable[[Graph], Graph]
 
@@ -25,7 +26,7 @@ CANONICAL_PASSES: tuple[Pass, ...] = (
     reorder_flatten,
     normalise_gain,
 )
-LOWERING_PASSES: tuple[Pass, ...] = (fold_batchnorm, batchnorm_to_depthwise)
+LOWERING_PASSES: tuple[Pass, ...] = (fold_batchnorm, batchnorm_to_depthwise, strengthen_rows)
 
 
 def canonicalise(graph: Graph) -> Graph:

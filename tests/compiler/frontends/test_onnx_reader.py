@@ -375,8 +375,9 @@ UNSUPPORTED = {
     "to is 11": [node("Cast", "x", "y", to=11)],
 }
 EXTRA = {
-    "b35": normal(1, 1, 3, 5), "infinity": f32(np.inf), "q": [1, 0, 0, 0, 0, 0, 0, 0], "b3": normal(1, 1, 5), "one": f32(1), "zero": [0], "four": [4], "two": [2], "one1": [1], "minus": [-1], "flat": [60], "v": f32(1, 2),
-    "half": f32(0.5), "on": np.bool_(True), "l": LINEAR, "three": f32(1, 2, 3),
+    "b35": normal(1, 1, 3, 5), "infinity": f32(np.inf), "q": [1, 0, 0, 0, 0, 0, 0, 0], "b3": normal(1, 1, 5), "one": f32(1),
+    "zero": [0], "four": [4], "two": [2], "one1": [1], "minus": [-1], "flat": [60], "v": f32(1, 2), "half": f32(0.5), "on": np.bool_(True),
+    "l": LINEAR, "three": f32(1, 2, 3),
 }  # fmt: skip
 
 
