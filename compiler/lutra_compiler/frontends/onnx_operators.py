@@ -10,8 +10,9 @@ from lutra_compiler.errors import ModelError
 from lutra_compiler.frontends import functions
 from lutra_compiler.frontends.builder import Unsupported
 from lutra_compiler.frontends.functions import Steps
-from lutra_compiler.frontends.operators import OperatorBuilder
+from lutra_compiler.frontends.operators import MAX_INDICES, OperatorBuilder
 from lutra_compiler.ir.ops import Padding, Pair
+from lutra_compiler.ir.verify import MAX_VALUE_ELEMENTS
 
 if TYPE_CHECKING:
     from lutra_compiler.frontends.onnx_reader import _Node as Node
@@ -22,7 +23,6 @@ Array = npt.NDArray[Any]
 Result = str | Array | list[str]
 Handler = Callable[[OperatorBuilder, Node], Result]
 
-MAX_INDICES = 1 << 16
 MAX_LENGTH = 1 << 12  # of what is resized
 
 
@@ -129,8 +129,12 @@ def _split(b: OperatorBuilder, n: Node) -> list[str]:
     sizes = n.integers(1) if n.opset >= 13 else n.attributes.get("split")
     if sizes is None:
         parts = int(n.attributes.get("num_outputs", n.outputs))
+        if not 1 <= parts <= shape[axis]:
+            raise ModelError(f"node '{n.name}': {parts} parts of an axis of length {shape[axis]}")
         size = -(-shape[axis] // parts)
         sizes = [size] * (parts - 1) + [shape[axis] - size * (parts - 1)]
+    if len(sizes) != n.outputs:
+        raise ModelError(f"node '{n.name}': {len(sizes)} parts for {n.outputs} outputs")
     return b.split(n.name, n.value(0), axis, sizes)
 
 
@@ -167,7 +171,8 @@ def _resize(b: OperatorBuilder, n: Node) -> str:
         raise Unsupported(f"it resizes an array of {len(shape)} axes", "resize an image")
     constants = [n.constant(index) for index in range(1, len(n.inputs))]
     sizes = [size for size in constants if size is not None and size.size == len(shape)]
-    if any((size > MAX_LENGTH).any() or (size.dtype.kind == "f" and (size * shape > MAX_LENGTH).any()) for size in sizes):
+    lengths = [np.abs(size.astype(np.float64) * (shape if size.dtype.kind == "f" else 1)) for size in sizes]
+    if not all(length.max() <= MAX_LENGTH and length.prod() <= MAX_VALUE_ELEMENTS for length in lengths):
         raise Unsupported(f"it resizes {list(shape)} by {sizes[-1].tolist()}", f"resize to at most {MAX_LENGTH} rows and columns")
     places = []
     for axis in range(2, len(shape)):
@@ -330,7 +335,7 @@ def _layer_norm(b: OperatorBuilder, n: Node) -> str:
 def _group_norm(b: OperatorBuilder, n: Node) -> str:
     shape = b.source_shape(n.value(0))
     groups = int(n.attributes["num_groups"])
-    if shape[1] % groups:
+    if groups < 1 or shape[1] % groups:
         raise ModelError(f"node '{n.name}': {shape[1]} channels in {groups} groups")
     scale, bias = n.required_weight(1), n.required_weight(2)
     if n.opset < 21:
@@ -345,7 +350,7 @@ def _quantize(b: OperatorBuilder, n: Node) -> Result:
     """A value stays a float within the range of its integers: they limit it, and Lutra quantizes it anew."""
     scale, zero_point = n.required_weight(1), n.constant(2)
     kind = np.dtype(np.uint8) if zero_point is None else zero_point.dtype
-    if scale.size != 1 or kind not in (np.int8, np.uint8, np.int16, np.uint16):
+    if scale.size != 1 or (zero_point is not None and zero_point.size != 1) or kind not in (np.int8, np.uint8, np.int16, np.uint16):
         raise Unsupported(f"its scale has {scale.size} numbers, its integers are {kind}", "quantize values with one scale to 8 or 16 bits")
     zero = 0 if zero_point is None else int(zero_point.reshape(-1)[0])
     limits, step = np.iinfo(kind), float(scale.reshape(-1)[0])
@@ -357,11 +362,14 @@ def _dequantize(_: OperatorBuilder, n: Node) -> Result:
         return n.value(0)
     integers, scale, zero_point = n.required(0), n.required_weight(1), n.constant(2)
     axis = _axis(n, max(integers.ndim, 1), 1 if integers.ndim > 1 else 0)
-    if scale.size > 1 and (integers.ndim == 0 or scale.shape != (integers.shape[axis],)):
+    if scale.size != 1 and (integers.ndim == 0 or scale.shape != (integers.shape[axis],)):
         raise Unsupported(f"its scale has shape {list(scale.shape)}", "use one scale, or one along an axis")
+    if zero_point is not None and zero_point.shape != scale.shape:
+        raise ModelError(f"node '{n.name}': its scale has shape {list(scale.shape)}, its zero point {list(zero_point.shape)}")
     along = [-1 if i == axis else 1 for i in range(integers.ndim)] if scale.size > 1 else []
     zero = np.zeros((), np.float32) if zero_point is None else zero_point.astype(np.float32)
-    return ((integers.astype(np.float32) - zero.reshape(along if zero.size > 1 else [])) * scale.reshape(along)).astype(np.float32)
+    zero = zero.reshape(along if zero.size > 1 else [])
+    return ((integers.astype(np.float32) - zero) * scale.reshape(along)).astype(np.float32)
 
 
 def _celu(n: Node) -> Steps:

@@ -24,8 +24,10 @@ from lutra_compiler.ir.ops import (
     Rearrange,
     Upsample,
 )
+from lutra_compiler.ir.verify import MAX_ELEMENTS
 
 MAX_STRETCHES = 64  # of constant indices that are gathered: a copy each
+MAX_INDICES = 1 << 16  # along an axis
 MAX_WINDOW = 255  # of pooling
 
 
@@ -178,11 +180,13 @@ class OperatorBuilder(GraphBuilder):
         """Positions of one axis, in any order."""
         shape = self.source_shape(x)
         axis %= len(shape)
-        indices = tuple(index + shape[axis] if index < 0 else index for index in indices)
+        indices = tuple(index + shape[axis] if index < 0 else index for index in indices[: MAX_INDICES + 1])
         if not indices or not all(0 <= index < shape[axis] for index in indices):
             raise ModelError(f"gather '{name}': its indices must be in 0..{shape[axis] - 1}, and there must be one")
         if indices == tuple(range(shape[axis])):
             return x
+        if len(indices) > MAX_INDICES:
+            raise Unsupported(f"it takes {len(indices)} positions", f"take at most {MAX_INDICES} along an axis")
         if axis == 0:
             raise Unsupported("it takes several samples of a batch", "run one sample at a time")
         steps = np.diff(indices)
@@ -201,6 +205,8 @@ class OperatorBuilder(GraphBuilder):
         """x[slices] by axis."""
         shape = self.source_shape(x)
         cuts = {axis % len(shape): cut for axis, cut in slices.items()}
+        if any(cut.step == 0 for cut in cuts.values()):
+            raise ModelError(f"slice '{name}': a step is 0")
         if 0 in cuts and len(range(1)[cuts[0]]) != 1:
             raise Unsupported("it takes no sample of the batch", "slice the other axes")
         if len(shape) == 4 and all(cut.step is None or cut.step > 0 for cut in cuts.values()):
@@ -209,6 +215,8 @@ class OperatorBuilder(GraphBuilder):
             taken = range(shape[axis])[cut]
             if not taken:
                 raise ModelError(f"slice '{name}' of shape {list(shape)} selects nothing")
+            if taken == range(shape[axis]):
+                continue
             x = self.gather(name, x, axis, taken)
         return x
 
@@ -265,6 +273,8 @@ class OperatorBuilder(GraphBuilder):
                 raise Unsupported(f"its mode is {mode}", "pad with a constant, the edge, a reflection or around")
             for axis, pair in enumerate(pads):
                 if any(pair):
+                    if max(pair) > MAX_INDICES:
+                        raise Unsupported(f"it pads by {list(pair)}", f"pad by at most {MAX_INDICES}")
                     try:
                         places = np.pad(np.arange(shape[axis]), pair, numpy_mode)  # type: ignore[call-overload]
                     except ValueError as error:
@@ -302,7 +312,7 @@ class OperatorBuilder(GraphBuilder):
         """Channels to blocks of pixels; `columns_first`: channels are [C, block, block], else [block, block, C]."""
         self.require_image(x)
         _, channels, height, width = self.source_shape(x)
-        if channels % block**2:
+        if block < 1 or channels % block**2:
             raise ModelError(f"'{name}': {channels} channels do not fit blocks of {block}x{block}")
         out = channels // block**2
         view, order = ((out, block, block), (0, 3, 1, 4, 2)) if columns_first else ((block, block, out), (0, 2, 1, 3, 4))
@@ -313,7 +323,7 @@ class OperatorBuilder(GraphBuilder):
         """Blocks of pixels to channels: the reverse of `depth_to_space`."""
         self.require_image(x)
         _, channels, height, width = self.source_shape(x)
-        if height % block or width % block:
+        if block < 1 or height % block or width % block:
             raise ModelError(f"'{name}': an image of {height}x{width} has no whole blocks of {block}x{block}")
         view = (height // block, block, width // block, block, channels)
         order = (0, 2, 4, 1, 3) if columns_first else (0, 2, 1, 3, 4)
@@ -369,7 +379,7 @@ class OperatorBuilder(GraphBuilder):
         kept = [axis for axis in range(1, len(shape)) if axis not in reduced]
         channels = [axis for axis in kept if axis != 1] + [1] * (1 in kept) if keepdims else kept[1:] + kept[:1]
         count = math.prod(shape[axis] for axis in reduced)
-        rows = next((rows for rows in range(1, count + 1) if count % rows == 0 and count // rows <= MAX_WINDOW), count)
+        rows = next((rows for rows in range(1, MAX_WINDOW + 1) if count % rows == 0 and count // rows <= MAX_WINDOW), 1)
         image = (rows, count // rows, math.prod(shape[axis] for axis in channels))
         return self._sourced(self._in_order(name, base, memory, shape, (*reduced, *channels), image), (1, image[2], image[0], image[1]))
 
@@ -399,6 +409,8 @@ class OperatorBuilder(GraphBuilder):
     def group_norm(self, name: str, x: str, groups: int, epsilon: float, gain: FloatArray | None, shift: FloatArray | None) -> str:
         """Each group of channels is normalised; then gain * y + shift a channel."""
         shape = self.source_shape(x)
+        if groups < 1 or shape[1] % groups:
+            raise ModelError(f"layer '{name}': {shape[1]} channels in {groups} groups")
         parts = self.reshape(name, x, (1, groups, math.prod(shape[1:]) // groups))
         y = self.reshape(name, self.normalise(name, parts, [2], epsilon, None, None), shape)
         gain, shift = _along(1, len(shape), gain, shift)
@@ -444,6 +456,7 @@ class OperatorBuilder(GraphBuilder):
         weight = weight[:, :, None] if weight.ndim == 3 else weight
         if dilation != (1, 1):
             height, width = ((size - 1) * step + 1 for size, step in zip(weight.shape[2:], dilation, strict=True))
+            _check_size(name, *weight.shape[:2], height, width)
             spread = np.zeros((*weight.shape[:2], height, width), np.float32)
             spread[:, :, :: dilation[0], :: dilation[1]] = weight
             weight = spread
@@ -462,11 +475,12 @@ class OperatorBuilder(GraphBuilder):
         weight = weight[:, :, None] if signal else weight
         source = self.source_shape(x)
         (channels, height, width), (_, out, kernel_h, kernel_w) = (source[1], *((1, source[2]) if signal else source[2:])), weight.shape
-        if weight.shape[0] != channels or channels % groups:
+        if weight.shape[0] != channels or groups < 1 or channels % groups:
             raise ModelError(f"layer '{name}': {channels} channels in {groups} group(s) do not fit a weight for {weight.shape[0]}")
         if groups > 1 and (out > 1 or groups != channels):
             raise Unsupported(f"it has {groups} groups of {out} outputs", "use one group, or one channel a group")
         rows, columns = -(-kernel_h // stride[0]), -(-kernel_w // stride[1])
+        _check_size(name, channels, out, rows * stride[0], columns * stride[1])
         padded = np.zeros((channels, out, rows * stride[0], columns * stride[1]), np.float32)
         padded[:, :, :kernel_h, :kernel_w] = weight
         # Tap (q, p) of the whole kernel meets output block i, phase p, at input i - q: the taps turned round, the phases as channels.
@@ -500,6 +514,12 @@ class OperatorBuilder(GraphBuilder):
         self._sourced(whole, (1, total, *shape[:2]))
         cut = super().slice(name, whole, {2: slice(crop[0], ends[0], 1), 3: slice(crop[1], ends[1], 1)})
         return self.reshape(name, cut, (1, total, ends[1] - crop[1])) if signal else cut
+
+
+def _check_size(name: str, *sizes: int) -> None:
+    """Refuse a weight that would be too large as it is stored."""
+    if math.prod(sizes) > MAX_ELEMENTS:
+        raise ModelError(f"layer '{name}': its weight as a convolution has shape {list(sizes)}; the limit is {MAX_ELEMENTS} elements")
 
 
 def _repeats_simply(a: Shape, b: Shape) -> bool:
