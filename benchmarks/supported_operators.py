@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-from lutra_compiler.frontends import builder, onnx_reader, torch_export
+from lutra_compiler.frontends import builder, onnx_operators, onnx_reader, operators, torch_export, torch_operators
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENT = ROOT / "docs/supported-operators.md"
+_TABLES = {onnx_reader: onnx_operators, torch_export: torch_operators}  # frontends, and where they have most operators from
 _PLACEHOLDER = "..."
 _RECEIVERS = ("b", "n", "call", "self")  # what handlers call builder and node, and their methods themselves
 
@@ -35,21 +36,23 @@ class Checks:
     """The checks on the way of an expression through a frontend's functions, its nodes' methods and the builder's."""
 
     def __init__(self, module: ModuleType) -> None:
-        self.tree = ast.parse(inspect.getsource(module))
+        self.operators = tuple(module._HANDLERS)
+        self.trees = [ast.parse(inspect.getsource(part)) for part in (_TABLES[module], module)]
         self.functions: dict[str, ast.AST] = {}  # by name, methods with a dot before it
-        for tree in (ast.parse(inspect.getsource(builder)), self.tree):
+        for tree in (*(ast.parse(inspect.getsource(part)) for part in (builder, operators)), *self.trees):
             self.functions |= {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
             methods = [node for owner in tree.body if isinstance(owner, ast.ClassDef) for node in owner.body]
             self.functions |= {f".{node.name}": node for node in methods if isinstance(node, ast.FunctionDef)}
 
     def handlers(self) -> dict[str, ast.expr]:
         """The table of handlers: an expression by operator."""
-        for node in self.tree.body:
-            if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.target.id == "_HANDLERS":
+        found: dict[str, ast.expr] = {}
+        for node in (node for tree in self.trees for node in tree.body):
+            if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.target.id in ("_HANDLERS", "OPERATORS"):
                 assert isinstance(node.value, ast.Dict)
                 pairs = zip(node.value.keys, node.value.values, strict=True)
-                return {key.value: value for key, value in pairs if isinstance(key, ast.Constant) and isinstance(key.value, str)}
-        raise SystemExit("there is no table _HANDLERS")
+                found |= {key.value: value for key, value in pairs if isinstance(key, ast.Constant) and isinstance(key.value, str)}
+        return {operator: found.get(operator, ast.Constant(None)) for operator in self.operators}
 
     def of(self, expression: ast.AST) -> list[Check]:
         """All of them, in the order of the code, each once."""
@@ -105,7 +108,8 @@ def document() -> str:
         "[onnx-node-tests.md](onnx-node-tests.md) lists ONNX's own tests of them.",
         "",
         "Networks take float32 images [1, channels, height, width] (or [1, height, width, channels], where a Transpose to NCHW",
-        "follows) and vectors [1, features]. Any node whose inputs are constants is computed when the model is read, if it is one",
+        "follows), signals [1, channels, length] and vectors [1, features]. Any node whose inputs are constants is computed when the",
+        "model is read, if it is one",
         *textwrap.wrap(f"of {', '.join(sorted(onnx_reader._FOLDED))}.", 138),
         "",
         f"## ONNX, opset {opsets}",

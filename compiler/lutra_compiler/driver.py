@@ -270,7 +270,7 @@ def _analyze_call(program: Program, index: int, call: Call) -> LayerAnalysis:
         codebook_bytes=sizes[Role.CODEBOOK],
         weight_bytes=sizes[Role.WEIGHTS],
         channel_bytes=sizes[Role.CHANNELS],
-        other_bytes=sum(sizes[role] for role in (Role.DESCRIPTOR, Role.MULTIPLIERS, Role.EXPONENTIALS, Role.MASK)),
+        other_bytes=sum(sizes[role] for role in (Role.DESCRIPTOR, Role.MULTIPLIERS, Role.EXPONENTIALS, Role.LOOKUP, Role.MASK)),
         scratch_bytes=0 if call.scratch is None else program.buffers[call.scratch].size_bytes,
         ram_bytes=bytes_alive(index, program.buffers),
         cycles=cycles(call.kernel, call.fields, program.target),

@@ -27,37 +27,26 @@ from lutra_compiler.ir.ops import (
     Pad,
     Padding,
     Pair,
+    Rearrange,
     Slice,
     Softmax,
 )
 from lutra_compiler.ir.shapes import output_shape
 from lutra_compiler.ir.verify import MAX_ELEMENTS, MAX_VALUE_ELEMENTS, verify
 
-_OTHER_ACTIVATION = "use ReLU or ReLU6 there and train again"
+MAX_RANK = 8
+
 _CONTROL_FLOW = "export the path that is taken"
 _FLOAT_MODEL = "hand over the float model; Lutra quantizes it"
 _REMEDIES = {
-    "convtranspose": "upsample outside the network",
-    "dequantizelinear": _FLOAT_MODEL,
-    "elu": _OTHER_ACTIVATION,
-    "gelu": _OTHER_ACTIVATION,
-    "hardsigmoid": _OTHER_ACTIVATION,
-    "hardswish": _OTHER_ACTIVATION,
     "if": _CONTROL_FLOW,
-    "leakyrelu": _OTHER_ACTIVATION,
     "logsoftmax": "leave it out: the largest output stays the largest",
     "loop": _CONTROL_FLOW,
-    "mish": _OTHER_ACTIVATION,
     "nativebatchnormlegit": "use a batch norm with running statistics",
     "nativebatchnormlegitfunctional": "export the module in evaluation mode: module.eval()",
     "nativedropout": "use nn.Dropout, or pass training=self.training, and export in evaluation mode",
-    "prelu": _OTHER_ACTIVATION,
     "qlinearconv": _FLOAT_MODEL,
-    "quantizelinear": _FLOAT_MODEL,
     "scan": _CONTROL_FLOW,
-    "sigmoid": _OTHER_ACTIVATION,
-    "silu": _OTHER_ACTIVATION,
-    "tanh": _OTHER_ACTIVATION,
 }
 
 
@@ -70,6 +59,13 @@ class _View:
 
     base: str
     axes: tuple[int, ...]
+
+
+def graph_shape(source: Shape) -> Shape:
+    """The shape in a Graph of a value [1, F] or [1, C, ...]: channels last, and of the other axes all but the last one as rows."""
+    if len(source) == 2:
+        return source[1:]
+    return (math.prod(source[2:-1]), source[-1], source[1])
 
 
 class Unsupported(Exception):
@@ -95,8 +91,9 @@ class GraphBuilder:
     Every method takes the source's name of the node first and returns the name of the new value. Names of values and
     parameters are unique and of letters, digits, '_' and '.'. Operators that do nothing are left out. Raises Unsupported.
 
-    A transposed value is a view: nothing is moved, what works element by element or along axes goes through it, and a transposition back
-    ends it. What needs the image itself refuses a view.
+    Signals are [1, C, L]; arrays of more axes can be reshaped, transposed, and taken number by number. A transposed value is a view:
+    nothing is moved, what works element by element or along axes goes through it, and a transposition back ends it. Where its numbers are
+    needed in the order of its axes they are rearranged.
     """
 
     def __init__(self) -> None:
@@ -107,29 +104,34 @@ class GraphBuilder:
         self._elements = 0  # of all parameters
         self._uses: Counter[str] = Counter()  # of each legal name
         self._views: dict[str, _View] = {}
+        self._sources: dict[str, Shape] = {}  # shapes in the source that do not follow from a Graph's
+        self._rearranged: dict[str, str] = {}  # views -> their numbers in the order of their axes
 
     def source_shape(self, value: str) -> Shape:
-        """A value's shape in the source: (1, C, H, W) or (1, F)."""
+        """A value's shape in the source: (1, C, H, W), (1, C, L), (1, F), or of more axes."""
         *spatial, channels = self._shapes[value]
-        return (1, channels, *spatial)
+        return self._sources.get(value, (1, channels, *spatial))
 
     def input(self, name: str, shape: Shape, nhwc: bool = False) -> str:
         """An input of the network; `nhwc`: an image [1, H, W, C] that is transposed before it is used."""
-        if len(shape) not in (2, 4) or shape[0] != 1:
+        if len(shape) not in (2, 3, 4) or shape[0] != 1:
             raise ModelError(
-                f"input '{name}' has shape {list(shape)}; Lutra takes [1, channels, height, width] or [1, features]: "
-                "export the model with such an input and batch 1"
+                f"input '{name}' has shape {list(shape)}; Lutra takes [1, channels, height, width], [1, channels, length] or "
+                "[1, features]: export the model with such an input and batch 1"
             )
         value = self.placeholder(name, tuple(shape[axis] for axis in _TO_NCHW) if nhwc else shape)
-        layout = "NF" if len(shape) == 2 else "NHWC" if nhwc else "NCHW"
+        layout = "NHWC" if nhwc else {2: "NF", 3: "NCL", 4: "NCHW"}[len(shape)]
         self._inputs.append(Input(value, self._shapes[value], layout))
         return self.transpose(name, value, _TO_NHWC) if nhwc else value
 
     def placeholder(self, name: str, shape: Shape) -> str:
         """Stands for the result of an unsupported node, so that the nodes after it can be checked as well. Raises ModelError."""
+        if not 2 <= len(shape) <= MAX_RANK or shape[0] != 1 or min(shape) < 1:
+            raise ModelError(f"'{name}' has shape {list(shape)}; values have 2 to {MAX_RANK} axes, the first one of length 1")
+        value = self._declare(self._unique(name), graph_shape(shape))
         if len(shape) not in (2, 4):
-            raise ModelError(f"'{name}' has shape {list(shape)}; values are [1, channels, height, width] or [1, features]")
-        return self._declare(self._unique(name), (*shape[2:], shape[1]))
+            self._sources[value] = shape
+        return value
 
     def transpose(self, name: str, x: str, permutation: Sequence[int]) -> str:
         """x with its axes in another order."""
@@ -143,7 +145,7 @@ class GraphBuilder:
         self, name: str, x: str, weight: FloatArray, bias: FloatArray | None, stride: Pair, padding: Padding, groups: int
     ) -> str:
         """Convolution; `weight` OIHW, `padding` top, left, bottom, right."""
-        self._require_image(x)
+        self.require_image(x)
         _check_bias(name, weight, bias)
         parameters = {"weight": weight.transpose(0, 2, 3, 1), "bias": bias}
         return self._emit(Conv2d, name, (x,), parameters, stride=stride, padding=padding, groups=groups)
@@ -182,7 +184,7 @@ class GraphBuilder:
 
     def max_pool(self, name: str, x: str, kernel: Pair, stride: Pair, padding: Padding, ceil_mode: bool) -> str:
         """Max pooling."""
-        self._require_image(x)
+        self.require_image(x)
         if ceil_mode:
             padding = self._ceil_padding(x, kernel, stride, padding)
         if (kernel, stride) == ((1, 1), (1, 1)) and not any(padding):
@@ -193,7 +195,7 @@ class GraphBuilder:
         self, name: str, x: str, kernel: Pair, stride: Pair, padding: Padding, ceil_mode: bool, count_include_pad: bool
     ) -> str:
         """Average pooling."""
-        self._require_image(x)
+        self.require_image(x)
         count_include_pad &= any(padding)
         if ceil_mode:
             grown = self._ceil_padding(x, kernel, stride, padding)
@@ -308,21 +310,31 @@ class GraphBuilder:
         )
 
     def reshape(self, name: str, x: str, shape: Shape) -> str:
-        """Nothing, or an image to a vector."""
+        """The same numbers, in the order of the source's axes, as an array of another shape."""
         before = self.source_shape(x)
         if shape == before:
             return x
         x, axes = self._base(x)
         if math.prod(shape) != math.prod(before):
             raise ModelError(f"reshape '{name}': {list(before)} does not fit {list(shape)}; export the model with batch 1")
-        if len(before) != 4 or len(shape) != 2 or shape[0] != 1:
-            raise Unsupported(
-                f"it reshapes {list(before)} to {list(shape)}", "go from the image to a vector [1, features] in one step, by flatten"
+        if not 2 <= len(shape) <= MAX_RANK or shape[0] != 1:
+            raise Unsupported(f"it reshapes {list(before)} to {list(shape)}", "keep the batch as the first axis, of length 1")
+        if len(before) == 4 and len(shape) == 2:
+            result, hwc, chw = (
+                [axis for axis in order if self.source_shape(x)[axis] != 1] for order in (axes, (2, 3, 1), (1, 2, 3))
             )
-        result, hwc, chw = ([axis for axis in order if self.source_shape(x)[axis] != 1] for order in (axes, (2, 3, 1), (1, 2, 3)))
-        if result not in (hwc, chw):
-            raise Unsupported(f"it flattens an image whose axes are in the order {list(axes)}", "flatten [1, C, H, W] or [1, H, W, C]")
-        return self._emit(Flatten, name, (x,), order="HWC" if result == hwc else "CHW")
+            if result in (hwc, chw):
+                return self._emit(Flatten, name, (x,), order="HWC" if result == hwc else "CHW")
+        flat = x
+        if len(before) > 2:
+            memory = [axes.index(axis) for axis in self._memory(x)]
+            flat = self._in_order(name, x, memory, before, range(1, len(before)), (math.prod(shape),))
+        if len(shape) == 2:
+            return flat
+        channels, places = shape[1], math.prod(shape[2:])
+        return self._sourced(
+            self._emit(Rearrange, name, (flat,), view=(channels, places), order=(1, 0), shape=graph_shape(shape)), shape
+        )
 
     def softmax(self, name: str, x: str, axis: int) -> str:
         """Softmax over the channels."""
@@ -334,7 +346,7 @@ class GraphBuilder:
     def build(self, outputs: Sequence[tuple[str, str]]) -> Graph:
         """The network that computes `outputs`: values with the names they get. Raises GraphError."""
         renamed: dict[str, str] = {}
-        for value, name in ((self._stored(value), name) for value, name in outputs):
+        for value, name in ((self._output(value), name) for value, name in outputs):
             if value not in self._ops:
                 raise ModelError(f"output '{name}' is an input of the network; leave it out")
             if value in renamed:
@@ -350,6 +362,12 @@ class GraphBuilder:
         graph = Graph(tuple(self._inputs), (), tuple(renamed.values()), self._parameters).with_ops(ops[::-1])
         verify(graph)
         return graph
+
+    def _output(self, x: str) -> str:
+        """What the network puts out for a value: an image [1, H, W, C] is what networks with such inputs give as well."""
+        base, axes = self._base(x)
+        nhwc = axes == _TO_NHWC and base in self._ops and any(port.layout == "NHWC" for port in self._inputs)
+        return base if nhwc else self._stored(x)
 
     def _emit(
         self,
@@ -368,7 +386,13 @@ class GraphBuilder:
         self._parameters.update({f"{output}.{role}": np.array(array, np.float32, order="C") for role, array in arrays.items()})
         op = kind(name=name, inputs=inputs, output=output, **{role: f"{output}.{role}" for role in arrays}, **attributes)
         parameters_only = Graph((), (), (), self._parameters)
-        self._declare(output, output_shape(parameters_only, op, [self._shapes[value] for value in inputs]))
+        shape = output_shape(parameters_only, op, [self._shapes[value] for value in inputs])
+        self._declare(output, shape)
+        source = self._sources.get(inputs[0], ())
+        if source and shape == self._shapes[inputs[0]]:
+            self._sources[output] = source
+        elif len(source) == 3 and len(shape) == 3 and shape[0] == 1:  # a signal stays one
+            self._sources[output] = (1, shape[2], shape[1])
         self._ops[output] = op
         return output
 
@@ -379,10 +403,30 @@ class GraphBuilder:
 
     def _stored(self, x: str) -> str:
         """A value whose numbers lie in memory in the order of its axes."""
-        if x in self._views:
-            axes = list(self._views[x].axes)
-            raise Unsupported(f"its input is transposed, its axes are {axes} of [1, C, H, W]", "export the model in NCHW")
-        return x
+        if x in self._views and x not in self._rearranged:
+            base, axes = self._base(x)
+            shape = self.source_shape(x)
+            memory = [axes.index(axis) for axis in self._memory(base)]
+            arranged = self._in_order(f"{x}.rearranged", base, memory, shape, (*range(2, len(shape)), 1), graph_shape(shape))
+            self._rearranged[x] = self._sourced(arranged, shape)
+        return self._rearranged.get(x, x)
+
+    def _memory(self, base: str) -> Sequence[int]:
+        """The axes of a value that is no view, but the batch, from the outermost to the innermost in memory."""
+        return (*range(2, len(self.source_shape(base))), 1)
+
+    def _in_order(self, name: str, base: str, memory: Sequence[int], sizes: Shape, order: Sequence[int], shape: Shape) -> str:
+        """`base`, whose memory has axes of the `sizes` in the order `memory`, with these axes put in `order`; `shape` is the Graph's."""
+        view = tuple(sizes[axis] for axis in memory)
+        return self._emit(Rearrange, name, (base,), view=view, order=tuple(memory.index(axis) for axis in order), shape=shape)
+
+    def _sourced(self, value: str, shape: Shape) -> str:
+        """`value`, whose shape in the source is `shape`."""
+        if len(shape) in (2, 4):
+            self._sources.pop(value, None)
+        else:
+            self._sources[value] = shape
+        return value
 
     def _view(self, name: str, base: str, axes: tuple[int, ...]) -> str:
         """`base` with its axes in another order; itself if that is none."""
@@ -406,13 +450,15 @@ class GraphBuilder:
             self._uses[base] += 1
         return value
 
-    def _require_image(self, x: str) -> None:
-        if len(self._shapes[x]) != 3:
-            raise Unsupported(f"its input of shape {list(self.source_shape(x))} is no image", "use two-dimensional layers")
+    def require_image(self, x: str) -> None:
+        """Refuse what is neither an image nor a signal."""
+        if len(self.source_shape(x)) not in (3, 4):
+            shape = list(self.source_shape(x))
+            raise Unsupported(f"its input of shape {shape} is no image", "give it [1, channels, height, width] or [1, channels, length]")
 
     def _whole(self, x: str) -> tuple[Pair, Pair]:
         """Kernel and stride of one window over all of an image."""
-        self._require_image(x)
+        self.require_image(x)
         height, width, _ = self._shapes[x]
         return (height, width), (height, width)
 

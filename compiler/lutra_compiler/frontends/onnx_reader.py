@@ -20,10 +20,12 @@ import onnx.reference
 import onnx.shape_inference
 
 from lutra_compiler.errors import GraphError, ModelError, UnsupportedModelError, UnsupportedNode
-from lutra_compiler.frontends.builder import GraphBuilder, Unsupported, unknown_operator
+from lutra_compiler.frontends.builder import MAX_RANK, GraphBuilder, Unsupported, unknown_operator
 from lutra_compiler.frontends.external_data import take_in
+from lutra_compiler.frontends.onnx_operators import OPERATORS
+from lutra_compiler.frontends.operators import OperatorBuilder
 from lutra_compiler.ir.graph import FloatArray, Graph, Shape
-from lutra_compiler.ir.ops import Padding, Pair
+from lutra_compiler.ir.ops import Pair
 from lutra_compiler.ir.verify import MAX_ELEMENTS, MAX_VALUE_ELEMENTS
 
 # Together these keep reading below 2 GiB of memory.
@@ -131,6 +133,21 @@ class _Node:
     inputs: tuple[str | Array | None, ...]
     input_names: tuple[str, ...]
     attributes: Mapping[str, Any]
+    proto: onnx.NodeProto
+
+    @property
+    def outputs(self) -> int:
+        """Number of its outputs."""
+        return len(self.proto.output)
+
+    def computed(self, inputs: Sequence[Array | None]) -> Array:
+        """What ONNX's own evaluator makes of other inputs."""
+        feeds = {name: array for name, array in zip(self.input_names, inputs, strict=True) if name and array is not None}
+        try:
+            (result,) = onnx.reference.ReferenceEvaluator(self.proto, opsets={"": self.opset}).run(None, feeds)
+        except Exception as error:  # whatever the evaluator meets in a malformed node
+            raise ModelError(f"node '{self.name}' ({self.operator}) cannot be computed: {error}") from error
+        return np.asarray(result)
 
     def value(self, index: int) -> str:
         """An input that the network computes."""
@@ -154,9 +171,17 @@ class _Node:
         return found
 
     def required_weight(self, index: int) -> FloatArray:
-        """A constant float32 input."""
+        """A constant float32 input that must be there."""
         found = self.weight(index)
-        assert found is not None  # the checker saw to it
+        if found is None:
+            raise ModelError(f"node '{self.name}' ({self.operator}) has no input {index}")
+        return found
+
+    def required(self, index: int) -> Array:
+        """A constant input that must be there."""
+        found = self.constant(index)
+        if found is None:
+            raise ModelError(f"node '{self.name}' ({self.operator}) has no input {index}")
         return found
 
     def integers(self, index: int) -> list[int] | None:
@@ -203,7 +228,7 @@ class _Reader:
         self._checker = onnx.checker.C.CheckerContext()
         self._checker.ir_version = max(3, min(model.ir_version, onnx.IR_VERSION))  # whatever the file says, an int of C
         self._checker.opset_imports = {"": self._opset}
-        self._builder = GraphBuilder()
+        self._builder = OperatorBuilder()
         self._tensors = {tensor.name: tensor for tensor in self._source.initializer}
         self._found: dict[str, str | Array] = {}  # what each ONNX value is
         self._unknown: set[str] = set()  # values behind an unsupported node
@@ -229,7 +254,7 @@ class _Reader:
             except (ModelError, GraphError) as error:
                 self._reject(name, node.op_type, error)
             if result is not None:
-                self._found[node.output[0]] = result
+                self._found.update(zip(node.output, result if isinstance(result, list) else [result], strict=False))
                 continue
             inferred = self._inferred(node)
             for output in filter(None, node.output):
@@ -272,7 +297,8 @@ class _Reader:
     def _inferred(self, node: onnx.NodeProto) -> dict[str, Shape]:
         """Shapes of a node's outputs by ONNX's own rules, as far as they are known."""
         nested = any(attribute.HasField("g") or attribute.graphs for attribute in node.attribute)
-        if nested or any(value in self._unknown for value in node.input):
+        many = any(attribute.name == "num_outputs" and attribute.i > len(node.output) for attribute in node.attribute)
+        if nested or many or any(value in self._unknown for value in node.input):
             return {}
         types, data = {}, {}
         try:
@@ -301,8 +327,8 @@ class _Reader:
             outputs.append((found, name))
         return outputs
 
-    def _convert(self, node: onnx.NodeProto, name: str, read: set[str]) -> str | Array | None:
-        """What the node's first output is, None if it cannot be known."""
+    def _convert(self, node: onnx.NodeProto, name: str, read: set[str]) -> str | Array | list[str] | None:
+        """What the node's first output is, or all of them; None if that cannot be known."""
         handler = _HANDLERS.get(node.op_type)
         if node.domain not in ("", "ai.onnx"):
             raise Unsupported(f"its domain '{node.domain}' is not ONNX's own", "export the model without custom operators")
@@ -321,8 +347,8 @@ class _Reader:
             raise unknown_operator(node.op_type)
         attributes = {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in node.attribute}
         extra = any(output in read for output in node.output[1:])
-        result = handler(self._builder, _Node(name, node.op_type, self._opset, inputs, tuple(node.input), attributes))
-        if extra:
+        result = handler(self._builder, _Node(name, node.op_type, self._opset, inputs, tuple(node.input), attributes, node))
+        if extra and not isinstance(result, list):
             raise Unsupported("its second output is used", "use its first output only")
         return result
 
@@ -458,12 +484,12 @@ def _is_nhwc(name: str, rank: int, nodes: Sequence[onnx.NodeProto]) -> bool:
 
 
 def _static_shape(value: onnx.ValueInfoProto | None) -> Shape | None:
-    """The declared shape of a value if a placeholder can have it: [1, C, H, W] or [1, F]."""
+    """The declared shape of a value if a placeholder can have it."""
     if value is None:
         return None
     shape = [dim.dim_value for dim in value.type.tensor_type.shape.dim]
     shape[:1] = [1]
-    return tuple(shape) if len(shape) in (2, 4) and 0 < math.prod(shape) <= MAX_VALUE_ELEMENTS and min(shape) > 0 else None
+    return tuple(shape) if 2 <= len(shape) <= MAX_RANK and 0 < math.prod(shape) <= MAX_VALUE_ELEMENTS and min(shape) > 0 else None
 
 
 def _array(tensor: onnx.TensorProto) -> Array:
@@ -505,38 +531,6 @@ def _folded_elements(operator: str, inputs: Sequence[Array]) -> int:
     return sum(array.size for array in inputs)
 
 
-def _padding(b: GraphBuilder, n: _Node, kernel: Pair, stride: Pair) -> Padding:
-    """Explicit padding (top, left, bottom, right) for `pads` or `auto_pad`."""
-    auto = n.text("auto_pad", "NOTSET")
-    if auto in ("SAME_UPPER", "SAME_LOWER"):
-        totals = [
-            max((-(-size // s) - 1) * s + k - size, 0)
-            for size, k, s in zip(b.source_shape(n.value(0))[2:], kernel, stride, strict=False)
-        ]
-        if len(totals) == 2:
-            small, large = [total // 2 for total in totals], [total - total // 2 for total in totals]
-            first, last = (small, large) if auto == "SAME_UPPER" else (large, small)
-            return first[0], first[1], last[0], last[1]
-    pads = n.attributes.get("pads", [0, 0, 0, 0]) if auto == "NOTSET" else [0, 0, 0, 0]
-    if len(pads) != 4 or min(pads) < 0:
-        raise Unsupported(f"its pads are {pads}", "use two-dimensional layers with pads from 0")
-    return int(pads[0]), int(pads[1]), int(pads[2]), int(pads[3])
-
-
-def _conv(b: GraphBuilder, n: _Node) -> str:
-    n.forbid("dilations", [1, 1], "use kernels without dilation")
-    weight = n.required_weight(1)
-    kernel = n.pair("kernel_shape") if "kernel_shape" in n.attributes else weight.shape[2:]
-    if weight.ndim != 4 or weight.shape[2:] != kernel:
-        raise Unsupported(f"its weight has shape {list(weight.shape)}", "use two-dimensional convolutions [out, in, height, width]")
-    bias = n.weight(2)
-    if bias is not None and not bias.any():
-        bias = None  # exporters write zeros for a layer without one
-    stride = n.pair("strides")
-    padding = _padding(b, n, kernel, stride)
-    return b.conv2d(n.name, n.value(0), weight, bias, stride, padding, n.attributes.get("group", 1))
-
-
 def _gemm(b: GraphBuilder, n: _Node) -> str:
     n.forbid("transA", 0, "multiply the activation from the left, untransposed")
     weight, bias = _matrix(n), n.weight(2)
@@ -567,48 +561,11 @@ def _batch_norm(b: GraphBuilder, n: _Node) -> str:
     return b.batch_norm(n.name, n.value(0), scale, offset, mean, variance, n.attributes.get("epsilon", 1e-5))
 
 
-def _max_pool(b: GraphBuilder, n: _Node) -> str:
-    n.forbid("dilations", [1, 1], "use windows without dilation")
-    kernel, stride = n.pair("kernel_shape"), n.pair("strides")
-    return b.max_pool(n.name, n.value(0), kernel, stride, _padding(b, n, kernel, stride), bool(n.attributes.get("ceil_mode", 0)))
-
-
-def _average_pool(b: GraphBuilder, n: _Node) -> str:
-    n.forbid("dilations", [1, 1], "use windows without dilation")
-    kernel, stride = n.pair("kernel_shape"), n.pair("strides")
-    ceil_mode, include = bool(n.attributes.get("ceil_mode", 0)), bool(n.attributes.get("count_include_pad", 0))
-    return b.average_pool(n.name, n.value(0), kernel, stride, _padding(b, n, kernel, stride), ceil_mode, include)
-
-
-def _reduce_mean(b: GraphBuilder, n: _Node) -> str:
-    axes = n.integers(1) if n.opset >= 18 else n.attributes.get("axes")
-    if not axes:
-        if n.attributes.get("noop_with_empty_axes", 0):
-            return n.value(0)
-        axes = list(range(len(b.source_shape(n.value(0)))))
-    return b.mean(n.name, n.value(0), axes, bool(n.attributes.get("keepdims", 1)))
-
-
 def _add(b: GraphBuilder, n: _Node) -> str:
     for constant, value in ((0, 1), (1, 0)):
         if not isinstance(n.inputs[constant], str):
             return b.add_constant(n.name, n.value(value), n.required_weight(constant))
     return b.add(n.name, n.value(0), n.value(1))
-
-
-def _pad(b: GraphBuilder, n: _Node) -> str:
-    mode, rank = n.text("mode", "constant"), len(b.source_shape(n.value(0)))
-    if mode != "constant":
-        raise Unsupported(f"its mode is {mode}", "pad with zeros")
-    before_11 = n.opset < 11
-    pads, axes = (n.attributes.get("pads", []), None) if before_11 else (n.integers(1) or [], n.integers(3))
-    axes = list(range(rank)) if axes is None else axes
-    if len(pads) != 2 * len(axes):
-        raise ModelError(f"pad '{n.name}': {len(pads)} pads for {len(axes)} axes")
-    pairs = [(0, 0)] * rank
-    for axis, before, after in zip(_axes(n, axes, rank), pads, pads[len(axes) :], strict=False):
-        pairs[axis] = (before, after)
-    return b.pad(n.name, n.value(0), pairs, (n.attributes.get("value", 0.0) if before_11 else n.scalar(2)) or 0.0)
 
 
 def _slice(b: GraphBuilder, n: _Node) -> str:
@@ -707,15 +664,14 @@ def _shape(b: GraphBuilder, n: _Node) -> Array:
     return np.array(b.source_shape(n.value(0))[slice(n.attributes.get("start", 0), n.attributes.get("end"))], np.int64)
 
 
-_HANDLERS: Mapping[str, Callable[[GraphBuilder, _Node], str | Array]] = {
+_HANDLERS: Mapping[str, Callable[[OperatorBuilder, _Node], str | Array | list[str]]] = {
+    **OPERATORS,
     "Add": _add,
-    "AveragePool": _average_pool,
     "BatchNormalization": _batch_norm,
     "Cast": _cast,
     "CastLike": _cast,
     "Clip": _clip,
     "Concat": lambda b, n: b.concat(n.name, [n.value(index) for index in range(len(n.inputs))], n.attributes["axis"]),
-    "Conv": _conv,
     "Dropout": _dropout,
     "Flatten": _flatten,
     "Gemm": _gemm,
@@ -723,9 +679,6 @@ _HANDLERS: Mapping[str, Callable[[GraphBuilder, _Node], str | Array]] = {
     "GlobalMaxPool": lambda b, n: b.global_max_pool(n.name, n.value(0)),
     "Identity": lambda _, n: n.value(0),
     "MatMul": _mat_mul,
-    "MaxPool": _max_pool,
-    "Pad": _pad,
-    "ReduceMean": _reduce_mean,
     "Relu": lambda b, n: b.clamp(n.name, n.value(0), 0.0, None),
     "Reshape": _reshape,
     "Shape": _shape,

@@ -13,7 +13,9 @@ from torch._ops import OpOverload
 from torch.export.graph_signature import OutputKind
 
 from lutra_compiler.errors import GraphError, LutraError, ModelError, UnsupportedModelError, UnsupportedNode
-from lutra_compiler.frontends.builder import GraphBuilder, Unsupported, unknown_operator
+from lutra_compiler.frontends.builder import MAX_RANK, GraphBuilder, Unsupported, unknown_operator
+from lutra_compiler.frontends.operators import OperatorBuilder
+from lutra_compiler.frontends.torch_operators import OPERATORS
 from lutra_compiler.ir.graph import FloatArray, Graph, Shape
 from lutra_compiler.ir.ops import Padding, Pair
 
@@ -25,9 +27,12 @@ def graph_from_module(module: nn.Module, example_inputs: tuple[Tensor, ...]) -> 
     Raises UnsupportedModelError with every unsupported node, ModelError if torch.export cannot follow the module.
     """
     for index, example in enumerate(example_inputs):
-        if not isinstance(example, Tensor) or example.dtype != torch.float32 or example.ndim not in (2, 4):
+        if not isinstance(example, Tensor) or example.dtype != torch.float32 or example.ndim not in (2, 3, 4):
             form = f"{example.dtype} {list(example.shape)}" if isinstance(example, Tensor) else type(example).__name__
-            raise ModelError(f"example input {index} is {form}; give float32 tensors [n, channels, height, width] or [n, features]")
+            raise ModelError(
+                f"example input {index} is {form}; give float32 tensors [n, channels, height, width], "
+                "[n, channels, length] or [n, features]"
+            )
     return _graph(_export(module, tuple(example[:1] for example in example_inputs)))
 
 
@@ -50,7 +55,7 @@ def graph_from_program(program: torch.export.ExportedProgram) -> Graph:
 
 def _graph(program: torch.export.ExportedProgram) -> Graph:
     tensors = _tensors(program)
-    builder = GraphBuilder()
+    builder = OperatorBuilder()
     found: dict[str, Any] = {}  # what each fx node is: a value of the builder or a constant tensor
     owners = {name: _owner(parameter) for name, (parameter, _) in tensors.items()}  # of constants, the module's path
     problems: list[UnsupportedNode] = []
@@ -75,7 +80,7 @@ def _graph(program: torch.export.ExportedProgram) -> Graph:
                 invalid.append(error)
                 problems.append(UnsupportedNode(name, str(node.target), str(error), ""))
             shape = _shape(node)
-            if len(shape) in (2, 4):
+            if 2 <= len(shape) <= MAX_RANK and shape[0] == 1:
                 found[node.name] = builder.placeholder(name, shape)
     if invalid and len(problems) == 1:
         raise invalid[0]
@@ -228,7 +233,7 @@ def _value(found: Any) -> str:
     return found
 
 
-def _convert(b: GraphBuilder, node: fx.Node, name: str, found: Mapping[str, Any]) -> Any:
+def _convert(b: OperatorBuilder, node: fx.Node, name: str, found: Mapping[str, Any]) -> Any:
     """What a node's result is, None if that cannot be known."""
     sources = [found.get(source.name) for source in node.all_input_nodes]
     if node.target is operator.getitem:
@@ -257,18 +262,6 @@ def _convert(b: GraphBuilder, node: fx.Node, name: str, found: Mapping[str, Any]
 
 def _padding(numbers: Pair) -> Padding:
     return (*numbers, *numbers)
-
-
-def _conv2d(b: GraphBuilder, call: _Call) -> str:
-    if call.pair("dilation") != (1, 1):
-        raise Unsupported(f"its dilation is {call.pair('dilation')}", "use kernels without dilation")
-    weight, padding = call.required_tensor("weight"), call["padding"]
-    if isinstance(padding, str):
-        totals = [k - 1 if padding == "same" else 0 for k in weight.shape[2:]]
-        spread = (totals[0] // 2, totals[1] // 2, totals[0] - totals[0] // 2, totals[1] - totals[1] // 2)
-    else:
-        spread = _padding(call.pair("padding"))
-    return b.conv2d(call.name, call.value("input"), weight, call.tensor("bias"), call.pair("stride"), spread, call["groups"])
 
 
 def _addmm(b: GraphBuilder, call: _Call) -> str:
@@ -328,44 +321,9 @@ def _adaptive_max_pool2d(b: GraphBuilder, call: _Call) -> str:
     return b.max_pool(call.name, call.value("self"), window, window, (0, 0, 0, 0), False)
 
 
-def _add(b: GraphBuilder, call: _Call) -> str:
-    if call["alpha"] != 1:
-        raise Unsupported(f"its alpha is {call['alpha']}", "add without a factor")
-    if isinstance(call["self"], str) and isinstance(call["other"], str):
-        return b.add(call.name, call["self"], call["other"])
-    value, constant = ("self", "other") if isinstance(call["self"], str) else ("other", "self")
-    numbers = call.required_tensor(constant) if isinstance(call[constant], Tensor) else np.float32(call[constant])
-    return b.add_constant(call.name, call.value(value), np.asarray(numbers))
-
-
-def _permute(b: GraphBuilder, call: _Call) -> str:
-    rank = len(call.shape)
-    return b.transpose(call.name, call.value("self"), [axis % rank for axis in call["dims"]])
-
-
-def _transpose(b: GraphBuilder, call: _Call) -> str:
-    axes = list(range(len(call.shape)))
-    first, second = call["dim0"], call["dim1"]
-    axes[first], axes[second] = axes[second], axes[first]
-    return b.transpose(call.name, call.value("self"), axes)
-
-
 def _fake_quantized(argument: str) -> Callable[[GraphBuilder, _Call], str]:
     """A handler for rounding in training: Lutra finds the ranges of values itself and rounds them when it lowers the network."""
     return lambda _, call: call.value(argument)
-
-
-def _pad(b: GraphBuilder, call: _Call) -> str:
-    mode = call.get("mode") or "constant"
-    if mode != "constant":
-        raise Unsupported(f"its mode is {mode}", "pad with zeros")
-    rank, numbers = len(call.shape), call["pad"]  # pairs, last axis first
-    pairs = [(0, 0)] * (rank - len(numbers) // 2) + list(zip(numbers[-2::-2], numbers[::-2], strict=True))
-    return b.pad(call.name, call.value("self"), pairs, call.number("value") or 0.0)
-
-
-def _slice(b: GraphBuilder, call: _Call) -> str:
-    return b.slice(call.name, call.value("self"), {call["dim"]: slice(call["start"], call["end"], call["step"])})
 
 
 def _cat(b: GraphBuilder, call: _Call) -> str:
@@ -394,16 +352,15 @@ def _clamp(minimum: str | None, maximum: str | None) -> Callable[[GraphBuilder, 
     return handler
 
 
-_HANDLERS: Mapping[str, Callable[[GraphBuilder, _Call], str | int]] = {
+_HANDLERS: Mapping[str, Callable[[OperatorBuilder, _Call], str | int | list[str]]] = {
+    **OPERATORS,
     "_assert_tensor_metadata": lambda _, call: call.value("a"),
     "_fake_quantize_per_tensor_affine_cachemask_tensor_qparams": _fake_quantized("self"),
     "_fused_moving_avg_obs_fq_helper": _fake_quantized("self"),
     "_fused_moving_avg_obs_fq_helper_functional": _fake_quantized("self"),
     "_native_batch_norm_legit_no_training": _batch_norm,
-    "_unsafe_view": _reshape,
     "adaptive_avg_pool2d": _adaptive_avg_pool2d,
     "adaptive_max_pool2d": _adaptive_max_pool2d,
-    "add": _add,
     "addmm": _addmm,
     "avg_pool2d": _avg_pool2d,
     "batch_norm": _batch_norm,
@@ -413,8 +370,6 @@ _HANDLERS: Mapping[str, Callable[[GraphBuilder, _Call], str | int]] = {
     "clamp_min": _clamp("min", None),
     "clone": _same,
     "concat": _cat,
-    "constant_pad_nd": _pad,
-    "conv2d": _conv2d,
     "contiguous": _same,
     "detach": _same,
     "dropout": _dropout,
@@ -426,20 +381,11 @@ _HANDLERS: Mapping[str, Callable[[GraphBuilder, _Call], str | int]] = {
     "linear": lambda b, call: b.linear(call.name, call.value("input"), call.required_tensor("weight"), call.tensor("bias")),
     "matmul": _matmul("other"),
     "max_pool2d": _max_pool2d,
-    "mean": lambda b, call: b.mean(call.name, call.value("self"), call.get("dim") or [], bool(call.get("keepdim"))),
     "mm": _matmul("mat2"),
-    "pad": _pad,
-    "permute": _permute,
     "quantized_decomposed::dequantize_per_tensor": _fake_quantized("input"),
     "quantized_decomposed::quantize_per_tensor": _fake_quantized("input"),
     "relu": lambda b, call: b.clamp(call.name, call.value("self"), 0.0, None),
     "relu6": lambda b, call: b.clamp(call.name, call.value("self"), 0.0, 6.0),
-    "slice": _slice,
     "softmax": lambda b, call: b.softmax(call.name, call.value("self"), call["dim"]),
-    "squeeze": _reshape,
-    "reshape": _reshape,
     "sym_size": lambda b, call: b.source_shape(call.value("self"))[call["dim"]],
-    "transpose": _transpose,
-    "unsqueeze": _reshape,
-    "view": _reshape,
 }

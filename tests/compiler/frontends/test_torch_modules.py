@@ -215,7 +215,7 @@ class Transformer(nn.Module):
 def test_of_a_transformer_all_that_is_unsupported_is_listed() -> None:
     with pytest.raises(UnsupportedModelError) as caught:
         graph_from_module(Transformer(), (X,))
-    assert {"bmm", "layer_norm"} <= {problem.operator.split(".")[1] for problem in caught.value.problems}
+    assert "bmm" in {problem.operator.split(".")[1] for problem in caught.value.problems}
     assert all(problem.reason and problem.remedy for problem in caught.value.problems)
 
 
