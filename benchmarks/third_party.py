@@ -208,19 +208,11 @@ def report(rows: Sequence[Row]) -> str:
         "# Models that others trained",
         "",
         *textwrap.wrap(
-<<<<<<< HEAD
             f"Written by `make bench-third-party` (benchmarks/third_party.py) with arm-none-eabi-gcc {compiler_version()} at -Os. "
             "The MLPerf Tiny reference networks, as ONNX files, become C bundles without training data: plain int8, calibrated on "
             "256 unlabelled samples, and compressed from the same samples by `lutra compress --method reconstruct` (by default, or by "
             f"a recipe of benchmarks/recipes). Interpreter, host and emulated boards gave the same bytes on {BOARD_SAMPLES} samples, "
             "interpreter and host on 100.",
-=======
-            f"Written by `make bench-third-party` (benchmarks/third_party.py) with arm-none-eabi-gcc {compiler_version()} at -Os. The "
-            "MLPerf Tiny reference networks, as ONNX files, become C bundles without training data: plain int8, calibrated on 256 "
-            "unlabelled samples, and compressed from the same samples by `lutra compress --method reconstruct` (by default, or by a recipe "
-            f"of benchmarks/recipes). Interpreter, host and emulated boards gave the same bytes on {BOARD_SAMPLES} samples, interpreter "
-            "and host on 100.",
->>>>>>> frontends
             140,
         ),
         "",
