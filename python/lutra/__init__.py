@@ -12,7 +12,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lutra.api import analyze, bench, compress, discard_checkpoint, generate, load, pareto, save, validate
+    from lutra.api import analyze, bench, compress, discard_checkpoint, firmware, generate, load, pareto, save, validate
     from lutra.dataset import Dataset, make_dataset, read_dataset
     from lutra.errors import BudgetError, LutraError
     from lutra_compiler import __version__
@@ -33,11 +33,11 @@ if TYPE_CHECKING:
 __all__ = [
     "Budget", "BudgetError", "CompressionConfig", "Dataset", "Graph", "LayerConfig", "LutraError", "Model", "PruningConfig",
     "ReconstructionConfig", "SearchConfig", "StageConfig", "TorchGraph", "TrainingConfig", "__version__", "analyze", "bench", "compress",
-    "discard_checkpoint", "generate", "load", "make_dataset", "pareto", "read_dataset", "save", "validate",
+    "discard_checkpoint", "firmware", "generate", "load", "make_dataset", "pareto", "read_dataset", "save", "validate",
 ]  # fmt: skip
 
 _MODULES = {
-    "lutra.api": ("analyze", "bench", "compress", "discard_checkpoint", "generate", "load", "pareto", "save", "validate"),
+    "lutra.api": ("analyze", "bench", "compress", "discard_checkpoint", "firmware", "generate", "load", "pareto", "save", "validate"),
     "lutra.dataset": ("Dataset", "make_dataset", "read_dataset"),
     "lutra.errors": ("BudgetError", "LutraError"),
     "lutra_compiler": ("__version__",),

@@ -68,6 +68,8 @@ def test_the_page_says_what_analyze_and_validate_say(model: Model, data: Dataset
     assert found.accuracy == checked.accuracy
     assert f"{100 * checked.accuracy:.2f} %" in read.text
     assert "The same bytes came from host and interpreter on 60 of them" in read.text
+    assert all(f"{layer.rounding:.4f}" in read.text for layer in checked.layers)
+    assert len(checked.layers) == 2
     assert [layer.cycles for layer in found.layers] == [layer.cycles for layer in analysis.layers]
     assert sum(map(sum, (layer.sizes for layer in found.layers))) == found.model_bytes
 
@@ -123,8 +125,8 @@ def test_measured_and_recorded_accuracies_are_not_compared(model: Model, data: D
 def test_different_bytes_come_first(model: Model, data: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     right = validation.interpret
 
-    def wrong(program: Any, inputs: Any) -> Any:
-        run = right(program, inputs)
+    def wrong(program: Any, inputs: Any, **how: Any) -> Any:
+        run = right(program, inputs, **how)
         run.outputs[0][-1, -1] ^= 1
         return run
 

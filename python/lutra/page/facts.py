@@ -53,7 +53,7 @@ class Rival:
 
 @dataclass(frozen=True)
 class BoardFit:
-    """What the network takes of a board; bytes as in Facts for boards of its target, else upper bounds."""
+    """What the network takes of a board: bytes are upper bounds for a model, measured for a bundle."""
 
     board: Board
     flash_bytes: int
@@ -152,7 +152,8 @@ class Facts:
         found = self.validation
         if found is not None and not found.tables_intact:
             return "a table is damaged: its CRC-32 is wrong"
-        return "targets give different bytes" if found is not None and found.bit_exact is False else ""
+        same = found is None or (found.bit_exact is not False and all(layer.bit_exact for layer in found.layers))
+        return "" if same else "targets give different bytes"
 
     @property
     def accuracy(self) -> float | None:

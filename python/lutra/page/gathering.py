@@ -89,7 +89,7 @@ def gather(
             recorded_accuracy=_part(known.get("accuracy")),
             recorded_float_accuracy=_part(known.get("float_accuracy")),
             rivals=(),
-            boards=_board_fits(model, target, flash, ram, cycles),
+            boards=_board_fits(subject, flash, ram, cycles),
             nodes=nodes,
             has_graph=model is not None,
             layers=layers,
@@ -223,17 +223,24 @@ def _rivals(facts: Facts, known: Mapping[str, Any], float_model: Model | None) -
     )
 
 
-def _board_fits(model: Model | None, target: str, flash: int | None, ram: int | None, cycles: float | None) -> tuple[BoardFit, ...]:
+def _board_fits(subject: _Subject, flash: int | None, ram: int | None, cycles: float | None) -> tuple[BoardFit, ...]:
     """On every board; of a bundle on those that it was generated for."""
-    found: dict[str, tuple[int, int, float | None]] = {}
-    if model is not None:
-        for cpu in {board.cpu for board in boards()}:
-            analysis = api.analyze(model, cpu)
-            found[cpu] = analysis.flash_bytes, analysis.ram_bytes, _finite(analysis.cycles)
-    if flash is not None and ram is not None:
-        found[target] = flash, ram, cycles
-    fits = [BoardFit(board, *found[board.cpu]) for board in boards() if board.cpu in found]
+    fits = []
+    for board in boards():
+        if subject.model is not None:
+            found = _on_board(subject.model, board)
+            fits.append(BoardFit(board, found.flash_bytes, found.ram_bytes, _finite(found.cycles)))
+        elif board.cpu == subject.target and flash is not None and ram is not None:
+            fits.append(BoardFit(board, flash, ram, cycles))
     return tuple(sorted(fits, key=lambda fit: (fit.board.flash_bytes + fit.board.ram_bytes, fit.board.name)))
+
+
+def _on_board(model: Model, board: Board) -> Analysis:
+    """With the fastest kernels that fit the board, or with the fastest ones if none do."""
+    try:
+        return api.analyze(model, board.cpu, flash=board.flash_bytes, ram=board.ram_bytes)
+    except BudgetError:
+        return api.analyze(model, board.cpu)
 
 
 def _layers(content: Mapping[str, Any], analysis: Analysis | None) -> tuple[Layer, ...]:
