@@ -74,6 +74,9 @@ bench-models: $(STAMP) toolchain ## regenerate docs/benchmarks/models.md and .js
 bench-post-training: $(STAMP) ## regenerate docs/benchmarks/post_training.md and .json: compression without training data
 	$(BIN)/python benchmarks/post_training.py
 
+bench-third-party: $(STAMP) toolchain ## regenerate docs/benchmarks/third_party.md and .json: models that others trained (LUTRA_MODELS)
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/third_party.py
+
 cost-model: $(STAMP) toolchain ## refit the compiler's cycles to the kernels: compiler/lutra_compiler/program/cycles.json
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/fit_cost_model.py
 
@@ -90,4 +93,4 @@ documents: $(STAMP) ## regenerate docs/supported-operators.md and docs/onnx-node
 clean: ## remove what was built (not .venv)
 	rm -rf build dist
 
-.PHONY: help setup toolchain demo test lint types fuzz sizes bench bench-kernels bench-models bench-post-training cost-model choice budgets documents clean
+.PHONY: help setup toolchain demo test lint types fuzz sizes bench bench-kernels bench-models bench-post-training bench-third-party cost-model choice budgets documents clean

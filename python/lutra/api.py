@@ -160,7 +160,7 @@ def generate(
 
 def validate(
     source: Source,
-    data: Dataset,
+    data: "Dataset | Callable[[], Dataset]",
     *,
     reference: Source | None = None,
     board: str | None = None,
@@ -170,10 +170,12 @@ def validate(
 ) -> Validation:
     """Run the C of a bundle or a compressed model on samples, and compare it with labels, float network, interpreter and a board.
 
-    The float network is `reference`, for models of the zoo the zoo's own. Without torch, only what the file records of it is known.
+    `data` may be a function that makes the samples. The float network is `reference`, for models of the zoo the zoo's own. Without torch,
+    only what the file records of it is known.
     `metric`: a name in lutra.metrics, or a function of float32 scores [n, ...] and the Dataset. Of a model, not of a bundle, every layer is
     compared with the float network too, unless `layers` is False: the first whose relative L2 error is above `deviation` is named.
     """
+    data = data() if callable(data) else data
     float_model = None if reference is None else _model(reference)
     if float_model is not None:
         _require_torch("a float reference")

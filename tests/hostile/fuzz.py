@@ -4,8 +4,8 @@
     python tests/hostile/fuzz.py lutra --seconds 600       .lutra files
 
 Guided by coverage where atheris is installed (the extra `fuzz`), else inputs are changed at random. It starts from tests/hostile/corpus
-and writes what it finds to build/fuzz; a file that ends in another exception, a hang or too much memory makes the exit code 1. `--minimize`
-adds the inputs of build/fuzz that reach new code to the corpus. Every finding becomes a file in the corpus, which a test replays.
+and writes what it finds to build/fuzz; a file that ends in another exception, a hang or too much memory makes the exit code 1. Every
+finding becomes a file in the corpus, which a test replays.
 """
 
 import argparse
@@ -244,14 +244,13 @@ def at_random(target: str, seconds: float, seed: int) -> int:
     return int(used > MEGABYTES)
 
 
-def guided(target: str, seconds: float, merge: bool = False) -> int:
+def guided(target: str, seconds: float) -> int:
     """Run atheris in a process of its own, which libFuzzer ends as it likes."""
     folder = BUILD / target
     folder.mkdir(parents=True, exist_ok=True)
     limits = [f"-timeout={SECONDS_EACH}", f"-rss_limit_mb={MEGABYTES}", f"-max_len={MAX_BYTES}"]
-    how = ["-merge=1", str(CORPUS / target), str(folder / "inputs")] if merge else [
-        f"-max_total_time={seconds:g}", f"-artifact_prefix={folder}/", "-print_final_stats=1", str(folder / "inputs"), str(CORPUS / target),
-    ]  # fmt: skip
+    how = [f"-max_total_time={seconds:g}", f"-artifact_prefix={folder}/", "-print_final_stats=1"]
+    how += [str(folder / "inputs"), str(CORPUS / target)]
     (folder / "inputs").mkdir(exist_ok=True)
     return subprocess.run([sys.executable, __file__, "--atheris", target, *limits, *how], check=False).returncode
 
@@ -293,10 +292,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=600)
     parser.add_argument("--seed", type=int, default=0, help="of changes at random")
     parser.add_argument("--random", action="store_true", help="not guided by coverage")
-    parser.add_argument("--minimize", action="store_true", help="add what reaches new code to the corpus")
     options = parser.parse_args()
-    if options.minimize:
-        return guided(options.target, 0, merge=True)
     if options.random or not has_atheris():
         return at_random(options.target, options.seconds, options.seed)
     return guided(options.target, options.seconds)

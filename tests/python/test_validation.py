@@ -158,9 +158,8 @@ def test_a_metric_is_measured_of_both(lutra: Callable[..., Result], model: Path,
 
 
 def test_a_metric_of_ones_own() -> None:
-    found = package.validate(
-        Model(compressed_graph(), METADATA), Dataset(np.zeros((3, FEATURES), np.float32)), metric=lambda scores, data: float(len(data))
-    )
+    small = Model(compressed_graph(), METADATA)
+    found = package.validate(small, lambda: Dataset(np.zeros((3, FEATURES), np.float32)), metric=lambda scores, data: float(len(data)))
     assert found.metric is not None
     assert found.metric.value == 3
 

@@ -13,17 +13,19 @@ from lutra_compiler.numerics.fixed_point import BIAS_SHIFT_MAX, ERROR_LIMIT, Out
 
 Reals = npt.NDArray[np.float64]
 
-CHANGE_LIMIT = 1.0  # output steps
+CHANGE_LIMIT = 1.0  # output steps, root of the summed squares over the inputs
+_NOTHING = 0.1  # output steps that a row's sum may make at most to count as nothing
 _BIAS_UNITS = (1 << 15) - 1
 
 
 def strengthen_rows(graph: Graph) -> Graph:
-    """Give rows larger scales in layers whose integers would be too coarse otherwise, where that changes no output by more than a step.
+    """Give rows larger scales in layers whose integers would be too coarse otherwise, where that changes outputs by less than a step: the
+    root of the summed squares of what the largest inputs make of each weight's change.
 
     A layer has one `bias_shift` (SPEC.md, section 2). The strongest row says how large it may be, and so how many units of its own sum a
     bias may have; a channel that is next to dead, but has a bias, has far more. Its unit becomes what fits: below a hundredth of the
-    strongest row's. int8 weights are rounded to it; codewords, which rows share, count as much more. Layers where that is not enough stay
-    as they are, and `lower` refuses them.
+    strongest row's. int8 weights are rounded to it; codewords, which rows share, count as much more, and rows that put out nothing but
+    their bias take the smallest codeword. Layers where that is not enough stay as they are, and `lower` refuses them.
     """
     changed: dict[str, WeightEncoding] = {}
     for op in graph.ops:
@@ -54,10 +56,10 @@ def _stronger(graph: Graph, op: Conv2d | Linear) -> WeightEncoding | None:
     rows = encoding.integers().reshape(len(before), -1).astype(np.float64)
     for spare in (1, 2, 4):  # of the rounding that a layer may have; its sum needs some where it is shifted
         factors = _factors(before, rows, bias, source.zero_point, spare)
-        stronger = _scaled(encoding, factors)
+        stronger = _scaled(encoding, factors, 255 * before * np.abs(rows).sum(axis=1) < _NOTHING)
         after = source.scale * stronger.scale.astype(np.float64) / result.scale
-        change = np.abs(before[:, None] * rows - after[:, None] * stronger.integers().reshape(rows.shape))
-        if (255 * change.sum(axis=1) <= CHANGE_LIMIT).all() and fits(stronger):
+        change = 255 * (before[:, None] * rows - after[:, None] * stronger.integers().reshape(rows.shape))
+        if (np.square(change).sum(axis=1) <= CHANGE_LIMIT**2).all() and fits(stronger):
             return stronger
     return None
 
@@ -73,10 +75,13 @@ def _factors(multipliers: Reals, rows: Reals, bias: Reals, zero_point: int, spar
     return factors
 
 
-def _scaled(encoding: WeightEncoding, factors: Reals) -> WeightEncoding:
+def _scaled(encoding: WeightEncoding, factors: Reals, constant: npt.NDArray[np.bool_]) -> WeightEncoding:
+    """The encoding with scales `factors` times as large; `constant`: rows that put out nothing but their bias."""
     scale = (encoding.scale * factors).astype(np.float32)
     if not isinstance(encoding, ScalarQuantized):
-        return replace(encoding, scale=scale)
+        smallest = np.abs(encoding.codebook.astype(np.int64)).sum(axis=1).argmin()
+        indices = np.where(((factors > 1) & constant)[:, None, None], smallest, encoding.indices).astype(np.uint8)
+        return replace(encoding, scale=scale, indices=indices)
     coarse = factors.reshape(-1, *[1] * (encoding.values.ndim - 1))
     return ScalarQuantized(np.rint(encoding.values / coarse).astype(np.int8), scale)
 
