@@ -85,8 +85,8 @@ def test_native_loops_compute_what_the_references_compute(target: Target, build:
 
 @pytest.mark.board
 @on(*(target for target in TARGETS if target[1] in KERNEL_CPUS and target[2] == "MinSizeRel"))
-@pytest.mark.parametrize("kernels", ["conv2d", "linear"])
-def test_kernels_follow_the_specification_with_native_loops(target: Target, kernels: str, build: Build) -> None:
+@pytest.mark.parametrize("kernels", ["conv2d", "linear", "operators"])
+def test_kernels_follow_the_specification_on_boards(target: Target, kernels: str, build: Build) -> None:
     status, lines = emulate(target[0], build(target, f"test_{kernels}"))
     assert status == 0, "\n".join(lines[-3:])
 
