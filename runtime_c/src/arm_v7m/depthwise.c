@@ -220,12 +220,7 @@ LUTRA_OUT_OF_LINE static void requantize_line(const lutra_requantization *how, l
                      [multiplier] "r"(channel.multiplier & 0x0FFFu), [half] "r"(1u << shift), [shift] "r"(shift),
                      [zero_point] "r"((int32_t)how->output_zero_point), [step] "r"(step)
                    : "cc", "memory");
-  if (how->output_min > -128 || how->output_max < 127) {
-    for (; count > 0u; count--) {
-      *output = lutra_clamp(*output, how->output_min, how->output_max);
-      output += step;
-    }
-  }
+  lutra_limit_v7m(how, output, count, step);
 }
 
 void lutra_depthwise_v7m(const lutra_windows *windows, const int8_t *input, uint32_t pixels, int8_t *output) {
@@ -233,7 +228,7 @@ void lutra_depthwise_v7m(const lutra_windows *windows, const int8_t *input, uint
   if (windows->height != 3u || windows->width != 3u || pixels < SHORT_LINE || (along != channels && along != row)) {
     for (; pixels > 0u; pixels--) {
       sum_pixel(windows, input);
-      lutra_requantize_v7m(&windows->how, windows->records, windows->sums, channels, 1u, output, 0u);
+      lutra_requantize_v7m(windows->how, windows->records, windows->sums, channels, 1u, output, 0u);
       input += along;
       output += windows->output_step;
     }
@@ -250,7 +245,7 @@ void lutra_depthwise_v7m(const lutra_windows *windows, const int8_t *input, uint
     for (uint32_t c = 0u; c < channels; c++) {
       set_weights(&what, windows->weights + c, next_along, next_across);
       sum_positions(input + c, &what);
-      requantize_line(&windows->how, windows->records[c], windows->begin[c], sums + BEFORE, count, output + c, step);
+      requantize_line(windows->how, windows->records[c], windows->begin[c], sums + BEFORE, count, output + c, step);
     }
     input += count * along;
     output += count * step;

@@ -1,6 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <string.h>
-
 #include "../loops.h"
 
 #ifdef LUTRA_ARM_V7M_BACKEND_H
@@ -160,7 +158,10 @@ void lutra_patch_dot_v7m(const void *patches, uint32_t pixels, const int8_t *wei
       int8_t word[4] = {0};
       uint32_t twice[4];
       if (length < 4u) {
-        row = memcpy(word, row, length);
+        for (uint32_t i = 0u; i < length; i++) {
+          word[i] = row[i];
+        }
+        row = word;
       }
       what.sums = twice;
       what.odd = 8u;

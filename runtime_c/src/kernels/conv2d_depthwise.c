@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <string.h>
-
+#include "../bytes.h"
 #include "requantization.h"
 
 /* How windows follow each other along an axis, and how many of a window's positions fit into the image. */
@@ -41,13 +40,13 @@ static void move_weights(const convolution *conv) {
   const lutra_conv2d *const layer = conv->layer;
   const uint32_t channels = layer->out_c, height = conv->windows.height, width = conv->windows.width;
   const int8_t *weights = conv->weights;
-  memset(conv->begin, 0, channels * sizeof *conv->begin);
-  memset(conv->shifted, 0, height * width * channels);
+  lutra_clear(conv->begin, channels);
+  lutra_fill(conv->shifted, 0, height * width * channels);
   for (uint32_t ky = 0u; ky < layer->kernel_h; ky++) {
     for (uint32_t kx = 0u; kx < layer->kernel_w; kx++) {
       const uint32_t y = ky - (uint32_t)conv->shifts[0], x = kx - (uint32_t)conv->shifts[1]; /* wrap outside the window */
       if (y < height && x < width) {
-        memcpy(conv->shifted + (y * width + x) * channels, weights, channels);
+        lutra_copy(conv->shifted + (y * width + x) * channels, weights, channels);
       } else if (layer->padded != 0u) {
         for (uint32_t c = 0u; c < channels; c++) {
           conv->begin[c] += (uint32_t)(layer->input_zero_point * weights[c]);
@@ -97,13 +96,11 @@ static void convolve_pooled(convolution *conv, int8_t *output, int8_t *value) {
   const lutra_conv2d *const layer = conv->layer;
   for (uint32_t i = 0u; i + layer->pool_h <= layer->out_h; i += layer->pool_h) {
     for (uint32_t j = 0u; j + layer->pool_w <= layer->out_w; j += layer->pool_w) {
-      memset(output, INT8_MIN, layer->out_c);
+      lutra_fill(output, INT8_MIN, layer->out_c);
       for (uint32_t y = 0u; y < layer->pool_h; y++) {
         for (uint32_t x = 0u; x < layer->pool_w; x++) {
           convolve(conv, i + y, j + x, 0u, 1u, value);
-          for (uint32_t c = 0u; c < layer->out_c; c++) {
-            output[c] = value[c] > output[c] ? value[c] : output[c];
-          }
+          lutra_keep_greatest(output, value, layer->out_c);
         }
       }
       output += layer->out_c;

@@ -14,7 +14,15 @@ void lutra_softmax_int8(const lutra_softmax *layer, const uint16_t *exponentials
     }
     sum += sum == 0u; /* corrupted tables only */
     for (uint32_t c = 0u; c < channels; c++) {
-      const int32_t share = (int32_t)((exponentials[largest - input[c]] * 256u + sum / 2u) / sum) - 128;
+      /* 256 times the exponential by the sum, rounded; bit by bit: '/' would link a routine on CPUs without the instruction. */
+      uint32_t rest = exponentials[largest - input[c]] * 256u + sum / 2u;
+      int32_t share = -128;
+      for (int32_t bit = 8; bit >= 0; bit--) {
+        if (rest >> bit >= sum) {
+          rest -= sum << bit;
+          share += 1 << bit;
+        }
+      }
       output[c] = (int8_t)(share < INT8_MAX ? share : INT8_MAX);
     }
     input += channels;
