@@ -2,7 +2,6 @@
 #include "../loops.h"
 
 #ifdef LUTRA_ARM_V7M_BACKEND_H
-#include "../scale.h"
 
 #pragma GCC diagnostic ignored "-Wunused-parameter" /* of naked functions */
 
@@ -76,32 +75,29 @@ LUTRA_NAKED static void sum_window(const int8_t *input, uint32_t channels, const
                    "pop {r4-r11, pc}\n");
 }
 
-/* The sums of a window's first channels / 4 * 4 channels by sum_window, of the others one by one; of a wide window in parts. */
+/* The sums of a window: of the first channels / 4 * 4 channels by sum_window, of a wide window in parts, of the others one by one. */
 static void sum_pixel(const lutra_windows *windows, const int8_t *input) {
-  const uint32_t channels = windows->channels, height = windows->height, weights_row = windows->width * channels;
-  const int8_t *weights = windows->weights;
-  const uint32_t *begin = windows->begin;
-  uint32_t *const sums = windows->sums;
-  for (uint32_t width = windows->width, taps; width > 0u; width -= taps) {
-    taps = width < 3u ? width : 3u;
-    uint32_t *const end = sums + channels / 4u * 4u;
-    if (end > sums) {
-      const window what = {sums, end, begin, height * windows->row - 4u, height * weights_row - 4u,
-                           height + (taps == 3u ? 0u : (4u - taps) << 30), windows->row, weights_row};
-      sum_window(input, channels, weights, &what);
-    }
-    for (uint32_t c = channels / 4u * 4u; c < channels; c++) {
-      uint32_t sum = begin[c];
-      for (uint32_t y = 0u; y < height; y++) {
-        for (uint32_t x = 0u; x < taps; x++) {
-          sum += (uint32_t)(input[y * windows->row + x * channels + c] * weights[y * weights_row + x * channels + c]);
-        }
+  const uint32_t channels = windows->channels, height = windows->height, width = windows->width, row = windows->row;
+  const uint32_t weights_row = width * channels;
+  uint32_t *const sums = windows->sums, *const end = sums + channels / 4u * 4u;
+  window what = {sums, end, windows->begin, height * row - 4u, height * weights_row - 4u, 0u, row, weights_row};
+  for (uint32_t x = 0u; x < width && sums < end; x += 3u) {
+    const uint32_t taps = width - x;
+    what.rows = height + (taps >= 3u ? 0u : (4u - taps) << 30);
+    sum_window(input + x * channels, channels, windows->weights + x * channels, &what);
+    what.begin = sums;
+  }
+  for (uint32_t c = channels / 4u * 4u; c < channels; c++) {
+    const int8_t *in = input + c, *weights = windows->weights + c;
+    uint32_t sum = windows->begin[c];
+    for (uint32_t y = height; y > 0u; y--) {
+      for (uint32_t x = 0u; x < weights_row; x += channels) {
+        sum += (uint32_t)(in[x] * weights[x]);
       }
-      sums[c] = sum;
+      in += row;
+      weights += weights_row;
     }
-    begin = sums;
-    input += taps * channels;
-    weights += taps * channels;
+    sums[c] = sum;
   }
 }
 
@@ -220,7 +216,6 @@ LUTRA_OUT_OF_LINE static void requantize_line(const lutra_requantization *how, l
                      [multiplier] "r"(channel.multiplier & 0x0FFFu), [half] "r"(1u << shift), [shift] "r"(shift),
                      [zero_point] "r"((int32_t)how->output_zero_point), [step] "r"(step)
                    : "cc", "memory");
-  lutra_limit_v7m(how, output, count, step);
 }
 
 void lutra_depthwise_v7m(const lutra_windows *windows, const int8_t *input, uint32_t pixels, int8_t *output) {
@@ -238,7 +233,10 @@ void lutra_depthwise_v7m(const lutra_windows *windows, const int8_t *input, uint
   const uint32_t next_across = along == channels ? 3u * channels : channels, next_along = 4u * channels - next_across;
   const uint32_t step = windows->output_step;
   uint32_t sums[BEFORE + LINE];
-  line what = {.across = across, .along = along, .sums = sums};
+  line what;
+  what.across = across;
+  what.along = along;
+  what.sums = sums;
   for (uint32_t count; pixels > 0u; pixels -= count) {
     count = pixels < LINE ? pixels : LINE;
     what.positions = count + BEFORE;
@@ -248,6 +246,7 @@ void lutra_depthwise_v7m(const lutra_windows *windows, const int8_t *input, uint
       requantize_line(windows->how, windows->records[c], windows->begin[c], sums + BEFORE, count, output + c, step);
     }
     input += count * along;
+    lutra_limit_v7m(windows->how, output, channels, count, step);
     output += count * step;
   }
 }

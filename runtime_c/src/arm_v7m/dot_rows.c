@@ -27,11 +27,13 @@
 #define STEPS STEP STEP
 #endif
 
-/* Dot products of four rows with `bytes` values of x, whole steps. At sp + 36: sums. */
-LUTRA_NAKED static void dot_four(const int8_t *weights, uint32_t stride, const int8_t *x, uint32_t bytes, uint32_t *sums) {
+/* Dot products of four rows with `bytes` values of x, whole steps. At sp + 36: stride and sums. */
+LUTRA_NAKED static void dot_four(const int8_t *weights, const int8_t *third, const int8_t *x, uint32_t bytes, uint32_t stride,
+                                 uint32_t *sums) {
   __asm__ volatile(".syntax unified\n"
                    "push {r4-r11, lr}\n"
-                   "add r12, r0, r1, lsl #1\n"
+                   "mov r12, r1\n"
+                   "ldr r1, [sp, #36]\n"
                    "add r11, r2, r3\n"
                    "movs r4, #0\n"
                    "movs r5, #0\n"
@@ -41,17 +43,18 @@ LUTRA_NAKED static void dot_four(const int8_t *weights, uint32_t stride, const i
                    "1:\n" STEPS
                    "2: cmp r2, r11\n"
                    "bne 1b\n"
-                   "ldr r0, [sp, #36]\n"
+                   "ldr r0, [sp, #40]\n"
                    "stm r0, {r4-r7}\n"
                    "pop {r4-r11, pc}\n");
 }
 
+/* Four rows at a time; of those that are left two, twice, or one. */
 void lutra_dot_rows_v7m(const int8_t *weights, const int8_t *x, uint32_t length, uint32_t rows, uint32_t *sums) {
   const uint32_t whole = length - length % VALUES;
-  uint32_t four[ROWS];
   for (uint32_t taken; rows > 0u; rows -= taken) {
-    taken = rows < ROWS ? 1u : ROWS; /* one row, four times */
-    dot_four(weights, rows < ROWS ? 0u : length, x, whole, four);
+    uint32_t four[ROWS];
+    taken = rows >= ROWS ? ROWS : rows >= 2u ? 2u : 1u;
+    dot_four(weights, rows >= ROWS ? weights + 2u * length : weights, x, whole, rows > 1u ? length : 0u, four);
     for (uint32_t n = 0u; n < taken; n++) {
       uint32_t sum = four[n];
       for (uint32_t i = whole; i < length; i++) {

@@ -2,7 +2,10 @@
 #include "../loops.h"
 
 #ifdef LUTRA_ARM_V7M_BACKEND_H
+#include "../bytes.h"
+#if defined(__ARM_FEATURE_DSP)
 #include "dsp.h"
+#endif
 
 #pragma GCC diagnostic ignored "-Wunused-parameter" /* of naked functions */
 
@@ -140,38 +143,45 @@ LUTRA_NAKED static void dot_couples(const int8_t *weights, const int8_t *second,
 }
 #define BODY_BYTES 72u
 
-/* Couples of rows; then the last row, or rows that are shorter than a word, one by one. */
+/* Couples of rows; then the last row, or rows that are shorter than a word, one by one: twice. */
 void lutra_patch_dot_v7m(const void *patches, uint32_t pixels, const int8_t *weights, uint32_t length, uint32_t rows,
                          uint32_t *sums) {
-  const uint32_t fours = length < 4u ? 1u : length / 4u, left = length < 4u ? 0u : length % 4u;
-  const uint8_t *patch = patches;
+  const uint32_t is_short = length < 4u, fours = is_short ? 1u : length / 4u;
+  task what;
+  what.patch = patches;
+  what.length = length;
+  what.first = (0u - fours) % 4u * BODY_BYTES + 1u;
   for (uint32_t p = 0u; p < pixels; p += 2u) {
-    const uint32_t odd = p + 1u < pixels ? rows : 0u;
-    task what = {patch, patch + 16u * fours - 4u + left, length, (0u - fours) % 4u * BODY_BYTES + 1u, sums, 4u * odd, rows / 2u};
-    uint32_t n = 0u;
-    if (length >= 4u && rows > 1u) {
-      dot_couples(weights, weights + length, &what);
-      n = rows / 2u * 2u;
-    }
-    for (; n < rows; n++) {
-      const int8_t *row = weights + n * length;
-      int8_t word[4] = {0};
-      uint32_t twice[4];
-      if (length < 4u) {
-        for (uint32_t i = 0u; i < length; i++) {
-          word[i] = row[i];
+    const int8_t *row = weights;
+    what.end = what.patch + 16u * fours - 4u + (is_short ? 0u : length % 4u);
+    for (uint32_t left = rows, taken; left > 0u; left -= taken) {
+      uint32_t twice[4], odd = p + 1u < pixels ? rows : 0u, word = 0u;
+      const int8_t *first = row, *second = row + length;
+      taken = left & ~1u;
+      what.sums = sums;
+      what.odd = 4u * odd;
+      what.couples = left / 2u;
+      if (left == 1u || is_short) {
+        taken = 1u;
+        what.sums = twice;
+        what.odd = 8u;
+        what.couples = 1u;
+        if (is_short) {
+          lutra_copy(&word, row, length);
+          first = (const int8_t *)&word;
         }
-        row = word;
+        second = first;
       }
-      what.sums = twice;
-      what.odd = 8u;
-      what.couples = 1u;
-      dot_couples(row, row, &what);
-      sums[odd + n] = twice[2];
-      sums[n] = twice[0];
+      dot_couples(first, second, &what);
+      if (taken == 1u) {
+        sums[odd] = twice[2];
+        sums[0] = twice[0];
+      }
+      row += taken * length;
+      sums += taken;
     }
-    patch += 16u * ((length + 3u) / 4u);
-    sums += 2u * rows;
+    what.patch += 16u * ((length + 3u) / 4u);
+    sums += rows;
   }
 }
 #else

@@ -95,7 +95,7 @@ void lutra_build_pixel_tables_v7m(const int8_t *codebook, uint32_t codewords, ui
   }
   for (; count > 0u; count--) {
     for (uint32_t k = 0u; k < codewords; k++) {
-      tables[k] = BIAS;
+      ((volatile uint32_t *)tables)[k] = BIAS; /* not by memset */
     }
     uint32_t at = 0u;
     for (; at + 4u <= d; at += 4u) {

@@ -2,20 +2,20 @@
 #include "../bytes.h"
 #include "convolve_patches.h"
 #include "requantization.h"
-#include "window.h"
 
-/* What a window meets, the zero point outside the image: int8 [kernel_h][kernel_w][channels]. Returns its end. */
-LUTRA_OUT_OF_LINE static int8_t *copy_window(const lutra_conv2d *layer, uint32_t channels, const int8_t *input, uint32_t top,
-                                             uint32_t left, int8_t *window) {
-  for (uint32_t ky = 0u; ky < layer->kernel_h; ky++) {
+/* What a window meets that begins at (y, x), the zero point outside the image: int8 [kernel_h][kernel_w][channels]. Returns its end.
+ * Positions above or left of the image wrap to large numbers. */
+LUTRA_OUT_OF_LINE static int8_t *copy_window(const lutra_conv2d *layer, uint32_t channels, const int8_t *input, uint32_t y, uint32_t x,
+                                             int8_t *window) {
+  for (uint32_t ky = layer->kernel_h; ky > 0u; ky--, y++) {
+    const int8_t *pixel = input + (y * layer->in_w + x) * layer->in_c;
     for (uint32_t kx = 0u; kx < layer->kernel_w; kx++) {
-      const int8_t *const pixel =
-          lutra_pixel(input, top + ky, left + kx, layer->in_h, layer->in_w, layer->in_c); /* wraps above and left of the image */
-      if (pixel != NULL) {
+      if (y < layer->in_h && x + kx < layer->in_w) {
         lutra_copy(window, pixel, channels);
       } else {
         lutra_fill(window, layer->input_zero_point, channels);
       }
+      pixel += layer->in_c;
       window += channels;
     }
   }
