@@ -229,8 +229,8 @@ LUTRA_NAKED void lutra_add_pixel_lookups_v7m_sweeps(const void *offsets, uint32_
                    "5:\n" EACH(ROW_2_PACKED(BYTE))
                    "6:\n" EACH(ROW_3(BYTE))
                    "8:\n" SWEEP(ROW_3_PACKED(BYTE))
-                   "9:\n" EACH(ROW_4(BYTE))
-                   "10:\n" SWEEP(ROW_4_PACKED(BYTE)));
+                   "10:\n" SWEEP(ROW_4_PACKED(BYTE))
+                   "9:\n" SWEEP(ROW_4(BYTE)));
 }
 
 LUTRA_NAKED void lutra_add_pixel_lookups_v7m(const uint16_t *offsets, uint32_t count, const uint32_t *tables, uint32_t packed,

@@ -25,7 +25,7 @@ typedef struct {
 
 /* Taps of a kernel row that meet the same pixels are a stride apart: a phase. Their positions are in the order of the output columns
  * that they serve, from the last tap of phase 0 down to the first, then phase 1: one pass over offsets and sums does a phase. */
-static uint32_t tap_at(const lutra_conv2d *layer, uint32_t position) {
+LUTRA_OUT_OF_LINE static uint32_t tap_at(const lutra_conv2d *layer, uint32_t position) {
   const uint32_t stride = layer->stride_w;
   for (uint32_t phase = 0u;; phase++) {
     uint32_t kx = phase;
@@ -49,7 +49,7 @@ static uint32_t *next_row(const convolution *conv, uint32_t *row) {
 }
 
 /* Goes on to the next block; returns 0 if there is none, and then begins anew. */
-static uint32_t next_block(convolution *conv) {
+LUTRA_OUT_OF_LINE static uint32_t next_block(convolution *conv) {
   const uint32_t first = conv->first + conv->count;
   conv->count = lutra_at_most(conv->coding.subvectors - first, conv->layer->block);
   conv->first = conv->count > 0u ? first : 0u;

@@ -14,16 +14,12 @@ void lutra_softmax_int8(const lutra_softmax *layer, const uint16_t *exponentials
     }
     sum += sum == 0u; /* corrupted tables only */
     for (uint32_t c = 0u; c < channels; c++) {
-      /* 256 times the exponential by the sum, rounded; bit by bit: '/' would link a routine on CPUs without the instruction. */
-      uint32_t rest = exponentials[largest - input[c]] * 256u + sum / 2u;
+      /* 256 times the exponential by the sum, rounded. By counting: '/' would link a routine on CPUs without the instruction. */
       int32_t share = -128;
-      for (int32_t bit = 8; bit >= 0; bit--) {
-        if (rest >> bit >= sum) {
-          rest -= sum << bit;
-          share += 1 << bit;
-        }
+      for (uint32_t rest = exponentials[largest - input[c]] * 256u + sum / 2u; rest >= sum && share < INT8_MAX; rest -= sum) {
+        share++;
       }
-      output[c] = (int8_t)(share < INT8_MAX ? share : INT8_MAX);
+      output[c] = (int8_t)share;
     }
     input += channels;
     output += channels;
