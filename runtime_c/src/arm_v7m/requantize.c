@@ -82,7 +82,9 @@ void lutra_requantize_v7m(const lutra_requantization *how, const lutra_channel *
     sums += 2u * count;
     to += 2u * step;
   }
-  lutra_limit_v7m(how, output, count, pixels, step);
+  if (how->output_min > -128 || how->output_max < 127) {
+    lutra_limit_v7m(how, output, count, pixels, step);
+  }
 }
 
 #endif

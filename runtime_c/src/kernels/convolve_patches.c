@@ -4,20 +4,29 @@
 #include "requantization.h"
 
 /* What a window meets that begins at (y, x), the zero point outside the image: int8 [kernel_h][kernel_w][channels]. Returns its end.
- * Positions above or left of the image wrap to large numbers. */
-LUTRA_OUT_OF_LINE static int8_t *copy_window(const lutra_filters *filters, uint32_t y, uint32_t x, int8_t *window) {
+ * Rows above the image wrap to large numbers. */
+LUTRA_OUT_OF_LINE static int8_t *copy_window(const lutra_filters *filters, uint32_t y, int32_t x, int8_t *window) {
   const lutra_conv2d *const layer = filters->layer;
+  const uint32_t in_c = layer->in_c, channels = filters->channels, kernel_w = layer->kernel_w;
+  const int32_t begin = x < 0 ? -x : 0, beyond = x + (int32_t)kernel_w - layer->in_w;
+  int32_t runs = (int32_t)kernel_w - begin - (beyond > 0 ? beyond : 0); /* columns inside the image */
+  uint32_t run = channels;
+  if (channels == in_c && runs > 0) { /* are adjacent */
+    run *= (uint32_t)runs;
+    runs = 1;
+  }
+  lutra_fill(window, layer->input_zero_point, layer->kernel_h * kernel_w * channels);
   for (uint32_t ky = layer->kernel_h; ky > 0u; ky--, y++) {
-    const int8_t *pixel = filters->input + (y * layer->in_w + x) * layer->in_c;
-    for (uint32_t kx = 0u; kx < layer->kernel_w; kx++) {
-      if (y < layer->in_h && x + kx < layer->in_w) {
-        lutra_copy(window, pixel, filters->channels);
-      } else {
-        lutra_fill(window, layer->input_zero_point, filters->channels);
+    if (y < layer->in_h) {
+      const int8_t *from = filters->input + (y * layer->in_w + (uint32_t)(x + begin)) * in_c;
+      int8_t *to = window + (uint32_t)begin * channels;
+      for (int32_t i = runs; i > 0; i--) {
+        lutra_copy(to, from, run);
+        from += in_c;
+        to += channels;
       }
-      pixel += layer->in_c;
-      window += filters->channels;
     }
+    window += kernel_w * channels;
   }
   return window;
 }
@@ -34,8 +43,8 @@ LUTRA_OUT_OF_LINE static void set_pair(const lutra_filters *filters, int32_t y, 
     run *= rows;
     rows = 1u;
     a = windows;
-    b = copy_window(filters, (uint32_t)y, (uint32_t)x, windows);
-    copy_window(filters, (uint32_t)y, (uint32_t)next, windows + run);
+    b = copy_window(filters, (uint32_t)y, x, windows);
+    copy_window(filters, (uint32_t)y, next, windows + run);
   }
   lutra_patch_set(patches, pair, a, b, (uint32_t)row, run, rows);
 }
