@@ -20,6 +20,13 @@
   "asrs r3, #8\n"              \
   "muls r4, " x "\n"           \
   "adds r2, r4\n"
+#define PRODUCTS               \
+  PRODUCT("r5") PRODUCT("r6") PRODUCT("r7") \
+  "mov r4, r8\n"               \
+  "muls r4, r3\n"              \
+  "adds r2, r4\n"              \
+  "stm r1!, {r2}\n"            \
+  "cmp r1, r10\n"
 
 LUTRA_NAKED void lutra_build_pixel_tables_v6m(const int8_t *codebook, uint32_t codewords, uint32_t d, const int8_t *a,
                                                          const int8_t *b, uint32_t count, uint32_t *tables) {
@@ -51,12 +58,6 @@ LUTRA_NAKED void lutra_build_pixel_tables_v6m(const int8_t *codebook, uint32_t c
                    "ldr r0, [sp, #4]\n"
                    "adds r0, r1\n"
                    "mov r10, r0\n"
-                   "movs r0, #0\n"
-                   "mov r2, r10\n"
-                   "3: subs r2, #4\n" /* begins with 0 */
-                   "str r0, [r2]\n"
-                   "cmp r2, r1\n"
-                   "bne 3b\n"
                    "3: mov r0, r11\n" /* a pass */
                    "mov r2, r12\n"
                    "movs r3, #0\n"
@@ -70,22 +71,27 @@ LUTRA_NAKED void lutra_build_pixel_tables_v6m(const int8_t *codebook, uint32_t c
                    "add r12, r3\n"
                    "mov r0, lr\n"
                    "add lr, r3\n"
+                   "ldr r2, [sp, #0]\n"
+                   "subs r2, r0\n" /* 0 in the first pass, else negative */
                    "cmp r3, #1\n"
-                   "beq 7f\n"
+                   "beq 6f\n"
+                   "cmp r2, #0\n"
+                   "bne 5f\n"
+                   "4: ldr r3, [r0]\n"
+                   "add r0, r9\n"
+                   "movs r2, #0\n" PRODUCTS
+                   "bne 4b\n"
+                   "b 8f\n"
                    "5: ldr r3, [r0]\n"
                    "add r0, r9\n"
-                   "ldr r2, [r1]\n"
-                   PRODUCT("r5") PRODUCT("r6") PRODUCT("r7")
-                   "mov r4, r8\n"
-                   "muls r4, r3\n"
-                   "adds r2, r4\n"
-                   "stm r1!, {r2}\n"
-                   "cmp r1, r10\n"
+                   "ldr r2, [r1]\n" PRODUCTS
                    "bne 5b\n"
                    "b 8f\n"
+                   "6: asrs r6, r2, #31\n"
+                   "movs r7, #0\n"
                    "7: ldr r2, [r1]\n"
-                   "movs r4, #0\n"
-                   "ldrsb r4, [r0, r4]\n"
+                   "ands r2, r6\n"
+                   "ldrsb r4, [r0, r7]\n"
                    "add r0, r9\n"
                    "muls r4, r5\n"
                    "adds r2, r4\n"
