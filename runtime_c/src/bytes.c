@@ -1,7 +1,29 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "bytes.h"
 
-#if defined(__GNUC__) && defined(__ARM_FEATURE_UNALIGNED) && defined(__thumb2__)
+#if !defined(LUTRA_PORTABLE) && defined(__ARM_FEATURE_MVE) && (__ARM_FEATURE_MVE & 1)
+void lutra_copy(void *to, const void *from, uint32_t count) {
+  __asm__ volatile("wlstp.8 lr, %[count], 2f\n"
+                   "1: vldrb.8 q0, [%[from]], #16\n"
+                   "vstrb.8 q0, [%[to]], #16\n"
+                   "letp lr, 1b\n"
+                   "2:\n"
+                   : [to] "+r"(to), [from] "+r"(from)
+                   : [count] "r"(count)
+                   : "q0", "lr", "memory");
+}
+
+void lutra_fill(void *to, int8_t byte, uint32_t count) {
+  __asm__ volatile("vdup.8 q0, %[byte]\n"
+                   "wlstp.8 lr, %[count], 2f\n"
+                   "1: vstrb.8 q0, [%[to]], #16\n"
+                   "letp lr, 1b\n"
+                   "2:\n"
+                   : [to] "+r"(to)
+                   : [byte] "r"(byte), [count] "r"(count)
+                   : "q0", "lr", "memory");
+}
+#elif !defined(LUTRA_PORTABLE) && defined(__GNUC__) && defined(__ARM_FEATURE_UNALIGNED) && defined(__thumb2__)
 /* Words at any address, then bytes. `word`, `byte`: loads of them. */
 #define MOVE(word, byte)                              \
   __asm__ volatile("subs %[count], %[count], #4\n"    \
@@ -50,6 +72,37 @@ void lutra_fill(void *to, int8_t byte, uint32_t count) {
 }
 #endif
 
+#if !defined(LUTRA_PORTABLE) && defined(__ARM_FEATURE_MVE) && (__ARM_FEATURE_MVE & 1)
+void lutra_add_products(uint32_t *sums, const int8_t *weights, int32_t factor, uint32_t count) {
+  __asm__ volatile("wlstp.32 lr, %[count], 2f\n"
+                   "1: vldrw.32 q0, [%[sums]]\n"
+                   "vldrb.s32 q1, [%[weights]], #4\n"
+                   "vmla.s32 q0, q1, %[factor]\n"
+                   "vstrw.32 q0, [%[sums]], #16\n"
+                   "letp lr, 1b\n"
+                   "2:\n"
+                   : [sums] "+r"(sums), [weights] "+l"(weights)
+                   : [factor] "r"(factor), [count] "r"(count)
+                   : "q0", "q1", "lr", "memory");
+}
+
+void lutra_clear(uint32_t *words, uint32_t count) {
+  __asm__ volatile("vmov.i32 q0, #0\n"
+                   "wlstp.32 lr, %[count], 2f\n"
+                   "1: vstrw.32 q0, [%[words]], #16\n"
+                   "letp lr, 1b\n"
+                   "2:\n"
+                   : [words] "+r"(words)
+                   : [count] "r"(count)
+                   : "q0", "lr", "memory");
+}
+#else
+void lutra_add_products(uint32_t *sums, const int8_t *weights, int32_t factor, uint32_t count) {
+  do {
+    *sums++ += (uint32_t)(factor * *weights++);
+  } while (--count > 0u);
+}
+
 void lutra_clear(uint32_t *words, uint32_t count) {
   volatile uint32_t *word = words;
   for (; (count & 3u) != 0u; count--) {
@@ -63,6 +116,7 @@ void lutra_clear(uint32_t *words, uint32_t count) {
     word += 4;
   }
 }
+#endif
 
 void lutra_keep_greatest(int8_t *output, const int8_t *values, uint32_t count) {
   do {

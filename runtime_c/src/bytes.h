@@ -8,6 +8,8 @@
 void lutra_copy(void *to, const void *from, uint32_t count);
 void lutra_fill(void *to, int8_t value, uint32_t count);
 void lutra_clear(uint32_t *words, uint32_t count);
+/* sums[i] += factor * weights[i]. */
+void lutra_add_products(uint32_t *sums, const int8_t *weights, int32_t factor, uint32_t count);
 /* output[i] = the greater of output[i] and values[i]. */
 void lutra_keep_greatest(int8_t *output, const int8_t *values, uint32_t count);
 

@@ -2,7 +2,6 @@
 #include "../loops.h"
 
 #ifdef LUTRA_ARM_V7M_BACKEND_H
-#include "../bytes.h"
 #if defined(__ARM_FEATURE_DSP)
 #include "dsp.h"
 #endif
@@ -167,7 +166,10 @@ void lutra_patch_dot_v7m(const void *patches, uint32_t pixels, const int8_t *wei
         what.odd = 8u;
         what.couples = 1u;
         if (is_short) {
-          lutra_copy(&word, row, length);
+          volatile int8_t *const bytes = (int8_t *)&word; /* not by memcpy */
+          for (uint32_t i = 0u; i < length; i++) {
+            bytes[i] = row[i];
+          }
           first = (const int8_t *)&word;
         }
         second = first;

@@ -32,10 +32,11 @@ LUTRA_OUT_OF_LINE static int32_t shift(const lutra_conv2d *layer, uint32_t axis,
 
 /* How many outputs from i on have windows that are moved alike. */
 LUTRA_OUT_OF_LINE static uint32_t alike(const lutra_conv2d *layer, uint32_t axis, uint32_t i) {
+  const int32_t first = shift(layer, axis, i);
   uint32_t end = i;
   do {
     end++;
-  } while (end < SIZE(layer, out_h, axis) && shift(layer, axis, end) == shift(layer, axis, i));
+  } while (end < SIZE(layer, out_h, axis) && shift(layer, axis, end) == first);
   return end - i;
 }
 
@@ -52,9 +53,7 @@ static void move_weights(const convolution *conv) {
       if (y < height && x < width) {
         lutra_copy(conv->shifted + (y * width + x) * channels, weights, channels);
       } else if (layer->padded != 0u) {
-        for (uint32_t c = 0u; c < channels; c++) {
-          conv->begin[c] += (uint32_t)(layer->input_zero_point * weights[c]);
-        }
+        lutra_add_products(conv->begin, weights, layer->input_zero_point, channels);
       }
       weights += channels;
     }
