@@ -2,63 +2,74 @@
 #include "../loops.h"
 
 #ifdef LUTRA_ARM_V7M_BACKEND_H
-#if defined(__ARM_FEATURE_DSP)
-#include "dsp.h"
-#endif
 
 #pragma GCC diagnostic ignored "-Wunused-parameter" /* of naked functions */
 
 #if defined(__ARM_FEATURE_DSP)
 /* Pairs of pixels; of each four values four words: values 0 and 2, then 1 and 3 of the even pixel as int16, the same of the odd
- * pixel. What follows the last value may be anything. */
-static uint32_t *put(uint32_t *to, uint32_t a, uint32_t b) {
-  to[0] = even_bytes(a);
-  to[1] = odd_bytes(a);
-  to[2] = even_bytes(b);
-  to[3] = odd_bytes(b);
-  return to + 4;
-}
-
-void lutra_patch_set_v7m(void *patches, uint32_t pair, const int8_t *a, const int8_t *b, uint32_t step, uint32_t run,
-                         uint32_t rows) {
-  const uint32_t apart = (uint32_t)(b - a);
-  uint32_t *to = (uint32_t *)patches + pair * 4u * ((rows * run + 3u) / 4u);
-  uint32_t kept_a = 0u, kept_b = 0u, kept = 0u; /* bits of the next four values that runs ended with */
-  for (; rows > 0u; rows--) {
-    const int8_t *x = a;
-    uint32_t left = run;
-    if (run < 4u) {
-      for (; left > 0u; left--) {
-        kept_b |= (uint32_t)(uint8_t)x[apart] << kept;
-        kept_a |= (uint32_t)(uint8_t)*x++ << kept;
-        kept += 8u;
-        if (kept == 32u) {
-          to = put(to, kept_a, kept_b);
-          kept_a = kept_b = kept = 0u;
-        }
-      }
-    } else {
-      if (kept > 0u) {
-        to = put(to, kept_a | load_word(x) << kept, kept_b | load_word(x + apart) << kept);
-        x += 4u - kept / 8u;
-        left -= 4u - kept / 8u;
-      }
-      for (; left >= 4u; left -= 4u) {
-        to = put(to, load_word(x), load_word(x + apart));
-        x += 4;
-      }
-      x -= 4u - left;
-      kept = 8u * left;
-      if (left > 0u) { /* the end of the run's last four */
-        kept_a = load_word(x) >> (32u - kept);
-        kept_b = load_word(x + apart) >> (32u - kept);
-      }
-    }
-    a += step;
-  }
-  if (kept > 0u) {
-    put(to, kept_a, kept_b);
-  }
+ * pixel. What follows the last value may be anything.
+ * r0 goes over the words, r2 and r3 over values, r1 counts those left of a run; r4 and r5 keep the first r6 bits of the next four
+ * values, which runs may have in common; r7 run, r8 from run to run, r9 rows left, r10-r12 and lr free. At sp + 36: step, run, rows. */
+LUTRA_NAKED void lutra_patch_set_v7m(void *patches, uint32_t pair, const int8_t *a, const int8_t *b, uint32_t step, uint32_t run,
+                                     uint32_t rows) {
+  __asm__ volatile(".syntax unified\n"
+                   "push {r4-r11, lr}\n"
+                   "ldrd r8, r7, [sp, #36]\n"
+                   "ldr r9, [sp, #44]\n"
+                   "sub r8, r7\n"
+                   "mul r4, r9, r7\n"
+                   "adds r4, #3\n"
+                   "bic r4, #3\n"
+                   "muls r4, r1, r4\n"
+                   "add r0, r0, r4, lsl #2\n"
+                   "movs r4, #0\n"
+                   "movs r5, #0\n"
+                   "movs r6, #0\n"
+                   "0: subs r1, r7, #4\n"
+                   "blo 3f\n"
+                   "1: ldr r10, [r2], #4\n" /* four values */
+                   "ldr r11, [r3], #4\n"
+                   "lsl r12, r10, r6\n"
+                   "lsl lr, r11, r6\n"
+                   "orr r4, r12\n"
+                   "orr r5, lr\n"
+                   "2: sxtb16 r12, r4\n"
+                   "sxtb16 lr, r4, ror #8\n"
+                   "stm r0!, {r12, lr}\n"
+                   "sxtb16 r12, r5\n"
+                   "sxtb16 lr, r5, ror #8\n"
+                   "stm r0!, {r12, lr}\n"
+                   "rsb r12, r6, #32\n"
+                   "lsr r4, r10, r12\n"
+                   "lsr r5, r11, r12\n"
+                   "subs r1, #4\n"
+                   "bhs 1b\n"
+                   "3: adds r1, #4\n"
+                   "beq 6f\n"
+                   "4: ldrb r10, [r2], #1\n" /* one value */
+                   "ldrb r11, [r3], #1\n"
+                   "subs r1, #1\n"
+                   "lsl r10, r6\n"
+                   "lsl r11, r6\n"
+                   "orr r4, r10\n"
+                   "orr r5, r11\n"
+                   "adds r6, #8\n"
+                   "cmp r6, #32\n"
+                   "beq 7f\n"
+                   "5: cmp r1, #0\n"
+                   "bne 4b\n"
+                   "6: add r2, r8\n"
+                   "add r3, r8\n"
+                   "subs r9, #1\n"
+                   "bne 0b\n"
+                   "cbz r6, 8f\n"
+                   "movs r1, #0\n"
+                   "mov r9, #1\n"
+                   "7: movs r6, #0\n" /* keeps nothing */
+                   "mov r10, r6\n"
+                   "mov r11, r6\n"
+                   "b 2b\n"
+                   "8: pop {r4-r11, pc}\n");
 }
 
 /* r0 patch, r1 and r2 weights of two rows, r4 and r5 their sums of the even pixel, r6 and r7 of the odd one. */

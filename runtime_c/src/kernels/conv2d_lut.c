@@ -62,15 +62,19 @@ LUTRA_OUT_OF_LINE static uint32_t next_block(convolution *conv) {
   LUTRA_OUT_OF_LINE static const uint8_t *name(const uint8_t *row, uint32_t index_bits, uint32_t table, uint32_t table_bytes,    \
                                                type *offsets, const type *end) {                                                 \
     const uint32_t mask = table_bytes - (uint32_t)sizeof(uint32_t); /* any index is legal */                                     \
-    do {                                                                                                                         \
-      const uint32_t index = (uint32_t)*row++ << 2;                                                                              \
-      *offsets++ = (type)(table + (index & mask));                                                                               \
-      table += table_bytes;                                                                                                      \
-      if (index_bits == 4u && offsets != end) {                                                                                  \
-        *offsets++ = (type)(table + (index >> 4 & mask));                                                                        \
-        table += table_bytes;                                                                                                    \
-      }                                                                                                                          \
-    } while (offsets != end);                                                                                                    \
+    do {                                                                                                                        \
+      uint32_t index = (uint32_t)*row++ << 2;                                                                                   \
+      if (index_bits == 4u) {                                                                                                   \
+        *offsets++ = (type)(table + (index & mask));                                                                            \
+        table += table_bytes;                                                                                                   \
+        if (offsets == end) {                                                                                                   \
+          break;                                                                                                                \
+        }                                                                                                                       \
+        index >>= 4;                                                                                                            \
+      }                                                                                                                         \
+      *offsets++ = (type)(table + (index & mask));                                                                              \
+      table += table_bytes;                                                                                                     \
+    } while (offsets != end);                                                                                                   \
     return row;                                                                                                                  \
   }
 EXPAND_ROW(expand_near, uint8_t)
