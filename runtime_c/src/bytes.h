@@ -7,6 +7,7 @@
 
 void lutra_copy(void *to, const void *from, uint32_t count);
 void lutra_fill(void *to, int8_t value, uint32_t count);
+/* `count` is at least 1, here and below. */
 void lutra_clear(uint32_t *words, uint32_t count);
 /* sums[i] += factor * weights[i]. */
 void lutra_add_products(uint32_t *sums, const int8_t *weights, int32_t factor, uint32_t count);

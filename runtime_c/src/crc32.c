@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "lutra/lutra_kernels.h"
+#include "loops.h"
 
 /* Bit by bit: a table would cost more flash than most models' descriptors. */
-static uint32_t crc_update(uint32_t crc, uint32_t value, uint32_t bits) {
+LUTRA_OUT_OF_LINE static uint32_t crc_update(uint32_t crc, uint32_t value, uint32_t bits) {
   crc ^= value;
-  for (; bits > 0u; bits--) {
+  do {
     crc = (crc >> 1) ^ (0xEDB88320u & (0u - (crc & 1u)));
-  }
+  } while (--bits > 0u);
   return crc;
 }
 

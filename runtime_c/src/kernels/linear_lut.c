@@ -10,7 +10,7 @@ typedef struct {
   uint32_t *sums;
   int16_t *tables;
   const uint8_t *indices;
-  uint32_t group, size;
+  uint32_t first; /* subvector of the next group */
 } progress;
 
 LUTRA_OUT_OF_LINE static void begin(progress *now, const lutra_linear *layer, const int8_t *codebook, const uint8_t *indices,
@@ -19,20 +19,20 @@ LUTRA_OUT_OF_LINE static void begin(progress *now, const lutra_linear *layer, co
   now->input = input;
   now->sums = sums;
   now->tables = (int16_t *)(sums + layer->out_c);
-  now->group = now->size = 0u;
+  now->first = 0u;
   lutra_clear(sums, layer->out_c);
 }
 
-/* Builds the tables of the next group; returns 0 if there is none. Zeros stand for channels that the last subvector lacks. */
+/* Builds the tables of the next group; returns its size, 0 if there is none. Zeros stand for channels that the last subvector lacks. */
 LUTRA_OUT_OF_LINE static uint32_t next_group(progress *now) {
   const lutra_coding *const coding = &now->coding;
-  const uint32_t d = coding->subvector, first = now->group + now->size;
-  uint32_t count = lutra_at_most(coding->subvectors - first, LUTRA_GROUP);
-  now->group = first;
-  now->size = count;
-  if (count == 0u) {
+  const uint32_t d = coding->subvector, first = now->first;
+  const uint32_t size = lutra_at_most(coding->subvectors - first, LUTRA_GROUP);
+  uint32_t count = size;
+  if (size == 0u) {
     return 0u;
   }
+  now->first += size;
   now->indices = lutra_group_indices(coding, 0u, first);
   const int8_t *const last = now->input + (count - 1u) * d;
   const uint32_t length = lutra_subvector_length(coding, first + count - 1u);
@@ -47,11 +47,11 @@ LUTRA_OUT_OF_LINE static uint32_t next_group(progress *now) {
     lutra_build_tables(coding->codebook, coding->codewords, d, now->input, count, now->tables);
   }
   now->input = last + d;
-  return 1u;
+  return size;
 }
 
-LUTRA_OUT_OF_LINE static void add(const progress *now) {
-  lutra_add_lookups(now->indices, now->coding.index_bits, now->coding.codewords, now->tables, now->size, now->sums,
+static void add(const progress *now, uint32_t size) {
+  lutra_add_lookups(now->indices, now->coding.index_bits, now->coding.codewords, now->tables, size, now->sums,
                     now->coding.rows);
 }
 
@@ -59,8 +59,8 @@ void lutra_linear_lut(const lutra_linear *layer, const int8_t *codebook, const u
                       const int8_t *input, int8_t *output, void *scratch) {
   progress now;
   begin(&now, layer, codebook, indices, input, scratch);
-  while (next_group(&now)) {
-    add(&now);
+  for (uint32_t size; (size = next_group(&now)) > 0u;) {
+    add(&now, size);
   }
   lutra_requantize(LUTRA_REQUANTIZATION(layer), channels, scratch, layer->out_c, 1u, output, 0u);
 }
@@ -69,13 +69,13 @@ void lutra_linear_pairs(const lutra_linear *layer, const int8_t *codebook, const
                         const int8_t *input, int8_t *output, void *scratch) {
   progress now;
   begin(&now, layer, codebook, indices, input, scratch);
-  while (next_group(&now)) {
-    if (now.size == LUTRA_GROUP) {
+  for (uint32_t size; (size = next_group(&now)) > 0u;) {
+    if (size == LUTRA_GROUP) {
       int16_t *const pairs = now.tables + LUTRA_GROUP * 16u;
       lutra_build_pair_tables(now.tables, pairs);
       lutra_add_pair_lookups(now.indices, pairs, now.sums, layer->out_c);
     } else {
-      add(&now);
+      add(&now, size);
     }
   }
   lutra_requantize(LUTRA_REQUANTIZATION(layer), channels, scratch, layer->out_c, 1u, output, 0u);
