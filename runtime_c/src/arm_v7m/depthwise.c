@@ -76,7 +76,7 @@ LUTRA_NAKED static void sum_window(const int8_t *input, uint32_t channels, const
 }
 
 /* The sums of a window: of the first channels / 4 * 4 channels by sum_window, of a wide window in parts, of the others one by one. */
-static void sum_pixel(const lutra_windows *windows, const int8_t *input) {
+LUTRA_OUT_OF_LINE static void sum_pixel(const lutra_windows *windows, const int8_t *input) {
   const uint32_t channels = windows->channels, height = windows->height, width = windows->width, row = windows->row;
   const uint32_t weights_row = width * channels;
   uint32_t *const sums = windows->sums, *const end = sums + channels / 4u * 4u;
@@ -142,7 +142,7 @@ LUTRA_NAKED static void sum_positions(const int8_t *x, const line *what) {
 
 static uint32_t halves(int32_t low, int32_t high) { return (uint32_t)(uint16_t)low | (uint32_t)high << 16; }
 
-static void set_weights(line *what, const int8_t *w, uint32_t next_along, uint32_t next_across) {
+LUTRA_OUT_OF_LINE static void set_weights(line *what, const int8_t *w, uint32_t next_along, uint32_t next_across) {
   const int8_t *const second = w + next_across, *const third = second + next_across;
   for (uint32_t i = 0u, at = 0u; i < 3u; i++, at += next_along) {
     what->pairs[i] = halves(w[at], second[at]);
@@ -180,7 +180,7 @@ LUTRA_NAKED static void sum_positions(const int8_t *x, const line *what) {
                    "pop {r4-r11, pc}\n");
 }
 
-static void set_weights(line *what, const int8_t *w, uint32_t next_along, uint32_t next_across) {
+LUTRA_OUT_OF_LINE static void set_weights(line *what, const int8_t *w, uint32_t next_along, uint32_t next_across) {
   for (uint32_t i = 9u; i > 0u; i -= 3u) {
     what->weights[i - 3u] = w[0];
     what->weights[i - 2u] = w[next_across];
@@ -190,28 +190,24 @@ static void set_weights(line *what, const int8_t *w, uint32_t next_along, uint32
 }
 #endif
 
-/* Outputs of one channel, `step` apart. As in requantize.c the last position of the shift comes with the next addition. */
+/* Outputs of one channel, `step` apart, two an iteration, the first time one if they are odd. As in requantize.c the last position of the
+ * shift comes with the next addition. */
 LUTRA_OUT_OF_LINE static void requantize_line(const lutra_requantization *how, lutra_channel channel, uint32_t begin,
                                               const uint32_t *sums, uint32_t count, int8_t *output, uint32_t step) {
   const uint32_t shift = how->output_shift + ((uint32_t)channel.multiplier >> 12) - 1u;
-  int8_t *to = output;
-  uint32_t left = count, a, b;
-#define BOTH(one, x, y) one(x) one(y)
-#define LOAD(x) "ldr %[" x "], [%[sums]], #4\n"
-#define BIAS(x) "add %[" x "], %[" x "], %[bias]\n"
-#define SHIFT(x) "asr %[" x "], %[" x "], %[acc_shift]\n"
-#define MULTIPLY(x) "mla %[" x "], %[" x "], %[multiplier], %[half]\n"
-#define SCALE(x) "asr %[" x "], %[" x "], %[shift]\n"
-#define OFFSET(x) "add %[" x "], %[zero_point], %[" x "], asr #1\n"
-#define SATURATE(x) "ssat %[" x "], #8, %[" x "]\n"
-#define STORE(x) "strb %[" x "], [%[to]]\nadd %[to], %[to], %[step]\n"
-  __asm__ volatile("lsrs %[left], %[left], #1\nbcc 1f\n" LOAD("a") BIAS("a") SHIFT("a") MULTIPLY("a") SCALE("a") OFFSET("a")
-                   SATURATE("a") STORE("a") "cmp %[left], #0\nbeq 2f\n"
-                   "1:\n" BOTH(LOAD, "a", "b") BOTH(BIAS, "a", "b") BOTH(SHIFT, "a", "b") BOTH(MULTIPLY, "a", "b")
-                   BOTH(SCALE, "a", "b") BOTH(OFFSET, "a", "b") BOTH(SATURATE, "a", "b") BOTH(STORE, "a", "b")
-                   "subs %[left], %[left], #1\nbne 1b\n"
-                   "2:\n"
-                   : [sums] "+r"(sums), [to] "+r"(to), [left] "+r"(left), [a] "=&r"(a), [b] "=&r"(b)
+  uint32_t sum;
+#define OUTPUT                                                                                  \
+  "ldr %[sum], [%[sums]], #4\nadd %[sum], %[sum], %[bias]\nasr %[sum], %[sum], %[acc_shift]\n"  \
+  "mla %[sum], %[sum], %[multiplier], %[half]\nasr %[sum], %[sum], %[shift]\n"                  \
+  "add %[sum], %[zero_point], %[sum], asr #1\nssat %[sum], #8, %[sum]\n"                        \
+  "strb %[sum], [%[output]]\nadd %[output], %[output], %[step]\n"
+  __asm__ volatile("adds %[count], %[count], #1\n"
+                   "lsrs %[count], %[count], #1\n"
+                   "bcc 2f\n"
+                   "1:\n" OUTPUT "2:\n" OUTPUT
+                   "subs %[count], %[count], #1\n"
+                   "bne 1b\n"
+                   : [sums] "+r"(sums), [output] "+r"(output), [count] "+r"(count), [sum] "=&r"(sum)
                    : [bias] "r"(begin + ((uint32_t)channel.bias << how->bias_shift)), [acc_shift] "r"((uint32_t)how->acc_shift),
                      [multiplier] "r"(channel.multiplier & 0x0FFFu), [half] "r"(1u << shift), [shift] "r"(shift),
                      [zero_point] "r"((int32_t)how->output_zero_point), [step] "r"(step)
