@@ -295,8 +295,12 @@ def _conv2d_dense(f: Fields) -> Work:
 
 def _conv2d_decode(f: Fields) -> Work:
     subvectors, taps = _subvectors(f), f["kernel_h"] * f["kernel_w"]
+    lengths = [min(f["subvector"], f["in_c"] - first) for first in range(0, f["in_c"], f["subvector"])]
     decoded: Work = {
-        "decoded": float(taps * subvectors * f["out_c"]), "decoded values": float(taps * f["in_c"] * f["out_c"]),
+        f"{f['index_bits']}-bit decoded": float(taps * subvectors * f["out_c"]),
+        "decoded values": float(taps * f["in_c"] * f["out_c"]),
+        "decoded fours": float(taps * f["out_c"] * sum(length // 4 for length in lengths)),
+        "decoded ones": float(taps * f["out_c"] * sum(length % 4 for length in lengths)),
         "decoded rows": float(taps * f["out_c"]),
     }
     blocks = (min(f["block"], f["out_c"] - first) for first in range(0, f["out_c"], f["block"]))
@@ -401,7 +405,7 @@ def _linear_pairs(f: Fields) -> Work:
 def _linear_decode(f: Fields) -> Work:
     subvectors, out_c = _subvectors(f), f["out_c"]
     return {
-        "rows": float(out_c), "groups": float(out_c * -(-subvectors // GROUP)), "subvectors": float(out_c * subvectors),
+        "rows": float(out_c), f"{f['index_bits']}-bit subvectors": float(out_c * subvectors),
         "products": float(out_c * f["in_c"]),
     }
 

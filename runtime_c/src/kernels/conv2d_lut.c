@@ -2,7 +2,6 @@
 #include "../bytes.h"
 #include "coding.h"
 #include "requantization.h"
-#include "window.h"
 
 /* Input-stationary: the tables of two pixels serve every kernel tap that reads them. Output row i reads input rows
  * i * stride_h - pad_top and on. Padding is not looked up: its share of an output at the border is there before the pixels add
