@@ -22,6 +22,7 @@ from lutra.boards import require_board
 from lutra.budgets import Fit, fit_of
 from lutra.dataset import Dataset
 from lutra.errors import one_family
+from lutra.exports import Export, export_bundle
 from lutra.validation import Validation, accuracy_of, run_float, validate_bundle, validate_model
 from lutra_compiler import __version__, driver
 from lutra_compiler.budget import Budget
@@ -126,6 +127,17 @@ def generate(
     """
     driver.generate_bundle(_model(source), Path(directory), prefix, target_by_name(target), Limits(ram=ram, flash=flash))
     return Path(directory)
+
+
+def export(bundle: str | Path, directory: str | Path, *, kind: str, data: Dataset | None = None, force: bool = False) -> Export:
+    """Write the bundle in the folder `bundle` as a project for `kind`, such as "cmake" or "zephyr"; all of it or nothing.
+
+    Its example runs one inference, on the first sample of `data` or on noise, and compares the output with what the C gives here.
+    `directory` is new or empty; with `force` files of the same names are replaced. Raises ConfigurationError, BundleError, OutputError,
+    ToolError.
+    """
+    with one_family():
+        return export_bundle(Path(bundle), kind, Path(directory), data, force)
 
 
 def validate(source: Source, data: Dataset, *, reference: Source | None = None, board: str | None = None) -> Validation:
