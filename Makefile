@@ -14,7 +14,7 @@ JOBS ?= $(shell nproc)
 help: ## list these habits
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: $(STAMP) toolchain ## .venv with torch and every Python need; Arm toolchain and QEMU
+setup: $(STAMP) toolchain ## .venv with torch and every Python need; Arm and RISC-V toolchains and QEMU
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV) || { $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq python3-venv && $(PYTHON) -m venv $(VENV); }
@@ -31,6 +31,7 @@ toolchain:
 	command -v cmake >/dev/null || missing="$$missing cmake"; \
 	command -v ninja >/dev/null || missing="$$missing ninja-build"; \
 	command -v arm-none-eabi-gcc >/dev/null || missing="$$missing gcc-arm-none-eabi libnewlib-arm-none-eabi"; \
+	command -v riscv64-unknown-elf-gcc >/dev/null || missing="$$missing gcc-riscv64-unknown-elf"; \
 	command -v qemu-system-arm >/dev/null || missing="$$missing qemu-system-arm"; \
 	[ -z "$$missing" ] || { echo "installing:$$missing"; $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq $$missing >/dev/null; }
 
@@ -77,7 +78,13 @@ choice: $(STAMP) toolchain ## regenerate docs/benchmarks/choice.md: is the chose
 budgets: $(STAMP) toolchain ## regenerate docs/benchmarks/budgets.md: are limits of flash and RAM kept
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/budgets.py
 
+wheel: $(STAMP) ## dist/lutra_mcu-*.whl
+	$(BIN)/pip wheel -q --no-deps -w dist .
+
+first-minute: wheel ## time the way from the wheel and an empty venv to a validated LeNet-5
+	$(BIN)/python benchmarks/first_minute.py dist/lutra_mcu-*.whl
+
 clean: ## remove what was built (not .venv)
 	rm -rf build dist
 
-.PHONY: help setup toolchain demo test lint types sizes bench bench-kernels bench-models bench-post-training cost-model choice budgets clean
+.PHONY: help setup toolchain demo test lint types sizes bench bench-kernels bench-models bench-post-training cost-model choice budgets wheel first-minute clean

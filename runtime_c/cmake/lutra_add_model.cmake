@@ -12,8 +12,9 @@ set(LUTRA_CMAKE_DIR ${CMAKE_CURRENT_LIST_DIR} CACHE INTERNAL "The folder of lutr
 
 function(lutra_add_model name model)
   cmake_parse_arguments(PARSE_ARGV 2 arg "" "PREFIX;TARGET;FLASH;RAM;DATA;CONFIG" "COMPRESS_OPTIONS")
-  if(arg_UNPARSED_ARGUMENTS OR arg_KEYWORDS_MISSING_VALUES)
-    message(FATAL_ERROR "lutra_add_model(${name}): unknown or without a value: ${arg_UNPARSED_ARGUMENTS} ${arg_KEYWORDS_MISSING_VALUES}")
+  set(wrong ${arg_UNPARSED_ARGUMENTS} ${arg_KEYWORDS_MISSING_VALUES})
+  if(wrong)
+    message(FATAL_ERROR "lutra_add_model(${name}): unknown or without a value: ${wrong}")
   endif()
   if(NOT arg_DATA AND (arg_CONFIG OR arg_COMPRESS_OPTIONS))
     message(FATAL_ERROR "lutra_add_model(${name}): CONFIG and COMPRESS_OPTIONS are of compression, which needs DATA")
