@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 import lutra
+from cli_models import compressed_graph
 from lutra import cli, host, runtime
 from lutra.exports import KINDS, export_bundle
 from lutra_compiler.codegen.bundle import write_bundle
@@ -292,6 +293,14 @@ def test_an_unknown_kind_is_refused_with_the_nearest(bundle: Path, tmp_path: Pat
     with pytest.raises(ConfigurationError, match="no export for 'zepyr'; did you mean 'zephyr'"):
         export_bundle(bundle, "zepyr", tmp_path / "project")
     assert not (tmp_path / "project").exists()
+
+
+@pytest.mark.parametrize(("kind", "prefix"), [("arduino", "print"), ("platformio", "spi"), ("esp-idf", "esp_log"), ("pico-sdk", "pico")])
+def test_a_prefix_that_hides_a_header_of_the_sdk_is_refused(kind: str, prefix: str, tmp_path: Path) -> None:
+    bundle = lutra.generate(compressed_graph(), tmp_path / "bundle", prefix=prefix)
+    with pytest.raises(ConfigurationError, match=f"{kind} has a header {prefix}.h of its own; .* another --prefix"):
+        export_bundle(bundle, kind, tmp_path / "project")
+    export_bundle(bundle, "cmake", tmp_path / "project")
 
 
 def test_what_is_no_bundle_is_refused(tmp_path: Path) -> None:

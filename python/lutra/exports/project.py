@@ -1,5 +1,6 @@
 """What an export holds: the bundle and the runtime files that it needs, the same for all, and the files of a build system around them."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -26,23 +27,26 @@ _TEMPLATES = Path(__file__).parent / "templates"
 class Kind:
     """A build system. Its files are those of templates/NAME, where a PREFIX in a path stands for the bundle's.
 
-    `library`: the folder of the export that holds src/ with bundle and runtime; `example`: the one of the program that runs them.
+    `library`: the folder of the export that holds src/ with bundle and runtime; `example`: the one of the program that runs them;
+    `headers`: a pattern of names .h that the SDK has on the include path, in small letters: some file systems know no others.
     """
 
     name: str
     library: str
     example: str
+    headers: str = ""
 
 
+_ARDUINO = "arduino|binary|client|print(able)?|server|spi|stream|udp|wire|wstring"
 _KINDS = (
     Kind("cmake", ".", "example"),
     Kind("make", ".", "example"),
-    Kind("arduino", ".", "examples/inference"),
-    Kind("platformio", "lib/lutra-PREFIX", "src"),
-    Kind("zephyr", ".", "samples/inference/src"),
-    Kind("esp-idf", "components/lutra-PREFIX", "main"),
-    Kind("cmsis-pack", ".", "examples/inference"),
-    Kind("pico-sdk", ".", "example"),
+    Kind("arduino", ".", "examples/inference", _ARDUINO),
+    Kind("platformio", "lib/lutra-PREFIX", "src", _ARDUINO),
+    Kind("zephyr", ".", "samples/inference/src", "autoconf"),
+    Kind("esp-idf", "components/lutra-PREFIX", "main", "sdkconfig|esp_.*"),
+    Kind("cmsis-pack", ".", "examples/inference", "cmsis_.*|rte_components"),
+    Kind("pico-sdk", ".", "example", "pico"),
 )
 KINDS = tuple(kind.name for kind in _KINDS)
 
@@ -69,6 +73,8 @@ def export_bundle(bundle: Path, kind: str, directory: Path, data: Dataset | None
         raise ConfigurationError(f"there is no export for '{kind}'; {nearest(kind, KINDS)}")
     manifest = read_manifest(bundle)
     check_prefix(manifest.prefix)
+    if re.fullmatch(chosen.headers, manifest.prefix):
+        raise ConfigurationError(f"{kind} has a header {manifest.prefix}.h of its own; generate the bundle again with another --prefix")
     files = _project(chosen, manifest, golden_vector(bundle, data), (bundle / f"{manifest.prefix}.json").read_bytes())
     write_project(files, directory, force)
     return Export(manifest.prefix, kind, directory, tuple(sorted(files)))
