@@ -75,7 +75,8 @@ def needed_files(code: str, cpu: str | None = None) -> tuple[Path, ...]:
 
 def without_comments(path: Path) -> str:
     """A file of the runtime as code alone, under its licence line."""
-    return "/* SPDX-License-Identifier: Apache-2.0 */\n" + re.sub(r"[ \t]*\n(?:[ \t]*\n)+", "\n\n", _code(path)).lstrip()
+    code = re.sub(r"\n{3,}", "\n\n", re.sub(r"[ \t]+\n", "\n", _code(path)))
+    return "/* SPDX-License-Identifier: Apache-2.0 */\n" + code.lstrip()
 
 
 def _is_for(path: Path, cpu: str | None) -> bool:

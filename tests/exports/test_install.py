@@ -22,7 +22,7 @@ from lutra.exports import KINDS
 from lutra_compiler.model_file import save_model
 
 ROOT = Path(__file__).parents[2]
-pytestmark = pytest.mark.usefixtures("host_cache")
+pytestmark = [pytest.mark.usefixtures("host_cache"), pytest.mark.slow, pytest.mark.xdist_group("wheel")]
 MAIN = """
 #include <stdio.h>
 
