@@ -220,6 +220,15 @@ def test_wrong_arguments_are_refused(arguments: str, message: str, command: Path
     assert message in " ".join(done.stderr.split())
 
 
+def test_a_project_of_c_plus_plus_alone_is_told_to_enable_c(tmp_path: Path) -> None:
+    write_project(tmp_path, f"add_subdirectory({ROOT}/runtime_c runtime)", "lutra_add_model(digits small.lutra)")
+    project = tmp_path / "CMakeLists.txt"
+    project.write_text(project.read_text().replace("LANGUAGES C)", "LANGUAGES CXX)"))
+    done = subprocess.run(["cmake", "-S", ".", "-B", "build"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert "project(... LANGUAGES C CXX)" in done.stderr
+
+
 def test_another_version_is_not_found(tmp_path: Path) -> None:
     (tmp_path / "CMakeLists.txt").write_text(
         "cmake_minimum_required(VERSION 3.20)\nproject(consumer LANGUAGES C)\n"
