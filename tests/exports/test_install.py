@@ -226,7 +226,7 @@ def test_a_project_of_c_plus_plus_alone_is_told_to_enable_c(tmp_path: Path) -> N
     project.write_text(project.read_text().replace("LANGUAGES C)", "LANGUAGES CXX)"))
     done = subprocess.run(["cmake", "-S", ".", "-B", "build"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode != 0
-    assert "project(... LANGUAGES C CXX)" in done.stderr
+    assert "project(... LANGUAGES C CXX)" in " ".join(done.stderr.split())
 
 
 def test_another_version_is_not_found(tmp_path: Path) -> None:
