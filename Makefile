@@ -21,7 +21,7 @@ $(STAMP): pyproject.toml
 	$(BIN)/pip install -q --upgrade pip
 	@# A CPU build first, where one is to be had: a looser request may bring gigabytes of CUDA.
 	$(BIN)/pip install -q $(TORCH)+cpu 2>/dev/null || $(BIN)/pip install -q $(TORCH)
-	$(BIN)/pip install -q -e '.[train,test]'
+	$(BIN)/pip install -q -e '.[train,test,docs]'
 	touch $@
 
 toolchain:
@@ -43,8 +43,9 @@ demo: setup ## the main job: LeNet-5 on MNIST from float weights to firmware on 
 	$(BIN)/lutra validate demo-output/lenet5.lutra --data mnist --reference zoo:lenet5/float --board microbit
 	$(BIN)/lutra bench demo-output/lenet5 --board microbit
 
-test: setup lint types ## everything that must hold
+test: setup lint types docs ## everything that must hold
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS) --dist loadgroup -q
+	$(MAKE) fuzz FUZZ_SECONDS=30
 
 lint: $(STAMP) ## ruff and the rules of who imports whom
 	$(BIN)/ruff check .
@@ -52,6 +53,14 @@ lint: $(STAMP) ## ruff and the rules of who imports whom
 
 types: $(STAMP) ## mypy --strict
 	$(BIN)/mypy
+
+FUZZ_SECONDS ?= 600
+fuzz: $(STAMP) ## fuzz the readers of .onnx and .lutra files, FUZZ_SECONDS each (guided by coverage where atheris is installed)
+	$(BIN)/python tests/hostile/fuzz.py onnx --seconds $(FUZZ_SECONDS)
+	$(BIN)/python tests/hostile/fuzz.py lutra --seconds $(FUZZ_SECONDS)
+
+docs: $(STAMP) ## the documentation as a site, in build/site; a warning is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build -q
 
 sizes: $(STAMP) toolchain ## regenerate runtime_c/SIZES.md and the code sizes that the compiler counts with
 	$(BIN)/python benchmarks/sizes.py
@@ -69,6 +78,9 @@ bench-models: $(STAMP) toolchain ## regenerate docs/benchmarks/models.md and .js
 bench-post-training: $(STAMP) ## regenerate docs/benchmarks/post_training.md and .json: compression without training data
 	$(BIN)/python benchmarks/post_training.py
 
+bench-third-party: $(STAMP) toolchain ## regenerate docs/benchmarks/third_party.md and .json: models that others trained (LUTRA_MODELS)
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/third_party.py
+
 cost-model: $(STAMP) toolchain ## refit the compiler's cycles to the kernels: compiler/lutra_compiler/program/cycles.json
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/fit_cost_model.py
 
@@ -77,6 +89,10 @@ choice: $(STAMP) toolchain ## regenerate docs/benchmarks/choice.md: is the chose
 
 budgets: $(STAMP) toolchain ## regenerate docs/benchmarks/budgets.md: are limits of flash and RAM kept
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/budgets.py
+
+documents: $(STAMP) ## regenerate docs/supported-operators.md and docs/onnx-node-tests.md from the frontends' own checks
+	$(BIN)/python benchmarks/supported_operators.py
+	$(BIN)/python benchmarks/onnx_node_tests.py
 
 wheel: $(STAMP) ## dist/lutra_mcu-*.whl
 	$(BIN)/pip wheel -q --no-deps -w dist .
@@ -87,4 +103,4 @@ first-minute: wheel ## time the way from the wheel and an empty venv to a valida
 clean: ## remove what was built (not .venv)
 	rm -rf build dist
 
-.PHONY: help setup toolchain demo test lint types sizes bench bench-kernels bench-models bench-post-training cost-model choice budgets wheel first-minute clean
+.PHONY: help setup toolchain demo test lint types docs fuzz sizes bench bench-kernels bench-models bench-post-training bench-third-party cost-model choice budgets documents wheel first-minute clean

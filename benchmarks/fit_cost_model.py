@@ -1,6 +1,6 @@
 """Fits the compiler's cost model to layers measured on the emulated boards, and says how well it predicts others.
 
-    python benchmarks/fit_cost_model.py [--target cortex-m4 ...] [--unpacking]
+    python benchmarks/fit_cost_model.py [--target cortex-m4 ...] [--unpacking | --new]
 
 writes compiler/lutra_compiler/program/cycles.json and docs/benchmarks/cost_model.md. A kernel's cycles are a sum of its work
 (compiler/lutra_compiler/program/work.py) times cycles a piece, none below zero: least squares of the relative error.
@@ -123,6 +123,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--target", choices=BOARD_OF, action="append")
     parser.add_argument("--unpacking", action="store_true", help="refit lutra_unpack_indices alone")
+    parser.add_argument("--new", action="store_true", help="fit kernels without weights that the table lacks alone")
     arguments = parser.parse_args()
     targets = arguments.target or list(BOARD_OF)
     if not TABLE.exists():
@@ -130,8 +131,11 @@ def main() -> None:
     table = json.loads(TABLE.read_text())
     results = {}
     for target in targets:
-        fitted, held_out = unpackings(target, FITTED_SEEDS[0], CODED_LAYERS), unpackings(target, HELD_OUT_SEED, CODED_LAYERS // 2)
-        if not arguments.unpacking:
+        if arguments.new:
+            fitted, held_out = [m for m in measured(target, OTHER_LAYERS) if f"lutra_{m.kernel}" not in table.get(target, {})], []
+        else:
+            fitted, held_out = unpackings(target, FITTED_SEEDS[0], CODED_LAYERS), unpackings(target, HELD_OUT_SEED, CODED_LAYERS // 2)
+        if not arguments.unpacking and not arguments.new:
             random = [layer for seed in FITTED_SEEDS for layer in random_layers(seed, LAYERS, MACS)]
             fitted += measured(target, [*random, *OTHER_LAYERS, *depthwise_layers()])
             held_out += measured(target, random_layers(HELD_OUT_SEED, LAYERS, MACS))
@@ -142,7 +146,7 @@ def main() -> None:
         results[target] = errors(table[target], held_out)
         TABLE.write_text(json.dumps(table, indent=1, sort_keys=True) + "\n")
         print(report({target: results[target]}))
-    if targets == list(BOARD_OF) and not arguments.unpacking:
+    if targets == list(BOARD_OF) and not arguments.unpacking and not arguments.new:
         REPORT.parent.mkdir(exist_ok=True)
         REPORT.write_text(report(results))
 

@@ -29,7 +29,27 @@ from lutra_compiler.codegen.emit import emit
 from lutra_compiler.errors import LoweringError
 from lutra_compiler.ir.encoding import ProductQuantized, Quantization, ScalarQuantized, WeightEncoding
 from lutra_compiler.ir.graph import Graph, Input, Shape
-from lutra_compiler.ir.ops import Activation, Add, AveragePool, Clamp, Conv2d, Linear, MaxPool, Op, Padding, Pair, Select, Slice, Softmax
+from lutra_compiler.ir.ops import (
+    Activation,
+    Add,
+    AveragePool,
+    Binary,
+    Clamp,
+    Conv2d,
+    Elementwise,
+    Linear,
+    MaxPool,
+    Normalise,
+    Op,
+    Padding,
+    Pair,
+    Rearrange,
+    Select,
+    Slice,
+    Softmax,
+    Step,
+    Upsample,
+)
 from lutra_compiler.program.choose_kernel import Candidate, fastest
 from lutra_compiler.program.interpreter import interpret
 from lutra_compiler.program.kernels import UNPACK
@@ -71,7 +91,8 @@ class Coding:
 class Layer:
     """What to measure. `op`: the kind of a Graph's op; `shape`: of the input; `out`: output channels; `coding`: None is int8.
 
-    `zero_point`: of the input; `pool`: of a max pooling that follows a convolution.
+    `zero_point`: of the input; `pool`: of a max pooling that follows a convolution; `order`: of the axes of a transposition, or the axes
+    that are normalised. A binary operator with an `out` has one value a channel for its second input.
     """
 
     op: str
@@ -84,6 +105,7 @@ class Layer:
     pool: Pair = (1, 1)
     coding: Coding | None = None
     zero_point: int = -128
+    order: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -146,6 +168,20 @@ class _Builder:
             case "select":
                 kept = np.sort(self.rng.choice(layer.shape[0], layer.out, replace=False))
                 self.append(Select(name=name, inputs=(x,), output=y, indices=tuple(kept.tolist())), x)
+            case "elementwise":
+                self.append(Elementwise(name=name, inputs=(x,), output=y, steps=(Step("tanh", (0,)),)))
+            case "multiply" | "minimum":
+                shape = (1, 1, layer.shape[-1]) if layer.out else layer.shape
+                other = self.input(f"{name}.other", replace(layer, shape=shape))
+                self.append(Binary(name=name, inputs=(x, other), output=y, function=layer.op))
+            case "transpose":
+                view, order = layer.shape, layer.order
+                self.append(Rearrange(name=name, inputs=(x,), output=y, view=view, order=order, shape=tuple(view[a] for a in order)), x)
+            case "upsample":
+                self.append(Upsample(name=name, inputs=(x,), output=y, factors=layer.stride), x)
+            case "normalise":
+                self.append(Normalise(name=name, inputs=(x,), output=y, axes=layer.order))
+                self.quantization[y] = Quantization(0.03, 0)
             case "softmax":
                 self.append(Softmax(name=name, inputs=(x,), output=y))
                 self.quantization[y] = SOFTMAX_OUTPUT
@@ -432,6 +468,22 @@ OTHER_LAYERS = (
     Layer("select", (784,), 400),
     Layer("select", (256,), 230),
     Layer("select", (100,), 9),
+    Layer("elementwise", (16, 16, 8)),
+    Layer("elementwise", (100,)),
+    Layer("multiply", (8, 8, 16)),
+    Layer("multiply", (8, 8, 16), 1),
+    Layer("multiply", (9, 7, 3), 1),
+    Layer("minimum", (8, 8, 16)),
+    Layer("minimum", (9, 7, 3), 1),
+    Layer("transpose", (8, 8, 16), order=(2, 0, 1)),
+    Layer("transpose", (9, 7, 3), order=(1, 0, 2)),
+    Layer("transpose", (5, 30, 4), order=(2, 1, 0)),
+    Layer("upsample", (6, 6, 8), stride=(2, 2)),
+    Layer("upsample", (9, 5, 3), stride=(2, 3)),
+    Layer("normalise", (8, 8, 16), order=(0, 1)),
+    Layer("normalise", (8, 8, 16), order=(2,)),
+    Layer("normalise", (1, 20, 64), order=(2,)),
+    Layer("normalise", (300,), order=(0,)),
     Layer("softmax", (10,)),
     Layer("softmax", (100,)),
 )

@@ -16,7 +16,7 @@ import numpy as np
 import lutra
 from lutra import zoo
 from lutra.api import bench
-from lutra.boards import boards
+from lutra.boards import counting_boards
 from lutra.host import open_bundle
 from lutra.host.bundle import quantize
 from lutra.validation import Validation
@@ -48,7 +48,7 @@ def measure(name: str) -> Row:
     test = load(dataset_of(zoo.load(name)), "test")
     full = lutra.validate(artefact, test)
     exact = []
-    fitting = [board for board in boards() if full.arena_bytes <= board.ram_bytes - OUTSIDE_ARENA]
+    fitting = [board for board in counting_boards() if full.arena_bytes <= board.ram_bytes - OUTSIDE_ARENA]
     for board in fitting:
         part = lutra.validate(artefact, test.head(100), board=board.name)
         if not (part.bit_exact and part.tables_intact):

@@ -29,7 +29,10 @@ CPUS = ("cortex-m0", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33", "corte
 SMALLEST = ("lutra_linear_lut", "lutra_crc32")
 COMMON = ("lutra_conv2d_dense", "lutra_conv2d_lut", "lutra_linear_lut", "lutra_crc32")
 FUNCTIONS = (*KERNELS, "lutra_crc32")
-LATER = ("lutra_conv2d_lut8", "lutra_select_int8", "lutra_unpack_indices")  # for vectors, pruned features, coded indices
+LATER = (  # for vectors, pruned features, coded indices, and networks of other people
+    "lutra_conv2d_lut8", "lutra_select_int8", "lutra_unpack_indices", "lutra_lookup_int8", "lutra_binary_int8", "lutra_copy_int8",
+    "lutra_normalise_int8",
+)  # fmt: skip
 ALL = tuple(name for name in FUNCTIONS if name not in LATER)
 ALWAYS = ("lutra_crc32", "memcpy", "memset")  # of libc a firmware mostly has these anyway: they count in any case
 PORTABLE = "-DLUTRA_PORTABLE=ON"
@@ -80,7 +83,8 @@ def table(archives: Mapping[str, Path], portable: Mapping[str, Path]) -> str:
         "| --- |" + " ---: |" * len(CPUS),
     ]
     for names, build_of, remark in [*((names, archives, "") for names in sets), *((names, portable, ", portable") for names in sets[-3:])]:
-        label = "all but lut8, select, unpack_indices" if names == ALL else " + ".join(name.removeprefix("lutra_") for name in names)
+        short = [name.removeprefix("lutra_").removesuffix("_int8") for name in (LATER if names == ALL else names)]
+        label = f"all but {', '.join(short)}" if names == ALL else " + ".join(name.removeprefix("lutra_") for name in names)
         lines.append(f"| {label}{remark} | " + " | ".join(str(flash_bytes(build_of[cpu], names)) for cpu in CPUS) + " |")
     return "\n".join(lines) + "\n"
 

@@ -48,7 +48,7 @@ def random_program(seed: int) -> Program:
 def random_network(seed: int) -> tuple[Graph, Program]:
     """The same with the graph it was lowered from."""
     for attempt in range(100):
-        builder = _Builder(np.random.default_rng([seed, attempt]), np.random.default_rng([seed, attempt, 2]))
+        builder = RandomBuilder(np.random.default_rng([seed, attempt]), np.random.default_rng([seed, attempt, 2]))
         graph = builder.graph()
         if not builder.is_lively(graph.outputs[0]):
             continue
@@ -84,7 +84,7 @@ def _integers(rng: np.random.Generator, shape: Shape) -> npt.NDArray[np.int8]:
     return np.clip(np.rint(rng.normal(0, 50, shape)), -128, 127).astype(np.int8)
 
 
-class _Builder:
+class RandomBuilder:
     """Adds one op after the other and calibrates each on samples as soon as it is there."""
 
     def __init__(self, rng: np.random.Generator, coding_rng: np.random.Generator) -> None:
@@ -102,9 +102,13 @@ class _Builder:
                 current = self.image_layer(current)
             if self.chance(0.5):
                 current = self.vector_layers(self.shared(Flatten, current), self.integer(1, 2))
+        return self.finished(current)
+
+    def finished(self, value: str) -> Graph:
+        """The network that ends with `value`."""
         if not self.network.ops:
-            current = self.rectify(current)
-        return replace(self.network, outputs=(current,))
+            value = self.rectify(value)
+        return replace(self.network, outputs=(value,))
 
     def is_lively(self, value: str) -> bool:
         """Whether the int8 samples of `value` take many values and are seldom the most frequent one."""

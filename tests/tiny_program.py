@@ -59,7 +59,7 @@ def tiny_program(names: Sequence[str] = ("image", "features", "conv", "fc", "sof
 def descriptor_table(index: int, kernel: str, fields: dict[str, int], calls: tuple[int, ...]) -> Table:
     """The descriptor of `kernel` with the members `fields` as a table."""
     descriptor = KERNELS[kernel].descriptor
-    halfwords = np.array([fields[name] for name in descriptor.halfwords], "<u2").view(np.uint8)
+    halfwords = np.array([fields[name] & 0xFFFF for name in descriptor.halfwords], "<u2").view(np.uint8)
     octets = np.array([fields[name] & 0xFF for name in descriptor.bytes_], np.uint8)
     return Table(index, Role.DESCRIPTOR, np.concatenate([halfwords, octets]), calls)
 

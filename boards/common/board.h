@@ -17,6 +17,12 @@ static inline void enable_coprocessors(void) {
 
 int main(void);
 
+/* Tell whoever watches, and stop: through the debugger (semihosting.c), or the serial port (serve.c), which cannot stop. */
+void board_print(const char *text);
+__attribute__((noreturn)) void board_exit(int code);
+
+#define EXIT_FAULT 91 /* the CPU took a fault */
+
 /* Deepest use of the stack since reset, in bytes. */
 uint32_t stack_high_water_bytes(void);
 

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "semihosting.h"
 
+#include "board.h"
+
 enum operation {
   SYS_OPEN = 0x01,
   SYS_WRITE0 = 0x04,
@@ -36,10 +38,10 @@ int32_t semihosting_open(const char *name, enum semihosting_mode mode) {
   const uint32_t arguments[] = {(uint32_t)(uintptr_t)name, (uint32_t)mode, length(name)};
   const int32_t file = call(SYS_OPEN, arguments);
   if (file < 0) {
-    semihosting_print("cannot open ");
-    semihosting_print(name);
-    semihosting_print("\n");
-    semihosting_exit(EXIT_FILE);
+    board_print("cannot open ");
+    board_print(name);
+    board_print("\n");
+    board_exit(EXIT_FILE);
   }
   return file;
 }
@@ -50,16 +52,16 @@ int semihosting_read(int32_t file, void *data, size_t bytes) {
 
 void semihosting_write(int32_t file, const void *data, size_t bytes) {
   if (transfer(SYS_WRITE, file, data, bytes) != 0) {
-    semihosting_print("cannot write: is the disk full?\n");
-    semihosting_exit(EXIT_FILE);
+    board_print("cannot write: is the disk full?\n");
+    board_exit(EXIT_FILE);
   }
 }
 
-void semihosting_print(const char *text) {
+void board_print(const char *text) {
   call(SYS_WRITE0, text);
 }
 
-void semihosting_exit(int code) {
+void board_exit(int code) {
   const uint32_t arguments[] = {APPLICATION_EXIT, (uint32_t)code};
   call(SYS_EXIT_EXTENDED, arguments);
   for (;;) {

@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Files, text and exit through the debugger or emulator (Arm semihosting 2.0): no libc, no buffers. */
+/* Files through the debugger or emulator (Arm semihosting 2.0): no libc, no buffers. */
 #ifndef LUTRA_SEMIHOSTING_H
 #define LUTRA_SEMIHOSTING_H
 
 #include <stddef.h>
 #include <stdint.h>
 
-#define EXIT_FILE 90  /* a file could not be opened or written */
-#define EXIT_FAULT 91 /* the CPU took a fault */
+#define EXIT_FILE 90 /* a file could not be opened or written */
 
 enum semihosting_mode { SEMIHOSTING_READ = 1, SEMIHOSTING_WRITE = 5 }; /* "rb", "wb" */
 
@@ -19,9 +18,5 @@ int semihosting_read(int32_t file, void *data, size_t bytes);
 
 /* Does not return if not everything could be written. */
 void semihosting_write(int32_t file, const void *data, size_t bytes);
-
-void semihosting_print(const char *text);
-
-__attribute__((noreturn)) void semihosting_exit(int code);
 
 #endif

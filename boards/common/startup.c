@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Reset, the vector table, faults, and the high-water mark of the stack. Sections and symbols are those of sections.ld. */
 #include "board.h"
-#include "semihosting.h"
 
 #define PAINT 0xA5A5A5A5u
 #define FRAME_WORDS 8u /* what an exception pushes: r0-r3, r12, lr, pc, xpsr */
@@ -36,7 +35,7 @@ void reset(void) {
   for (uint32_t *word = bss_start; word < bss_end; word++) {
     *word = 0;
   }
-  semihosting_exit(main());
+  board_exit(main());
 }
 
 static void write_hex(char *text, uint32_t value) {
@@ -48,18 +47,18 @@ static void write_hex(char *text, uint32_t value) {
 void report_fault(const uint32_t *frame) {
   uint32_t exception;
   __asm__("mrs %0, ipsr" : "=r"(exception));
-  semihosting_print("fault: exception 0x");
+  board_print("fault: exception 0x");
   char text[] = "00000000\n";
   write_hex(text, exception);
-  semihosting_print(text);
+  board_print(text);
   if (frame < stack_bottom || frame + FRAME_WORDS > stack_top) {
-    semihosting_print("the stack overflowed\n");
+    board_print("the stack overflowed\n");
   } else {
     write_hex(text, frame[FRAME_PC]);
-    semihosting_print("pc 0x");
-    semihosting_print(text);
+    board_print("pc 0x");
+    board_print(text);
   }
-  semihosting_exit(EXIT_FAULT);
+  board_exit(EXIT_FAULT);
 }
 
 /* Where the stack has run out, the report starts over at its top; the frame at the other end stays readable. */
@@ -73,6 +72,9 @@ __attribute__((naked)) void fault(void) {
           "1: b report_fault\n");
 }
 
+/* cycles.c has it, where there is a clock. */
+__attribute__((weak, alias("fault"))) void cycles_carry(void);
+
 __attribute__((section(".vectors"), used)) static const void *const vectors[16] = {
-    stack_top, reset, fault, fault, fault, fault, fault, fault, NULL, NULL, NULL, fault, fault, NULL, fault, fault,
+    stack_top, reset, fault, fault, fault, fault, fault, fault, NULL, NULL, NULL, fault, fault, NULL, fault, cycles_carry,
 };

@@ -1,8 +1,10 @@
 """Joins the stages; nothing else does."""
 
 import hashlib
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,21 +12,23 @@ import numpy as np
 
 from lutra_compiler.codegen.bundle import write_bundle
 from lutra_compiler.codegen.emit import emit
-from lutra_compiler.errors import LoweringError
+from lutra_compiler.compression.default_setting import default_setting
+from lutra_compiler.config import LayerConfig
+from lutra_compiler.errors import LoweringError, ModelError
 from lutra_compiler.frontends.onnx_reader import read_onnx
-from lutra_compiler.ir.encoding import Quantization, ScalarQuantized
+from lutra_compiler.ir.encoding import ProductQuantized, Quantization, ScalarQuantized, WeightEncoding
 from lutra_compiler.ir.graph import Graph, Shape
-from lutra_compiler.ir.ops import BatchNorm, Softmax
+from lutra_compiler.ir.ops import BatchNorm, Conv2d, Linear, Softmax
 from lutra_compiler.model_file import load_model
 from lutra_compiler.passes import canonicalise, prepare_for_lowering
-from lutra_compiler.program.choose_kernel import Choose, Limits, fastest
+from lutra_compiler.program.choose_kernel import Choose, Limits, bytes_alive, fastest
 from lutra_compiler.program.cost_model import cycles
 from lutra_compiler.program.footprint import footprint
 from lutra_compiler.program.kernels import KERNELS
 from lutra_compiler.program.lower import lower
 from lutra_compiler.program.program import Call, Considered, Program, Role
 from lutra_compiler.program.verify import verify
-from lutra_compiler.target import Target
+from lutra_compiler.target import TARGETS, Target
 
 
 @dataclass(frozen=True)
@@ -35,11 +39,13 @@ class Model:
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
-def read_model(path: Path) -> Model:
-    """A model from an ONNX or .lutra file. Raises ModelError."""
+def read_model(path: Path, shapes: Mapping[str, Shape] | None = None) -> Model:
+    """A model from an ONNX or .lutra file; `shapes` of an ONNX model's inputs as in `read_onnx`. Raises ModelError."""
     if path.suffix.lower() == ".lutra":
+        if shapes:
+            raise ModelError(f"{path} has fixed shapes; give shapes for ONNX files only")
         return Model(*load_model(path))
-    graph = canonicalise(read_onnx(path))
+    graph = canonicalise(read_onnx(path, shapes))
     with path.open("rb") as stream:
         return Model(graph, float_metadata(graph, path.stem, hashlib.file_digest(stream, "sha256").hexdigest()))
 
@@ -64,8 +70,8 @@ def weights_sha256(graph: Graph) -> str:
 
 
 def is_calibrated(graph: Graph) -> bool:
-    """Whether the graph has all it needs to be lowered: encoded weights and the quantization of every value."""
-    return bool(graph.encodings) and all(value in graph.quantization for value in graph.materialised_values())
+    """Whether the graph has been through calibration, the last thing before lowering: every value has its quantization."""
+    return bool(graph.quantization) and all(value in graph.quantization for value in graph.materialised_values())
 
 
 def build_program(graph: Graph, target: Target, limits: Limits | None = None, choose: Choose = fastest) -> Program:
@@ -102,6 +108,7 @@ class LayerAnalysis:
     channel_bytes: int
     other_bytes: int  # descriptor, small tables, CRCs
     scratch_bytes: int
+    ram_bytes: int  # of the arena that are in use during the call
     cycles: float  # estimated
     candidates: tuple[Considered, ...]  # what the kernel was chosen from; their costs include the call that decodes coded indices
 
@@ -175,19 +182,67 @@ def analyze(model: Model, target: Target, limits: Limits | None = None) -> Analy
     )
 
 
+@dataclass(frozen=True)
+class Cost:
+    """What a network takes: `name` is a target, or a way to compress it. Bytes as in Analysis, `cycles` estimated."""
+
+    name: str
+    model_bytes: int
+    flash_bytes: int
+    ram_bytes: int
+    cycles: float
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What a model would cost elsewhere: on every target; and, of a float model, what compression with default settings could bring.
+
+    `compressed`: "trained" and "reconstructed" without training data, in bytes that do not depend on what is learned.
+    """
+
+    targets: tuple[Cost, ...]
+    compressed: tuple[Cost, ...]
+
+
+def outlook(model: Model, target: Target) -> Outlook:
+    """The model on all targets, and a float one compressed on `target`. Raises LoweringError."""
+    graph, ways = model.graph, []
+    if not graph.encodings:
+        for name, trained in (("trained", True), ("reconstructed", False)):
+            ways.append(_cost(name, _stand_in(graph, partial(default_setting, graph, trained=trained)), target))
+        graph = _int8_stand_in(graph)
+    return Outlook(tuple(_cost(each.name, graph, each) for each in TARGETS), tuple(ways))
+
+
+def _cost(name: str, graph: Graph, target: Target) -> Cost:
+    program = build_program(graph, target)
+    needed = footprint(program)
+    estimate = sum(cycles(call.kernel, call.fields, program.target) for call in program.calls)
+    return Cost(name, needed.model, needed.flash, needed.ram, estimate)
+
+
 def _int8_stand_in(graph: Graph) -> Graph:
-    """`graph` as plain int8 with made-up numbers, other ones for each layer: no size depends on them, but equal tables are stored once."""
+    return _stand_in(graph, lambda op: LayerConfig(kind="int8"))
+
+
+def _stand_in(graph: Graph, setting: Callable[[Conv2d | Linear], LayerConfig]) -> Graph:
+    """`graph` with its weights stored as `setting` says and with made-up numbers, other ones for each layer: no size depends on them, but
+    equal tables are stored once."""
     rng = np.random.default_rng(0)
+
+    def encoded(shape: Shape, chosen: LayerConfig) -> WeightEncoding:
+        scale = (rng.uniform(0.5, 1, shape[0]) / np.prod(shape[1:])).astype(np.float32)
+        if chosen.kind == "int8":
+            return ScalarQuantized(rng.integers(-127, 128, shape, np.int8), scale)
+        largest = min(127, chosen.codeword_norm // chosen.subvector)
+        codebook = rng.integers(-largest, largest + 1, (chosen.codewords, chosen.subvector), np.int8)
+        places = (shape[0], math.prod(shape[1:-1]), -(-shape[-1] // chosen.subvector))
+        return ProductQuantized(codebook, rng.integers(0, chosen.codewords, places, np.uint8), scale, shape, chosen.index_bits)
+
     norms = {name for op in graph.ops if isinstance(op, BatchNorm) for name in op.parameter_names}
-    weights = dict.fromkeys(op.parameter_names[0] for op in graph.ops if op.kind in ("conv2d", "linear"))
+    layers = {op.weight: op for op in graph.ops if isinstance(op, Conv2d | Linear)}
     parameters = {name: np.full_like(array, name in norms) for name, array in graph.parameters.items()}
-    encodings = {
-        name: ScalarQuantized(
-            rng.integers(-127, 128, shape, np.int8), (rng.uniform(0.5, 1, shape[0]) / np.prod(shape[1:])).astype(np.float32)
-        )
-        for name in weights
-        if (shape := graph.weight_shape(name))
-    }
+    encodings = {name: encoded(graph.weight_shape(name), setting(op)) for name, op in layers.items()}
     probabilities = {op.output for op in graph.ops if isinstance(op, Softmax)}
     quantization = {
         value: Quantization(1 / 256, -128) if value in probabilities else Quantization(1 / 16, 0) for value in graph.materialised_values()
@@ -215,8 +270,9 @@ def _analyze_call(program: Program, index: int, call: Call) -> LayerAnalysis:
         codebook_bytes=sizes[Role.CODEBOOK],
         weight_bytes=sizes[Role.WEIGHTS],
         channel_bytes=sizes[Role.CHANNELS],
-        other_bytes=sum(sizes[role] for role in (Role.DESCRIPTOR, Role.MULTIPLIERS, Role.EXPONENTIALS, Role.MASK)),
+        other_bytes=sum(sizes[role] for role in (Role.DESCRIPTOR, Role.MULTIPLIERS, Role.EXPONENTIALS, Role.LOOKUP, Role.MASK)),
         scratch_bytes=0 if call.scratch is None else program.buffers[call.scratch].size_bytes,
+        ram_bytes=bytes_alive(index, program.buffers),
         cycles=cycles(call.kernel, call.fields, program.target),
         candidates=call.layer.candidates,
     )

@@ -4,6 +4,8 @@ Each message names the thing that is wrong, its value, the limit, and what to do
 package as another exception type is a defect of Lutra, not of the user's input.
 """
 
+from collections import Counter
+
 
 class LutraError(Exception):
     """Base of all errors that a user can cause and mend."""
@@ -18,8 +20,10 @@ class UnsupportedModelError(ModelError):
 
     def __init__(self, problems: "list[UnsupportedNode]") -> None:
         self.problems = tuple(problems)
-        lines = [f"the model has {len(problems)} unsupported node(s):"]
-        lines += [f"  {p.node} ({p.operator}): {p.reason}; {p.remedy}" for p in problems]
+        kinds = Counter(p.operator for p in problems)
+        of = "" if len(kinds) < 2 else f" of {len(kinds)} kinds ({', '.join(f'{count} {kind}' for kind, count in kinds.most_common())})"
+        lines = [f"the model has {len(problems)} unsupported node(s){of}:"]
+        lines += [f"  {p.node} ({p.operator}): {'; '.join(filter(None, (p.reason, p.remedy)))}" for p in problems]
         super().__init__("\n".join(lines))
 
 
@@ -27,7 +31,7 @@ class UnsupportedNode:
     """One place in a model that Lutra does not support.
 
     `node`: its name in the source model; `operator`: its kind there; `reason`: what is not supported;
-    `remedy`: the rewrite that helps.
+    `remedy`: the rewrite that helps, empty where `reason` names it.
     """
 
     def __init__(self, node: str, operator: str, reason: str, remedy: str) -> None:
@@ -44,6 +48,14 @@ class CompressionError(LutraError):
 
 class LoweringError(LutraError):
     """A Graph cannot be turned into integer kernels for the target."""
+
+
+class UnsupportedLayersError(LoweringError):
+    """Several layers cannot be turned into integer kernels; lists every one, the layer's name first."""
+
+    def __init__(self, problems: "list[tuple[str, LoweringError]]") -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join([f"{len(problems)} layers cannot be lowered:", *(f"  {error}" for _, error in problems)]))
 
 
 class BudgetError(LoweringError):

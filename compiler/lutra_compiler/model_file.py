@@ -26,7 +26,8 @@ from lutra_compiler.ir.verify import verify
 from lutra_compiler.records import RecordError, from_plain, nearest, to_plain
 
 FORMAT_VERSION = 1
-MAX_FILE_BYTES = 1 << 31
+MAX_FILE_BYTES = 384 << 20
+MAX_HEADER_BYTES = 16 << 20  # as Python values JSON takes up to fifty times its size
 _DTYPES: Mapping[str, Any] = {"F32": np.float32, "I8": np.int8, "U8": np.uint8}
 _OPS = {op.kind: op for op in OP_KINDS}
 _METADATA: Mapping[str, Any] = {  # what Lutra itself writes and reads; other keys are kept as they are
@@ -100,6 +101,8 @@ def save_model(path: Path, graph: Graph, metadata: Mapping[str, Any]) -> None:
 def load_model(path: Path) -> tuple[Graph, dict[str, Any]]:
     """The graph and the metadata of a `.lutra` file. Raises ModelError for anything but a file that `save_model` could have written."""
     try:
+        if path.exists() and not path.is_file():
+            raise ModelError(f"{path} is not a file; give the path of an .onnx or .lutra file")
         if path.stat().st_size > MAX_FILE_BYTES:
             raise ModelError(f"{path} has {path.stat().st_size} bytes; the limit is {MAX_FILE_BYTES}")
         content = path.read_bytes()
@@ -140,6 +143,9 @@ def parse_model(content: bytes) -> tuple[Graph, dict[str, Any]]:
 
 
 def _tensors(content: bytes) -> dict[str, Array]:
+    header = int.from_bytes(content[:8], "little")
+    if MAX_HEADER_BYTES < header <= len(content):
+        raise ModelError(f"its header has {header} bytes; the limit is {MAX_HEADER_BYTES}")
     try:
         entries: list[tuple[str, dict[str, Any]]] = safetensors.deserialize(content)  # type: ignore[no-untyped-call]
     except safetensors.SafetensorError as error:

@@ -12,7 +12,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lutra.api import analyze, bench, compress, discard_checkpoint, export, generate, load, pareto, save, validate
+    from lutra.api import analyze, bench, compress, discard_checkpoint, export, firmware, generate, load, pareto, save, validate
     from lutra.dataset import Dataset, make_dataset, read_dataset
     from lutra.errors import BudgetError, LutraError
     from lutra.runtime import get_include, get_sources
@@ -34,12 +34,14 @@ if TYPE_CHECKING:
 __all__ = [
     "Budget", "BudgetError", "CompressionConfig", "Dataset", "Graph", "LayerConfig", "LutraError", "Model", "PruningConfig",
     "ReconstructionConfig", "SearchConfig", "StageConfig", "TorchGraph", "TrainingConfig", "__version__", "analyze", "bench", "compress",
-    "discard_checkpoint", "export", "generate", "get_include", "get_sources", "load", "make_dataset", "pareto", "read_dataset", "save",
-    "validate",
+    "discard_checkpoint", "export", "firmware", "generate", "get_include", "get_sources", "load", "make_dataset", "pareto", "read_dataset",
+    "save", "validate",
 ]  # fmt: skip
 
 _MODULES = {
-    "lutra.api": ("analyze", "bench", "compress", "discard_checkpoint", "export", "generate", "load", "pareto", "save", "validate"),
+    "lutra.api": (
+        "analyze", "bench", "compress", "discard_checkpoint", "export", "firmware", "generate", "load", "pareto", "save", "validate",
+    ),
     "lutra.dataset": ("Dataset", "make_dataset", "read_dataset"),
     "lutra.errors": ("BudgetError", "LutraError"),
     "lutra.runtime": ("get_include", "get_sources"),

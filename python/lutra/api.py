@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -18,20 +18,23 @@ import numpy as np
 
 from lutra import zoo
 from lutra.benchmark import Benchmark, bench_bundle
-from lutra.boards import require_board
+from lutra.boards import Firmware, board_by_name, build_firmware, require_board, require_counting_board
 from lutra.budgets import Fit, fit_of
 from lutra.dataset import Dataset
 from lutra.errors import one_family
 from lutra.exports import Export, export_bundle
-from lutra.validation import Validation, accuracy_of, run_float, validate_bundle, validate_model
+from lutra.host.manifest import read_manifest
+from lutra.metrics import Metric
+from lutra.validation import DEVIATION, Question, Validation, accuracy_of, run_float, validate_bundle, validate_model
 from lutra_compiler import __version__, driver
 from lutra_compiler.budget import Budget
 from lutra_compiler.config import CompressionConfig, format_config
-from lutra_compiler.driver import Analysis, Model
+from lutra_compiler.driver import Analysis, Model, Outlook
 from lutra_compiler.errors import (
     BudgetError,
     CompressionError,
     ConfigurationError,
+    DataError,
     LoweringError,
     LutraError,
     ModelError,
@@ -49,6 +52,8 @@ from lutra_compiler.target import DEFAULT_TARGET, target_by_name
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+    from torch.export import ExportedProgram
+    from typing_extensions import TypeIs
 
     from lutra_compiler.compression.search import Plan, Search
     from lutra_compiler.compression.training import Progress, Samples
@@ -59,15 +64,27 @@ _LOG = logging.getLogger(__name__)
 _PART = re.compile(r"search|attempt-\d+")  # folders in a checkpoint folder
 
 
-def load(source: "str | Path | nn.Module", example_inputs: "Tensor | tuple[Tensor, ...] | None" = None) -> Model:
-    """A model from an .onnx or .lutra file, from the zoo ("zoo:NETWORK", "zoo:NETWORK/POINT"), or from an nn.Module.
+def load(
+    source: "str | Path | nn.Module | ExportedProgram",
+    example_inputs: "Tensor | tuple[Tensor, ...] | None" = None,
+    *,
+    shapes: Mapping[str, tuple[int, ...]] | None = None,
+) -> Model:
+    """A model from an .onnx or .lutra file, from the zoo ("zoo:NETWORK", "zoo:NETWORK/POINT"), from an nn.Module, or from what
+    torch.export made of one.
 
     A module needs `example_inputs`: float32 tensors [n, channels, height, width] or [n, features], of which only the shapes matter.
+    `shapes` are those of an ONNX model's inputs by name, such as {"input": (1, 3, 32, 32)}, where the file leaves them open.
     Raises ModelError; UnsupportedModelError lists every unsupported operator at once.
     """
     if isinstance(source, str | Path):
         name = str(source)
-        return zoo.load(name.removeprefix(zoo.PREFIX)) if name.startswith(zoo.PREFIX) else driver.read_model(Path(source))
+        return zoo.load(name.removeprefix(zoo.PREFIX)) if name.startswith(zoo.PREFIX) else driver.read_model(Path(source), shapes)
+    if _is_exported(source):
+        from lutra_compiler.frontends.torch_export import graph_from_program
+
+        graph = canonicalise(graph_from_program(source))
+        return Model(graph, driver.float_metadata(graph, "model"))
     if example_inputs is None:
         raise ModelError(f"{type(source).__name__} needs example inputs: lutra.load(module, torch.zeros(1, channels, height, width))")
     _require_torch("modules")
@@ -75,6 +92,14 @@ def load(source: "str | Path | nn.Module", example_inputs: "Tensor | tuple[Tenso
 
     graph = canonicalise(graph_from_module(source, example_inputs if isinstance(example_inputs, tuple) else (example_inputs,)))
     return Model(graph, driver.float_metadata(graph, type(source).__name__))
+
+
+def _is_exported(source: object) -> "TypeIs[ExportedProgram]":
+    if not _has_torch():
+        return False
+    from torch.export import ExportedProgram
+
+    return isinstance(source, ExportedProgram)
 
 
 def save(model: Model, path: str | Path) -> None:
@@ -112,6 +137,11 @@ def analyze(source: Source, target: str = DEFAULT_TARGET, *, flash: int | None =
     return driver.analyze(_model(source), target_by_name(target), Limits(ram=ram, flash=flash))
 
 
+def outlook(source: Source, target: str = DEFAULT_TARGET) -> Outlook:
+    """What a model would cost on every target, and what compression with default settings could make of a float one on `target`."""
+    return driver.outlook(_model(source), target_by_name(target))
+
+
 def generate(
     source: Source,
     directory: str | Path,
@@ -140,37 +170,86 @@ def export(bundle: str | Path, directory: str | Path, *, kind: str, data: Datase
         return export_bundle(Path(bundle), kind, Path(directory), data, force)
 
 
-def validate(source: Source, data: Dataset, *, reference: Source | None = None, board: str | None = None) -> Validation:
+def validate(
+    source: Source,
+    data: "Dataset | Callable[[], Dataset]",
+    *,
+    reference: Source | None = None,
+    board: str | None = None,
+    port: str | None = None,
+    metric: "str | Metric | None" = None,
+    deviation: float = DEVIATION,
+    layers: bool = True,
+) -> Validation:
     """Run the C of a bundle or a compressed model on samples, and compare it with labels, float network, interpreter and a board.
 
-    The float network is `reference`, for models of the zoo the zoo's own. Without torch, only what the file records of it is known.
+    `data` may be a function that makes the samples. The float network is `reference`, for models of the zoo the zoo's own. Without torch,
+    only what the file records of it is known.
+    `port`: a serial port such as /dev/ttyACM0 with a board that runs the firmware of the bundle `source`, a folder (see `firmware`).
+    `metric`: a name in lutra.metrics, or a function of float32 scores [n, ...] and the Dataset. Of a model, not of a bundle, every layer is
+    compared with the float network too, unless `layers` is False: the first whose relative L2 error is above `deviation` is named.
     """
+    data = data() if callable(data) else data
     float_model = None if reference is None else _model(reference)
     if float_model is not None:
         _require_torch("a float reference")
     with one_family():
         if board is not None:
             require_board(board)
+        metric_name = metric if isinstance(metric, str) or metric is None else getattr(metric, "__name__", "metric")
+        function = metric if callable(metric) else None
+        question = Question(board, port, metric_name, function, deviation, layers and _has_torch())
         if isinstance(source, str | Path) and Path(source).is_dir():
-            return validate_bundle(Path(source), data, float_model, board)
+            return validate_bundle(Path(source), data, float_model, question)
+        if port is not None:
+            raise ConfigurationError("a board on a serial port holds a bundle: give the folder that its firmware was built of")
         model = _model(source)
         name = _name(source, model)
         if float_model is None and name.startswith(zoo.PREFIX) and _has_torch():
             float_name = zoo.float_name(name.removeprefix(zoo.PREFIX))
             float_model = zoo.load(float_name) if float_name in zoo.names() else None
-        return validate_model(name, model, data, float_model, board)
+        return validate_model(name, model, data, float_model, question)
+
+
+def input_port(source: Source) -> tuple[tuple[int, ...], str]:
+    """Shape of a sample and layout, "NCHW", "NHWC" or "NF", of the only input of a model or a bundle. Raises DataError for several."""
+    with one_family():
+        if isinstance(source, str | Path) and Path(source).is_dir():
+            ports = [(port.source_shape, port.layout) for port in read_manifest(Path(source)).inputs]
+        else:
+            ports = [(port.source_shape, port.layout) for port in _model(source).graph.inputs]
+    if len(ports) != 1:
+        raise DataError(f"samples are for networks of one input; this has {len(ports)}")
+    return ports[0]
 
 
 def bench(source: Source, *, board: str | None = None) -> Benchmark:
     """Executed instructions, flash and RAM of a bundle or a compressed model on a board, and its time on the host."""
     with one_family():
-        target = target_by_name(DEFAULT_TARGET if board is None else require_board(board).cpu)
+        target = target_by_name(DEFAULT_TARGET if board is None else require_counting_board(board).cpu)
         if isinstance(source, str | Path) and Path(source).is_dir():
             return bench_bundle(str(source), Path(source), board)
         with tempfile.TemporaryDirectory() as folder:
             model = _model(source)
             driver.generate_bundle(model, Path(folder, "bundle"), "model", target)
             return bench_bundle(_name(source, model), Path(folder, "bundle"), board)
+
+
+def firmware(source: Source, board: str, output: str | Path) -> Firmware:
+    """Write the ELF of a firmware for a board that runs a bundle or a compressed model on what its host sends: over a serial port, or for
+    boards that only QEMU has, through semihosting. Raises OutputError, ToolError if a tool is missing or the board is too small."""
+    chosen, output = board_by_name(board), Path(output)
+    if not os.access(output.parent, os.W_OK) or output.is_dir():
+        raise OutputError(f"{output} cannot be written; choose a file in a folder that exists and is writable")
+    with one_family(), tempfile.TemporaryDirectory() as folder:
+        bundle = Path(folder, "bundle")
+        if isinstance(source, str | Path) and Path(source).is_dir():
+            bundle = Path(source)
+        else:
+            driver.generate_bundle(_model(source), bundle, "model", target_by_name(chosen.cpu))
+        built = build_firmware(bundle, chosen, Path(folder, "build"))
+        write_atomically(output, built.elf.read_bytes())
+        return replace(built, elf=output)
 
 
 def compress(

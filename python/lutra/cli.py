@@ -11,25 +11,31 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
 import typer
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from lutra import api, report, runtime, zoo
+from lutra.boards import board_by_name, boards
 from lutra.curve import curve_records, plot_curve, write_curve
 from lutra.dataset import Dataset, read_dataset
-from lutra.errors import BudgetError, LoweringError, LutraError, ToolError, UnsupportedModelError, one_family
+from lutra.errors import BudgetError, DataError, LoweringError, LutraError, ToolError, UnsupportedModelError, one_family
 from lutra.exports import KINDS
+from lutra.images import ImageFormat, Values, is_image_folder, read_images
+from lutra.metrics import METRICS
 from lutra.report import printable
-from lutra.validation import accuracy_of, run_float
+from lutra.report_files import check_report, checks_of, write_report
+from lutra.validation import DEVIATION, accuracy_of, run_float
 from lutra.zoo import data as zoo_data
-from lutra_compiler import __version__
+from lutra_compiler import __version__, driver
 from lutra_compiler.budget import Budget
 from lutra_compiler.config import CompressionConfig, Method, load_config
 from lutra_compiler.files import write_atomically
+from lutra_compiler.program.choose_kernel import Limits
 from lutra_compiler.records import nearest, to_plain
 from lutra_compiler.target import DEFAULT_TARGET
 
@@ -50,6 +56,12 @@ Bundle = Annotated[str, typer.Argument(metavar="MODEL", help="A folder that `gen
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else.")]
 DataName = Annotated[str, typer.Argument(help=" or ".join(zoo_data.NAMES))]
 Target = Annotated[str, typer.Option(help="The processor.")]
+Shapes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--shape", metavar="[INPUT=]1,C,H,W", help="An ONNX model's input shape, where the file leaves it open (may be repeated)."
+    ),
+]
 
 
 def _size(text: str) -> int:
@@ -72,6 +84,21 @@ Flash = Annotated[
     int | None, typer.Option(parser=_size, help="Most bytes of flash for model and code, as 32768 or 32K.", metavar="BYTES")
 ]
 Ram = Annotated[int | None, typer.Option(parser=_size, help="Most bytes of RAM for arena and stack, as 6144 or 6K.", metavar="BYTES")]
+def _shapes(texts: list[str] | None) -> dict[str, tuple[int, ...]]:
+    """Shapes by input: "input=1,3,32,32", or "1x3x32x32" for the only one."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for text in texts or []:
+        name, _, sizes = text.rpartition("=")
+        if name in shapes or re.fullmatch(r"[0-9]{1,9}([,x][0-9]{1,9}){0,7}", sizes) is None:
+            raise typer.BadParameter(f"{text!r} is not one more shape such as 1,3,32,32 or input=1,3,32,32", param_hint="--shape")
+        shapes[name] = tuple(int(size) for size in re.split("[,x]", sizes))
+    return shapes
+
+
+ImageValues = Annotated[str, typer.Option(help="What pixels of image files become: unit (0..1), signed (-1..1) or bytes.")]
+ImageMean = Annotated[str | None, typer.Option(help="Then taken from them, one number or one a channel, as 0.485,0.456,0.406.")]
+ImageStd = Annotated[str | None, typer.Option(help="Then divided by, likewise.")]
+ImageResize = Annotated[bool, typer.Option("--image-resize", help="Resize image files to the network's input.")]
 Board = Annotated[str | None, typer.Option(help="Also run it as firmware on this board in QEMU, such as microbit.")]
 
 
@@ -111,34 +138,62 @@ def _root(
 
 
 @app.command()
-def analyze(model: Model, target: Target = DEFAULT_TARGET, flash: Flash = None, ram: Ram = None, as_json: Json = False) -> None:
-    """What is in a model, whether it can be compiled, what each layer costs, and what its kernel was chosen from.
+def analyze(
+    model: Model,
+    target: Annotated[str | None, typer.Option(help=f"The processor; else the board's, else {DEFAULT_TARGET}.")] = None,
+    board: Annotated[str | None, typer.Option(help="Take processor, flash and RAM from a board, such as microbit.")] = None,
+    flash: Flash = None,
+    ram: Ram = None,
+    shape: Shapes = None,
+    as_json: Json = False,
+) -> None:
+    """What is in a model, whether it can be compiled, what each layer costs, what its kernel was chosen from, and what compression
+    could bring.
 
-    A float model is shown as plain int8 makes it. Cycles are estimates. Exit code 1 if it cannot be compiled, or not within --flash
-    and --ram.
+    Every unsupported operator is listed, with the rewrite that helps. A float model is shown as plain int8 makes it. Cycles are
+    estimates. Exit code 1 if it cannot be compiled, or not within --flash and --ram.
 
     \b
     Examples:
       lutra analyze network.onnx
+      lutra analyze network.onnx --shape input=1,3,32,32 --board microbit
       lutra analyze zoo:lenet5 --target cortex-m4 --flash 16K --ram 6K
       lutra analyze zoo:lenet5 --json
     """
+    on_board = None if board is None else board_by_name(board)
+    target = target or (on_board.cpu if on_board else DEFAULT_TARGET)
+    limits = Limits(ram=ram or (on_board.ram_bytes if on_board else None), flash=flash or (on_board.flash_bytes if on_board else None))
     try:
-        analysis = api.analyze(model, target, flash=flash, ram=ram)
+        source = api.load(model, shapes=_shapes(shape))
+        fits, analysis = _fitting(source, target, limits)
     except (UnsupportedModelError, LoweringError) as error:
-        problems = [vars(problem) for problem in error.problems] if isinstance(error, UnsupportedModelError) else []
         if as_json:
-            _print_json({"model": model, "compilable": False, "reason": str(error), "problems": problems})
+            _print_json({"model": model, "compilable": False, "reason": str(error), "problems": report.problem_records(error)})
         else:
             print(f"error: {printable(error)}", file=sys.stderr)
         raise typer.Exit(NO) from error
-    _print(as_json, report.analysis_record(model, analysis), report.analysis_tables(model, analysis, candidates=True))
+    outlook = api.outlook(source, target)
+    _print(
+        as_json,
+        {**report.analysis_record(model, analysis), **report.outlook_record(analysis, outlook), **report.fit_record(limits, fits)},
+        report.full_analysis(model, analysis, outlook, limits, fits),
+    )
+    if fits:
+        raise typer.Exit(NO)
+
+
+def _fitting(source: driver.Model, target: str, limits: Limits) -> tuple[str, driver.Analysis]:
+    """Why the model does not fit, empty if it does, and its analysis: if it does not, without limits."""
+    try:
+        return "", api.analyze(source, target, flash=limits.flash, ram=limits.ram)
+    except BudgetError as error:
+        return str(error), api.analyze(source, target)
 
 
 @app.command()
 def compress(
     model: Model,
-    data: Annotated[str, typer.Option(help="Training samples: a .npz or .npy file, a folder of .npy files, mnist, cifar10(-centred).")],
+    data: Annotated[str, typer.Option(help="Training samples: .npz, .npy, a folder of .npy files or images, mnist, cifar10(-centred).")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The .lutra file to write.")],
     config: Annotated[str | None, typer.Option(help="Settings: a TOML file, or zoo:NETWORK for the zoo's recipe.")] = None,
     validation: Annotated[str | None, typer.Option(help="Samples to measure on; else, in training, the last tenth of --data.")] = None,
@@ -155,6 +210,11 @@ def compress(
     train_points: Annotated[int, typer.Option(min=0, help="Points of the curve to train for a short while.", metavar="N")] = 0,
     checkpoint: Annotated[Path | None, typer.Option(help="Folder for an interrupted run; else OUTPUT.checkpoint.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
+    shape: Shapes = None,
+    image_values: ImageValues = "unit",
+    image_mean: ImageMean = None,
+    image_std: ImageStd = None,
+    image_resize: ImageResize = False,
     as_json: Json = False,
 ) -> None:
     """Prune, product-quantize and fine-tune a float model, or reconstruct it without training data. Needs PyTorch.
@@ -181,8 +241,9 @@ def compress(
     started = time.monotonic()
     api.check_output(output)
     settings = _settings(config, epochs, seed, method)
-    source = api.load(model)
-    training, held_out, settings = _training_data(data, validation, settings)
+    source = api.load(model, shapes=_shapes(shape))
+    images = _image_format(image_values, image_mean, image_std, image_resize)
+    training, held_out, settings = _training_data(data, validation, settings, partial(api.input_port, source), images)
     folder = checkpoint or output.with_name(f"{output.name}.checkpoint")
     budget = Budget(flash, ram, cycles, max_drop, target)
     try:
@@ -284,7 +345,7 @@ def export(
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="A folder that `generate` wrote.")],
     kind: Annotated[str, typer.Option("--for", metavar="NAME", help=f"{', '.join(KINDS[:-1])} or {KINDS[-1]}.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The folder to write: new or empty.")],
-    data: Annotated[str | None, typer.Option(help="Samples, as for compress, whose first the example runs on; else noise.")] = None,
+    data: Annotated[str | None, typer.Option(help="Samples whose first the example runs on, a .npz or .npy file or mnist; else noise.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace files of the same names; others stay.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -298,7 +359,8 @@ def export(
       lutra export bundle --for arduino -o ~/Arduino/libraries/digits --data test.npz
       lutra export bundle --for zephyr -o digits --force --json
     """
-    written = api.export(bundle, output, kind=kind, data=None if data is None else _data(data, "test"), force=force)
+    samples = None if data is None else zoo_data.load(data, "test") if zoo_data.is_prepared(data) else read_dataset(Path(data))
+    written = api.export(bundle, output, kind=kind, data=samples, force=force)
     _print(as_json, report.export_record(written), report.export_table(written))
 
 
@@ -308,29 +370,96 @@ def validate(
     data: Annotated[str | None, typer.Option(help="Test samples, as for compress; for the zoo its own test set.")] = None,
     reference: Annotated[str | None, typer.Option(help="The float network to compare with; for the zoo its own.")] = None,
     board: Board = None,
+    port: Annotated[str | None, typer.Option(help="Also run it on the board at this serial port, such as /dev/ttyACM0.")] = None,
     samples: Annotated[int | None, typer.Option(min=1, help="Only the first N samples.", metavar="N")] = None,
+    metric: Annotated[str | None, typer.Option(help=f"The task's own: {', '.join(METRICS)}.")] = None,
+    max_drop: Annotated[float | None, typer.Option(min=0, max=100, help="Most percentage points below the float network.")] = None,
+    deviation: Annotated[float | None, typer.Option(min=0, help="Most relative L2 error of a layer; by default 0.5 is named only.")] = None,
+    report_file: Annotated[
+        list[Path] | None, typer.Option("--report", help="Also write this .json file, or .xml for JUnit (may be repeated).", metavar="FILE")
+    ] = None,
+    image_values: ImageValues = "unit",
+    image_mean: ImageMean = None,
+    image_std: ImageStd = None,
+    image_resize: ImageResize = False,
     as_json: Json = False,
 ) -> None:
-    """Run the C on samples: accuracy, distance to the float network, and whether all targets give the same bytes.
+    """Run the C on samples: accuracy, distance to the float network, layer by layer too, and whether all targets give the same bytes.
 
-    The interpreter and the board run the first 100 samples. Exit code 1 if the bytes differ or a table is damaged.
+    The interpreter, the board and the comparison of layers take the first 100 samples. Exit code 1 if the bytes differ, a table is
+    damaged, more than --max-drop is lost, or a layer's error is above --deviation. --data may be a folder of images, with a folder a
+    class if there are labels.
 
     \b
     Examples:
       lutra validate zoo:lenet5
       lutra validate zoo:lenet5 --board microbit --json
-      lutra validate network.lutra --data test.npz --reference network.onnx
+      lutra validate network.lutra --data test.npz --reference network.onnx --max-drop 1 --report junit.xml
+      lutra validate network.lutra --data photos --image-values signed --image-resize
       lutra validate bundle --data test.npz
+      lutra validate bundle --data test.npz --port /dev/ttyACM0
     """
+    for path in report_file or []:
+        check_report(path)
+    images = _image_format(image_values, image_mean, image_std, image_resize)
     if data is None:
         if not model.startswith(zoo.PREFIX):
             raise typer.BadParameter("only models of the zoo bring their own samples; name some", param_hint="--data")
-        data = "mnist"
-    test = _data(data, "test").head(samples)
-    found = api.validate(model, test, reference=reference, board=board)
+        data = zoo_data.dataset_of(api.load(model))
+    test = _data(data, "test", partial(api.input_port, model), images).head(samples)
+    limit = DEVIATION if deviation is None else deviation
+    found = api.validate(model, test, reference=reference, board=board, port=port, metric=metric, deviation=limit)
+    if max_drop is not None and found.drop is None:
+        raise DataError("--max-drop needs labels or a --metric, and a float --reference")
     _print(as_json, report.validation_record(found), report.validation_table(found))
-    if found.bit_exact is False or not found.tables_intact:
+    checks = checks_of(found, max_drop, deviation)
+    for path in report_file or []:
+        write_report(path, found, checks)
+    if any(check.wrong for check in checks):
         raise typer.Exit(NO)
+
+
+@app.command()
+def firmware(
+    model: Bundle,
+    board: Annotated[str, typer.Option(help="A board of `lutra boards`.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The ELF file to write.")],
+    as_json: Json = False,
+) -> None:
+    """Build firmware that runs a bundle on what its host sends over the serial port: for `validate --port`, and MLPerf Tiny's runner.
+
+    Only the firmware of a bundle's folder can be validated: what `generate` wrote.
+
+    \b
+    Example:
+      lutra firmware bundle --board nucleo-f446re -o firmware.elf
+    """
+    built = api.firmware(model, board, output)
+    record = report.firmware_record(built)
+    _print(as_json, record, report.listing(tuple(record), [tuple(record.values())]))
+
+
+@app.command("boards")
+def list_boards(
+    model: Annotated[str | None, typer.Argument(metavar="[MODEL]", help="Say on which boards this model fits, with its code.")] = None,
+    as_json: Json = False,
+) -> None:
+    """The boards that firmware can be built for: CPU, flash, RAM, and whether QEMU has them.
+
+    \b
+    Examples:
+      lutra boards
+      lutra boards zoo:lenet5
+    """
+    loaded = None if model is None else api.load(model)
+    records = []
+    for board in boards():
+        record = report.board_record(board)
+        if loaded is not None:
+            why_not, found = _fitting(loaded, board.cpu, Limits(flash=board.flash_bytes, ram=board.ram_bytes))
+            record |= {"fits": not why_not, "needs_flash": found.flash_bytes, "needs_ram": found.ram_bytes, "cycles": round(found.cycles)}
+        records.append(record)
+    _print(as_json, {"boards": records}, report.board_table(records))
 
 
 @app.command()
@@ -434,16 +563,37 @@ def _settings(config: str | None, epochs: float, seed: int | None, method: Metho
     return settings if method is None else replace(settings, method=method)
 
 
-def _data(name: str, split: zoo_data.Split) -> Dataset:
-    return zoo_data.load(name, split) if zoo_data.is_prepared(name) else read_dataset(Path(name))
+def _image_format(values: str, mean: str | None, std: str | None, resize: bool) -> ImageFormat:
+    def numbers(text: str | None, option: str) -> tuple[float, ...]:
+        try:
+            return () if text is None else tuple(float(number) for number in text.split(","))
+        except ValueError:
+            raise typer.BadParameter(f"{text!r} is not numbers such as 0.5 or 0.485,0.456,0.406", param_hint=option) from None
+
+    if values not in get_args(Values):
+        raise typer.BadParameter(f"{values!r} is none of {', '.join(get_args(Values))}", param_hint="--image-values")
+    return ImageFormat(cast(Values, values), numbers(mean, "--image-mean"), numbers(std, "--image-std"), resize)
 
 
-def _training_data(data: str, validation: str | None, settings: CompressionConfig) -> tuple[Dataset, Dataset | None, CompressionConfig]:
+def _data(name: str, split: zoo_data.Split, port: Callable[[], tuple[tuple[int, ...], str]], images: ImageFormat) -> Dataset:
+    """Samples of the zoo, from files, or from images, which become what the input `port` takes."""
+    if zoo_data.is_prepared(name):
+        return zoo_data.load(name, split)
+    return read_images(Path(name), *port(), images) if is_image_folder(Path(name)) else read_dataset(Path(name))
+
+
+def _training_data(
+    data: str,
+    validation: str | None,
+    settings: CompressionConfig,
+    port: Callable[[], tuple[tuple[int, ...], str]],
+    images: ImageFormat,
+) -> tuple[Dataset, Dataset | None, CompressionConfig]:
     """What to compress on, what to measure on, for which reconstruction spares no samples, and the settings with their method chosen."""
-    training = _data(data, "train")
+    training = _data(data, "train", port, images)
     settings = api.for_samples(settings, training)
     if validation is not None or zoo_data.is_prepared(data):
-        return training, _data(validation or data, "validation"), settings
+        return training, _data(validation or data, "validation", port, images), settings
     if settings.method == "reconstruct":
         return training, None, settings
     return *training.hold_out(max(1, min(len(training) // 10, _HELD_OUT))), settings

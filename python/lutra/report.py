@@ -1,6 +1,7 @@
 """Results as JSON records and as tables for people."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from rich import box
@@ -9,10 +10,13 @@ from rich.table import Table
 from rich.text import Text
 
 from lutra.benchmark import Benchmark
+from lutra.boards import Board, Firmware
 from lutra.exports import Export
 from lutra.validation import Validation
 from lutra.zoo.data import dataset_of
-from lutra_compiler.driver import Analysis, Model
+from lutra_compiler.driver import Analysis, Cost, Model, Outlook
+from lutra_compiler.errors import LutraError, UnsupportedLayersError, UnsupportedModelError
+from lutra_compiler.program.choose_kernel import Limits
 from lutra_compiler.program.program import Considered
 from lutra_compiler.records import to_plain
 
@@ -36,18 +40,49 @@ def analysis_record(model: str, analysis: Analysis) -> Record:
     return {"model": model, "compilable": True, **record, **sums, **ratios, "layers": layers}
 
 
+def problem_records(error: LutraError) -> list[Record]:
+    """All places in a model that cannot be compiled, as `lutra analyze --json` lists them."""
+    if isinstance(error, UnsupportedModelError):
+        return [vars(problem) for problem in error.problems]
+    if isinstance(error, UnsupportedLayersError):
+        return [{"node": name, "operator": "", "reason": str(problem), "remedy": ""} for name, problem in error.problems]
+    return []
+
+
+def outlook_record(analysis: Analysis, outlook: Outlook) -> Record:
+    """What a model costs on every target, and what compression could bring."""
+
+    def record(cost: Cost) -> Record:
+        return {**to_plain(cost), "cycles": round(cost.cycles)}
+
+    compressed = [{**record(c), "ratio": _ratio(analysis.float_parameter_bytes, c.model_bytes)} for c in outlook.compressed]
+    return {"targets": [record(cost) for cost in outlook.targets], "compressed_estimates": compressed}
+
+
+def fit_record(limits: Limits, why_not: str) -> Record:
+    """Whether a model fits; null where there are no limits."""
+    limited = limits.flash is not None or limits.ram is not None
+    return {"flash_limit": limits.flash, "ram_limit": limits.ram, "fits": not why_not if limited else None, "why_not": why_not or None}
+
+
 def validation_record(validation: Validation) -> Record:
     """What `lutra validate --json` prints."""
     record: Record = to_plain(validation)
-    difference = record.pop("difference") or dict.fromkeys(("rmse", "mae", "l2r", "cos", "agreement"))
-    comparison = record.pop("comparison")
+    known = ("rmse", "mae", "l2r", "cos", "agreement", "worst_sample", "worst_l2r")
+    difference = record.pop("difference") or dict.fromkeys(known)
+    comparison, first, metric = record.pop("comparison"), validation.first_deviating, record.pop("metric")
     return {
         **record,
+        "metric": None if metric is None else metric["name"],
+        "metric_value": None if metric is None else metric["value"],
+        "float_metric_value": None if metric is None else metric["float_value"],
+        "drop_pp": None if validation.drop is None else round(validation.drop, 4),
+        "first_deviating": None if first is None else first.name,
         "ratio": _rounded(validation.ratio),
         "int8_ratio": _rounded(validation.int8_ratio),
         **difference,
         "bit_exact": validation.bit_exact,
-        "compared": None if comparison is None else {"samples": comparison["samples"], "targets": comparison["targets"]},
+        "compared": comparison,
     }
 
 
@@ -66,23 +101,60 @@ def export_table(export: Export) -> RenderableType:
     return f"{export.directory}: {export.prefix} for {export.kind}, {len(export.files)} files; README.md says how to go on"
 
 
+def full_analysis(model: str, analysis: Analysis, outlook: Outlook, limits: Limits, why_not: str) -> RenderableType:
+    """The analysis, what the model costs elsewhere, what compression could bring, and whether it fits."""
+    columns = ("model", "flash", "RAM", "cycles")
+
+    def costs(first: str, named: Iterable[Cost], title: str) -> RenderableType:
+        table = _table((first, *columns), columns)
+        for cost in named:
+            table.add_row(_text(cost.name), *(f"{size:,}" for size in (cost.model_bytes, cost.flash_bytes, cost.ram_bytes)),
+                          _short(round(cost.cycles)))  # fmt: skip
+        return Group(Text(f"\n{title}"), table)
+
+    parts = [analysis_tables(model, analysis, candidates=True)]
+    if outlook.compressed:
+        named = [_with_ratio(cost, analysis) for cost in outlook.compressed]
+        parts.append(costs("compressed", named, f"what default settings of `lutra compress` would make of it on {analysis.target}; bytes"))
+    parts.append(costs("target", outlook.targets, "on every target; bytes, estimated cycles"))
+    if why_not:
+        parts.append(Text(f"\ndoes not fit: {printable(why_not)}"))
+    elif limits.flash is not None or limits.ram is not None:
+        parts.append(Text(f"\nfits: {_of(analysis.flash_bytes, limits.flash)} of flash, {_of(analysis.ram_bytes, limits.ram)} of RAM"))
+    return Group(*parts)
+
+
+def _with_ratio(cost: Cost, analysis: Analysis) -> Cost:
+    ratio = _ratio(analysis.float_parameter_bytes, cost.model_bytes)
+    return cost if ratio is None else replace(cost, name=f"{cost.name}, {ratio:.1f}x smaller than float")
+
+
+def _of(size: int, limit: int | None) -> str:
+    return f"{size:,} B" if limit is None else f"{size:,} of {limit:,} B"
+
+
+def _ratio(float_bytes: int | None, model_bytes: int) -> float | None:
+    return None if float_bytes is None else _rounded(float_bytes / model_bytes)
+
+
 def analysis_tables(model: str, analysis: Analysis, candidates: bool = False) -> RenderableType:
     """A row a layer, and the totals; with `candidates` also what kernels were chosen from."""
-    columns = ("layer", "output", "MACs", "kernel", "K x d", "index", "codebook", "weights", "other", "scratch")
+    columns = ("layer", "output", "params", "MACs", "kernel", "K x d", "flash", "RAM", "cycles")
     rows = [
         (
             layer.names[0] if layer.names else layer.kind,
             "x".join(map(str, layer.output_shape)),
-            _short(layer.macs),
+            _short(layer.parameters) if layer.parameters else "",
+            _short(layer.macs) if layer.macs else "",
             _kernel(layer.kernel),
             "" if layer.codewords is None else f"{layer.codewords} x {layer.subvector}",
-            *map(_bytes, (layer.index_bytes, layer.codebook_bytes, layer.weight_bytes, layer.channel_bytes + layer.other_bytes)),
-            _bytes(layer.scratch_bytes),
+            *map(_bytes, (layer.model_bytes, layer.ram_bytes)),
+            _short(round(layer.cycles)),
         )
         for layer in analysis.layers
     ]
     shown = [number for number, cells in enumerate(zip(*rows, strict=True)) if any(cells)]  # room for names
-    numbers = ("MACs", "index", "codebook", "weights", "other", "scratch")
+    numbers = ("params", "MACs", "flash", "RAM", "cycles")
     table = _table(tuple(columns[number] for number in shown), numbers, gap=0 if len(shown) == len(columns) else 1)
     for row in rows:
         table.add_row(*(_text(row[number]) for number in shown))
@@ -139,13 +211,35 @@ def validation_table(validation: Validation) -> RenderableType:
             f"rmse {difference.rmse:.4g}, mae {difference.mae:.4g}, l2r {difference.l2r:.4g}, cos {difference.cos:.6f}; "
             f"same class {_percent(difference.agreement)}"
         )
+        facts["worst sample"] = f"number {difference.worst_sample}, l2r {difference.worst_l2r:.4g}"
+    if metric := validation.metric:
+        facts[metric.name] = f"{metric.value:.4f}" + ("" if metric.float_value is None else f", float {metric.float_value:.4f}")
     if comparison := validation.comparison:
         verdict = "the same bytes" if comparison.bit_exact else "DIFFERENT bytes"
-        facts["parity"] = f"{verdict} on {comparison.samples} samples: {', '.join(comparison.targets)}"
+        differing = "".join(f"; {name} differs in {count}" for name, count in comparison.differing.items())
+        facts["parity"] = f"{verdict} on {comparison.samples} samples: {', '.join(comparison.targets)}{differing}"
     else:
         facts["parity"] = "not compared"
+    if timing := validation.timing:
+        facts["on the board"] = (
+            f"{timing.cycles:,} cycles a sample, {1000 * timing.seconds:.3f} ms at {timing.hz / 1e6:g} MHz; "
+            f"deepest stack {timing.stack_bytes:,} B; by layer: {', '.join(f'{cycles:,}' for cycles in timing.layer_cycles)}"
+        )
     facts["tables"] = "intact" if validation.tables_intact else "DAMAGED: a CRC-32 is wrong"
-    return Group(Text(printable(validation.model)), _facts(facts))
+    if not validation.layers:
+        return Group(Text(printable(validation.model)), _facts(facts))
+    first = validation.first_deviating
+    above = f"above {validation.deviation:g}"
+    facts["layers"] = f"none is {above}" if first is None else f"'{first.name}' is the first {above}" if first.bit_exact else (
+        f"'{first.name}' is the first whose bytes differ"
+    )  # fmt: skip
+    table = _table(("layer", "output", "l2r", "cos", "rounding", "steps", "bytes"), numbers=("l2r", "cos", "rounding", "steps"))
+    for layer in validation.layers:
+        shown = ("" if value is None else f"{value:.4f}" for value in (layer.l2r, layer.cos, layer.rounding))
+        shape = "x".join(map(str, layer.output_shape))
+        table.add_row(_text(layer.name), shape, *shown, f"{layer.steps:.2f}", "same" if layer.bit_exact else "DIFFERENT")
+    title = "integers a layer, against the float network (l2r, cos) and against the same weights in float (rounding, rms steps)"
+    return Group(Text(printable(validation.model)), _facts(facts), Text(f"\n{title}"), table)
 
 
 def bench_tables(benchmark: Benchmark) -> RenderableType:
@@ -209,6 +303,42 @@ def curve_tables(records: list[Record], files: list[str]) -> RenderableType:
         sizes = (f"{r['flash_bytes']:,}", f"{r['model_bytes']:,}", f"{r['ram_bytes']:,}", _short(round(r["cycles"])))
         table.add_row(*sizes, f"{r['expected_loss']:.2g}", accuracy, r["channels"], r["layers"])
     return Group(table, _facts({"written": ", ".join(files)}))
+
+
+def board_record(board: Board) -> Record:
+    """What `lutra boards --json` tells of a board. `firmware`: how it gets samples."""
+    return {
+        "name": board.name,
+        "cpu": board.cpu,
+        "flash": board.flash_bytes,
+        "ram": board.ram_bytes,
+        "firmware": board.link,
+        "qemu": board.machine is not None,
+    }
+
+
+def board_table(records: list[Record]) -> RenderableType:
+    """A row a board; where a model was given, what it needs of it."""
+    needs = ("fits", "of flash", "of RAM", "cycles") if "fits" in records[0] else ()
+    table = _table(("board", "CPU", "flash", "RAM", "QEMU", *needs), numbers=("flash", "RAM", *needs[1:]))
+    for r in records:
+        row = [r["name"], r["cpu"].removeprefix("cortex-"), f"{r['flash'] >> 10} K", f"{r['ram'] >> 10} K", "yes" if r["qemu"] else ""]
+        if needs:
+            row += ["yes" if r["fits"] else "NO", f"{r['needs_flash']:,}", f"{r['needs_ram']:,}", _short(r["cycles"])]
+        table.add_row(*row)
+    return table
+
+
+def firmware_record(firmware: Firmware) -> Record:
+    """What `lutra firmware --json` prints: bytes of the whole firmware, what serves the host included."""
+    return {
+        "output": str(firmware.elf),
+        "board": firmware.board.name,
+        "flash": firmware.flash.total,
+        "of": firmware.board.flash_bytes,
+        "ram": firmware.ram.total,
+        "of_ram": firmware.board.ram_bytes,
+    }
 
 
 def zoo_record(name: str, model: Model, analysis: Analysis) -> Record:

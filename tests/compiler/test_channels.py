@@ -21,7 +21,28 @@ from lutra_compiler.compression.training import Samples
 from lutra_compiler.config import PruningConfig
 from lutra_compiler.errors import CompressionError
 from lutra_compiler.ir.graph import Graph, Input
-from lutra_compiler.ir.ops import Add, BatchNorm, Clamp, Concat, Conv2d, Flatten, Linear, MaxPool, Op, Pad, Select, Slice
+from lutra_compiler.ir.ops import (
+    Add,
+    AveragePool,
+    BatchNorm,
+    Binary,
+    Clamp,
+    Concat,
+    Conv2d,
+    Elementwise,
+    Flatten,
+    Gather,
+    Linear,
+    MaxPool,
+    Normalise,
+    Op,
+    Pad,
+    Rearrange,
+    Select,
+    Slice,
+    Step,
+    Upsample,
+)
 from lutra_compiler.ir.shapes import infer_shapes
 from lutra_compiler.ir.verify import verify
 
@@ -89,6 +110,60 @@ def test_removing_channels_is_the_same_as_silencing_them(seed: int) -> None:
     expected = TorchGraph(silence(graph, removed)).eval()(image)
     torch.testing.assert_close(TorchGraph(smaller).eval()(image), expected, rtol=1e-4, atol=1e-4)
     assert smaller.trainable_parameters() < graph.trainable_parameters()
+
+
+def network_with_other_operators() -> Graph:
+    """A swish, a gate a channel, a gate a pixel, a transposition, an upsampling and a normalisation of each channel."""
+    rng = np.random.default_rng(4)
+    shapes = {"stem": (8, 3, 3, 2), "gate": (8, 1, 1, 8), "mask": (1, 1, 1, 8), "wide": (6, 1, 1, 8), "head": (3, 1, 1, 6)}
+    parameters = {name: rng.normal(size=shape).astype(np.float32) * 0.3 for name, shape in shapes.items()}
+    parameters |= {f"{name}_bias": rng.normal(size=shape[0]).astype(np.float32) for name, shape in shapes.items()}
+
+    def conv(name: str, source: str) -> Conv2d:
+        return Conv2d(name=name, inputs=(source,), output=name, weight=name, bias=f"{name}_bias")
+
+    swish = (Step("sigmoid", (0,)), Step("multiply", (0, 1)))
+    ops: list[Op] = [
+        conv("stem", "image"),
+        Elementwise(name="swish", inputs=("stem",), output="swish", steps=swish),
+        AveragePool(name="pool", inputs=("swish",), output="pool", kernel=(6, 6), stride=(1, 1)),
+        conv("gate", "pool"),
+        Binary(name="gated", inputs=("swish", "gate"), output="gated", function="multiply"),
+        conv("mask", "gated"),
+        Binary(name="masked", inputs=("mask", "gated"), output="masked", function="multiply", activation=RELU),
+        Rearrange(name="turned", inputs=("masked",), output="turned", view=(6, 6, 8), order=(1, 0, 2), shape=(6, 6, 8)),
+        Upsample(name="large", inputs=("turned",), output="large", factors=(2, 1)),
+        Normalise(name="even", inputs=("large",), output="even", axes=(0, 1)),
+        conv("wide", "even"),
+        Gather(name="rows", inputs=("wide",), output="rows", axis=0, indices=(3, 0, 0)),
+        conv("head", "rows"),
+    ]
+    return Graph((Input("image", (8, 8, 2), "NCHW"),), tuple(ops), ("head",), parameters)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_channels_go_through_other_operators(seed: int) -> None:
+    graph = network_with_other_operators()
+    channels = channels_of(graph)
+    free = sorted(set(channels.owner) - channels.fixed)
+    assert len(free) == 8 + 6  # of the stem and the gate together, and of the wide one; the mask is one for all
+    removed = frozenset(np.random.default_rng(seed).choice(free, size=5, replace=False).tolist())
+    smaller = remove_channels(graph, channels, removed)
+    verify(smaller)
+    image = torch.randn(3, 2, 8, 8, generator=torch.Generator().manual_seed(seed))
+    expected = TorchGraph(silence(graph, removed)).eval()(image)
+    torch.testing.assert_close(TorchGraph(smaller).eval()(image), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_channels_that_are_mixed_stay() -> None:
+    graph = network_with_other_operators()
+    shuffled = Rearrange(name="turned", inputs=("masked",), output="turned", view=(6, 6, 4, 2), order=(0, 1, 3, 2), shape=(6, 6, 8))
+    over_channels = Normalise(name="even", inputs=("large",), output="even", axes=(2,))
+    for name, op in (("turned", shuffled), ("even", over_channels)):
+        changed = replace(graph, ops=tuple(op if other.name == name else other for other in graph.ops))
+        channels = channels_of(changed)
+        assert channels.fixed.issuperset(channels.elements["stem"].tolist())
+        assert not channels.fixed & set(channels.elements["wide"].tolist())
 
 
 def test_a_residual_add_ties_channels() -> None:

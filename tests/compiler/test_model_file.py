@@ -24,16 +24,23 @@ from lutra_compiler.ir.ops import (
     Add,
     AveragePool,
     BatchNorm,
+    Binary,
     Clamp,
     Concat,
     Conv2d,
+    Elementwise,
     Flatten,
+    Gather,
     Linear,
     MaxPool,
+    Normalise,
     Pad,
+    Rearrange,
     Select,
     Slice,
     Softmax,
+    Step,
+    Upsample,
 )
 from lutra_compiler.model_file import load_model, save_model
 
@@ -67,7 +74,14 @@ def everything() -> Graph:
         Concat(name="join", inputs=("e", "c"), output="f"),
         unary(Pad, "f", "g", spatial=(1, 0, 0, 1), channels=(0, 1)),
         unary(Slice, "g", "h", start=(0, 1, 0), stop=(4, 5, 7), step=(2, 1, 1)),
-        unary(Activation, "h", "i", clamp=Clamp(None, 2.5)),
+        unary(Activation, "h", "h1", clamp=Clamp(None, 2.5)),
+        unary(Elementwise, "h1", "h2", steps=(Step("tanh", (0,)), Step("multiply", (1,), (1 / 3,)), Step("add", (0, 2)))),
+        Binary(name="times", inputs=("h1", "h2"), output="h3", function="multiply", activation=Clamp(-1.0, None)),
+        unary(Gather, "h3", "h4", axis=1, indices=(3, 0, 0, 1)),
+        unary(Rearrange, "h4", "h5", view=(2, 2, 2, 7), order=(2, 0, 1, 3), shape=(2, 4, 7)),
+        unary(Normalise, "h5", "h6", axes=(0, 1), epsilon=1e-4),
+        unary(Upsample, "h6", "h7", factors=(2, 1)),
+        unary(Slice, "h7", "i", start=(0, 0, 0), stop=(2, 4, 7), step=(1, 1, 1)),
         unary(Flatten, "i", "j"),
         unary(Select, "j", "j2", indices=(*range(27), *range(28, 56))),
         unary(Linear, "j2", "k", weight="k.w", activation=Clamp(0.0, None)),
@@ -297,8 +311,26 @@ def test_every_truncation_is_refused(content: bytes, tmp_path: Path) -> None:
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"nosuch\.lutra cannot be read"):
         load_model(tmp_path / "nosuch.lutra")
-    with pytest.raises(ModelError, match="cannot be read"):
+    with pytest.raises(ModelError, match="is not a file"):
         load_model(tmp_path)
+
+
+def test_a_header_that_takes_too_much_to_parse_is_refused_before_it_is(
+    content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = int.from_bytes(content[:8], "little")
+    monkeypatch.setattr(model_file, "MAX_HEADER_BYTES", size)
+    assert load(tmp_path / "x.lutra", content)
+    monkeypatch.setattr(model_file, "MAX_HEADER_BYTES", size - 1)
+    with pytest.raises(ModelError, match=f"its header has {size} bytes; the limit is {size - 1}"):
+        load(tmp_path / "x.lutra", content)
+
+
+def test_values_too_large_for_any_memory_are_refused(tmp_path: Path) -> None:
+    pad = Pad(name="huge", inputs=("x",), output="y", spatial=(1 << 20, 1 << 20, 0, 0))
+    graph = Graph((Input("x", (1, 1, 1), "NHWC"),), (pad,), ("y",), {})
+    with pytest.raises(GraphError, match=r"value 'y' has \d+ elements .*; the limit is 16777216"):
+        save_model(tmp_path / "x.lutra", graph, {})
 
 
 @given(st.data())

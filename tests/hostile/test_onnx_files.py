@@ -1,7 +1,10 @@
 """Files that are no models, damaged, or out to hurt: each ends in an error that names what is wrong, and soon."""
 
 import contextlib
+import os
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -15,6 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 from lutra_compiler.errors import GraphError, LutraError, ModelError
 from lutra_compiler.frontends import onnx_reader
 from lutra_compiler.frontends.onnx_reader import read_onnx
+from lutra_compiler.model_file import load_model, save_model
 from onnx_models import model, node, normal
 
 RELU = [node("Relu", "x", "y")]
@@ -95,18 +99,73 @@ def test_what_is_no_onnx_is_refused(data: bytes) -> None:
         read_onnx(data)
 
 
-def test_external_data_is_refused_with_the_remedy() -> None:
+def external(**where: str) -> onnx.ModelProto:
+    """The convolution with its weight said to be elsewhere."""
     m = model(CONV, WEIGHT)
     tensor = m.graph.initializer[0]
     tensor.ClearField("raw_data")
+    tensor.ClearField("float_data")
     tensor.data_location = TensorProto.EXTERNAL
-    tensor.external_data.add(key="location", value="../../etc/passwd")
-    refuse(m, r"tensor 'w' is in another file.*store the model in one file")
+    for key, value in where.items():
+        tensor.external_data.add(key=key, value=value)
+    return m
 
 
-@pytest.mark.parametrize("opset", [10, 23])
+def test_external_data_of_mere_bytes_is_refused_with_the_remedy() -> None:
+    refuse(external(location="w.data"), r"tensor 'w' is in another file.*store the model in one file")
+
+
+def test_weights_in_a_file_beside_the_model_are_read(tmp_path: Path) -> None:
+    whole = model(CONV, WEIGHT)
+    onnx.save(whole, tmp_path / "whole.onnx")
+    onnx.save(whole, tmp_path / "split.onnx", save_as_external_data=True, location="split.onnx.data", size_threshold=0)
+    assert (tmp_path / "split.onnx.data").stat().st_size > 0
+    read, expected = (read_onnx(tmp_path / f"{name}.onnx") for name in ("split", "whole"))
+    assert read.ops == expected.ops
+    for name, parameter in expected.parameters.items():
+        np.testing.assert_array_equal(read.parameters[name], parameter)
+
+
+@pytest.mark.parametrize(
+    ("where", "message"),
+    [
+        ({"location": "../outside"}, "only a file beside the model"), ({"location": "/etc/passwd"}, "only a file beside the model"),
+        ({"location": ""}, "only a file beside the model"), ({"location": ".."}, "only a file beside the model"),
+        ({"location": "link"}, "cannot be read"), ({"location": "missing"}, "cannot be read"),
+        ({"location": "folder"}, "cannot be read|which has"),
+        ({"location": "pipe"}, "which has 0 bytes"), ({"location": "short"}, "which has 3 bytes"),
+        ({"location": "w.data", "offset": "-1"}, "no number of bytes"), ({"location": "w.data", "offset": "9" * 40}, "no number of bytes"),
+        ({"location": "w.data", "offset": "999999"}, "which has"), ({"location": "w.data", "length": "1"}, "1 bytes of it, but has"),
+    ],
+)  # fmt: skip
+def test_external_data_cannot_lead_elsewhere(tmp_path: Path, where: dict[str, str], message: str) -> None:
+    folder = tmp_path / "model"
+    (folder / "folder").mkdir(parents=True)
+    (tmp_path / "outside").write_bytes(bytes(100_000))
+    (folder / "w.data").write_bytes(bytes(100_000))
+    (folder / "short").write_bytes(b"abc")
+    (folder / "link").symlink_to(tmp_path / "outside")
+    os.mkfifo(folder / "pipe")
+    onnx.save(external(**where), folder / "network.onnx")
+    with pytest.raises(ModelError, match=message):
+        read_onnx(folder / "network.onnx")
+
+
+def test_external_data_of_boundless_size_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    m = external(location="w.data")
+    m.graph.initializer[0].dims[0] = 1 << 40
+    (tmp_path / "w.data").write_bytes(bytes(100))
+    onnx.save(m, tmp_path / "network.onnx")
+    with pytest.raises(ModelError, match="more bytes than the limit"):
+        read_onnx(tmp_path / "network.onnx")
+
+
+NEWEST = onnx.defs.onnx_opset_version()
+
+
+@pytest.mark.parametrize("opset", [6, NEWEST + 1])
 def test_other_opsets_are_refused(opset: int) -> None:
-    refuse(model(RELU, opset=opset), f"opset is {opset}; Lutra reads 11 to 22")
+    refuse(model(RELU, opset=opset), f"opset is {opset}; Lutra reads 7 to {NEWEST}")
 
 
 def test_a_model_without_an_opset_is_refused() -> None:
@@ -121,7 +180,7 @@ def test_a_model_without_an_opset_is_refused() -> None:
         ((1, 2, "height", 6), r"input 'x': dimension 2 \('height'\) is not fixed; export the model with static shapes"),
         ((1, 2, 0, 6), r"dimension 2 \(''\) is not fixed"),
         ((8, 2, 5, 6), "batch 8; export the model with batch 1"),
-        ((1, 2, 5), r"shape \[1, 2, 5\]; Lutra takes"),
+        ((1, 2, 5, 6, 7), r"shape \[1, 2, 5, 6, 7\]; Lutra takes"),
         ((), r"shape \[\]; Lutra takes"),
         ((1, 2, 2**40, 6), "elements .* the limit is"),
     ],
@@ -191,6 +250,103 @@ def test_one_weight_read_by_many_layers_counts_every_time(monkeypatch: pytest.Mo
 def test_too_many_nodes_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(onnx_reader, "MAX_NODES", 3)
     refuse(model([node("Relu", "x", "a"), node("Relu", "a", "y")]), "4 nodes and node inputs; the limit is 3")
+
+
+def test_too_many_inputs_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnx_reader, "MAX_PORTS", 3)
+    m = model([node("Add", "x z", "y")], inputs={"x": (1, 2), "z": (1, 2)})
+    assert read_onnx(m.SerializeToString())
+    m.graph.input.add(name="w")
+    refuse(m, "4 inputs and outputs; the limit is 3")
+
+
+def test_constants_of_a_full_file_leave_less_to_compute(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnx_reader, "MAX_ELEMENTS", 200)
+    nodes = [node("Add", "w w", "v"), node("Conv", "x v", "y")]
+    assert read_onnx(model(nodes, {"w": normal(2, 2, 5, 5)}).SerializeToString())
+    refuse(model(nodes, {"w": normal(2, 2, 5, 6)}), "constants computed by nodes exceed 80 elements")
+
+
+def test_wide_numbers_count_as_several(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnx_reader, "MAX_FOLDED", 150)
+    nodes = [node("Add", "w w", "v"), node("Cast", "v", "c", to=1), node("Conv", "x c", "y")]
+    refuse(model(nodes, {"w": normal(2, 2, 4, 5).astype(np.float64)}), "exceed 150 elements")
+
+
+@pytest.mark.parametrize("kind", [TensorProto.COMPLEX64, TensorProto.STRING])
+def test_constants_that_are_no_real_numbers_are_refused(kind: int) -> None:
+    m = model([node("Constant", "", "c"), node("Identity", "c", "d"), node("Add", "x d", "y")])
+    values = [1 + 2j] if kind == TensorProto.COMPLEX64 else [b"text"]
+    m.graph.node[0].attribute.append(helper.make_attribute("value", helper.make_tensor("c", kind, [1], values)))
+    refuse(m, "constants are real numbers")
+
+
+def test_a_version_beyond_an_int_is_no_crash() -> None:
+    m = model(RELU)
+    m.ir_version = 2**40
+    assert read_onnx(m.SerializeToString())
+
+
+def test_a_range_is_bounded_before_it_is_made() -> None:
+    nodes = [node("Range", "zero huge one", "r"), node("Add", "x r", "y")]
+    refuse(model(nodes, {"zero": np.int64(0), "huge": np.int64(2**60), "one": np.int64(1)}), "constants computed by nodes exceed")
+    refuse(model(nodes, {"zero": np.int64(0), "huge": np.int64(2**60), "one": np.int64(0)}), "constants computed by nodes exceed")
+
+
+def test_subgraphs_of_unsupported_nodes_are_not_entered() -> None:
+    result = helper.make_tensor_value_info("z", 1, None)
+    inner = helper.make_graph([helper.make_node("Conv", ["x", "w"], ["z"], pads=[2**62])], "b", [], [result])
+    m = model([helper.make_node("Loop", ["n", "c", "x"], ["y"], body=inner)], {"n": np.int64(2**40), "c": np.bool_(True)})
+    refuse(m, r"\(Loop\): the operator is not supported; export the path that is taken")
+
+
+def test_a_link_to_a_model_is_read_and_one_to_what_is_no_file_is_not(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(model(RELU).SerializeToString())
+    (tmp_path / "link.onnx").symlink_to(tmp_path / "model.onnx")
+    assert read_onnx(tmp_path / "link.onnx")
+    for name, place in (("loop", "loop.onnx"), ("device", "/dev/zero"), ("nothing", "nosuch")):
+        (tmp_path / f"{name}.onnx").symlink_to(place)
+        with pytest.raises(ModelError, match="is not a file"):
+            read_onnx(tmp_path / f"{name}.onnx")
+
+
+def test_a_pipe_is_no_model(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "model.onnx")
+    os.mkfifo(tmp_path / "model.lutra")
+    with pytest.raises(ModelError, match="is not a file"):
+        read_onnx(tmp_path / "model.onnx")
+    with pytest.raises(ModelError, match="is not a file"):
+        load_model(tmp_path / "model.lutra")
+
+
+def test_what_is_written_over_a_link_leaves_alone_what_it_points_to(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("precious")
+    (tmp_path / "model.lutra").symlink_to(tmp_path / "precious")
+    save_model(tmp_path / "model.lutra", read_onnx(model(RELU).SerializeToString()), {})
+    assert (tmp_path / "precious").read_text() == "precious"
+    assert not (tmp_path / "model.lutra").is_symlink()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("folded", [False, True])
+def test_the_largest_file_is_read_within_two_gigabytes(tmp_path: Path, folded: bool) -> None:
+    elements = (onnx_reader.MAX_FILE_BYTES - 4096) // 4
+    rows = 8192
+    constants = {"w": np.ones((rows, elements // rows), np.float32)}
+    nodes = [node("MatMul", "x w", "y")]
+    if folded:  # as many numbers as nodes may compute besides
+        constants["s"] = np.ones((rows, (onnx_reader.MAX_ELEMENTS - elements) // rows), np.float32)
+        constants["w"] = constants["w"][:, : -constants["s"].shape[1]]
+        nodes = [node("Mul", "s s", "t"), node("MatMul", "x w", "a"), node("MatMul", "x t", "b"), node("Concat", "a b", "y", axis=1)]
+    (tmp_path / "large.onnx").write_bytes(model(nodes, constants, {"x": (1, rows)}).SerializeToString())
+    code = (
+        "import resource, sys; from pathlib import Path; from lutra_compiler.frontends.onnx_reader import read_onnx; "
+        "print(len(read_onnx(Path(sys.argv[1])).ops), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, tmp_path / "large.onnx"], capture_output=True, text=True, check=True)
+    ops, kilobytes = map(int, done.stdout.split())
+    assert ops == (3 if folded else 1)
+    assert kilobytes < 2 << 20
 
 
 def test_a_deep_chain_does_not_recurse() -> None:

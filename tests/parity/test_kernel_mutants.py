@@ -16,6 +16,7 @@ from lutra_compiler.codegen.bundle import write_bundle
 from lutra_compiler.codegen.emit import emit
 from lutra_compiler.program.interpreter import interpret
 from lutra_compiler.program.program import Program
+from operator_programs import operator_network
 from random_programs import random_inputs, random_program
 from tiny_program import with_random_indices
 
@@ -134,6 +135,29 @@ MUTANTS = [
     ("kernels/unpack_indices.c", "+ slot - start[0]", "+ slot"),
     ("kernels/unpack_indices.c", "packed ^= ", "packed |= "),
     ("kernels/softmax.c", "share < INT8_MAX ? share : INT8_MAX", "share"),
+    ("kernels/lookup.c", "lookup - INT8_MIN", "lookup - INT8_MIN - 1"),
+    ("kernels/lookup.c", "input + layer->size_low", "input + layer->size_low - 1"),
+    ("kernels/binary.c", "return -moved", "return 0"),
+    ("kernels/binary.c", "return moved == 0", "return 0"),
+    ("kernels/binary.c", "how.steps_b & LUTRA_STEPS_CHANNELS", "how.steps_a & LUTRA_STEPS_CHANNELS"),
+    ("kernels/binary.c", "how.zero_point_a * multiplier_a", "0"),
+    ("kernels/binary.c", "? how.zero_point_b :", "? 0 :"),
+    ("kernels/binary.c", ": how.zero_point_b * multiplier_b", ": 0"),
+    ("kernels/binary.c", "(x < y) ==", "(x > y) =="),
+    ("kernels/binary.c", "function != LUTRA_ADD", "function == LUTRA_MINIMUM"),
+    ("kernels/copy.c", "i0 * how.out_step_0", "i0"),
+    ("kernels/copy.c", "i1 * how.in_step_1", "i1"),
+    ("kernels/copy.c", "i2 * how.in_step_2", "i2"),
+    ("kernels/copy.c", "from += how.in_step_3", "from += 1u"),
+    ("kernels/copy.c", "to += how.out_step_3", "to += 1u"),
+    ("kernels/copy.c", "output += how.out_start_low", "output += 0u * how.out_start_low"),
+    ("kernels/copy.c", "input += how.in_start_low", "input += 0u * how.in_start_low"),
+    ("kernels/normalise.c", "root >>= 1", "root >>= 2"),
+    ("kernels/normalise.c", "+ (root >> 1)", "+ (root << 10)"),
+    ("kernels/normalise.c", "(spread << 8) + epsilon", "(spread << 8)"),
+    ("kernels/normalise.c", "k += how.inner) {\n        sum", "k += 1u) {\n        sum"),
+    ("kernels/normalise.c", "- sum + half", "+ half"),
+    ("kernels/normalise.c", "input += size", "input += 0u"),
 ]
 
 # Of files that several kernels share, the ends of the names of these kernels; others are named after their kernel.
@@ -152,15 +176,20 @@ def program_of(name: str) -> Program:
         return convolution(name, (1, 1) if name.startswith("pixel") else (2, 1))[0]
     if name in VECTORS:
         return fully_connected(name)[0]
+    if name in OPERATORS:
+        return operator_network(OPERATORS.index(name))[1]
     program = random_program(int(name))
     return with_random_indices(program) if int(name) % 2 else program
 
 
-PROGRAMS = [*CONVOLUTIONS, *VECTORS, *map(str, SEEDS)]
+OPERATORS = [f"operators {seed}" for seed in range(40)]
+PROGRAMS = [*CONVOLUTIONS, *VECTORS, *map(str, SEEDS), *OPERATORS]
 
 
 def inputs_of(name: str) -> list[np.ndarray]:
-    return random_inputs(program_of(name), SAMPLES, int(name)) if name.isdigit() else [extreme_inputs(program_of(name))]
+    if name in CONVOLUTIONS or name in VECTORS:
+        return [extreme_inputs(program_of(name))]
+    return random_inputs(program_of(name), SAMPLES, OPERATORS.index(name) if name in OPERATORS else int(name))
 
 
 @cache

@@ -133,8 +133,8 @@ def test_a_drop_needs_labels(run: Callable[..., Result], tmp_path: Path) -> None
 def test_a_model_that_does_not_fit_is_refused_by_other_verbs_as_well(command: Callable[..., Result], model: Path, verb: str) -> None:  # noqa: F811
     more = ("-o", "out") if verb == "generate" else ()
     result = command(verb, model, *more, "--flash", "1K")
-    assert (result.code, result.out) == (1, "")
-    assert "bytes of flash with the smallest kernels" in result.err
+    assert result.code == 1
+    assert "bytes of flash with the smallest kernels" in " ".join((result.err or result.out).split())
     assert not Path("out").exists()
     assert command(verb, model, *more, "--flash", "8K").code == 0
 

@@ -151,7 +151,7 @@ def test_validate_tells_all_that_is_known(lutra: Callable[..., Result], model: P
     record = result.json()
     assert result.code == 0
     assert {"model": str(model), "samples": 50, "bit_exact": True, "tables_intact": True}.items() <= record.items()
-    assert record["compared"] == {"samples": 50, "targets": ["host", "interpreter"]}
+    assert record["compared"] == {"samples": 50, "targets": ["host", "interpreter"], "differing": {}}
     assert {key: record[key] for key in ("float_parameter_bytes", "float_accuracy", "float_accuracy_source")} == {
         "float_parameter_bytes": METADATA["float_parameter_bytes"], "float_accuracy": 0.75, "float_accuracy_source": "recorded",
     }  # fmt: skip
@@ -183,8 +183,8 @@ def test_different_bytes_are_the_answer_no(
 ) -> None:
     right = validation.interpret
 
-    def wrong(program: Any, inputs: Any) -> Any:
-        run = right(program, inputs)
+    def wrong(program: Any, inputs: Any, trace: bool = False) -> Any:
+        run = right(program, inputs, trace)
         run.outputs[0][-1, -1] ^= 1
         return run
 
@@ -213,7 +213,9 @@ def test_bench_times_the_host(lutra: Callable[..., Result], model: Path) -> None
 @pytest.mark.board
 def test_validate_and_bench_run_a_board(lutra: Callable[..., Result], model: Path, data: Path) -> None:
     record = lutra("validate", model, "--data", data, "--samples", 5, "--board", "microbit", "--json").json()
-    assert (record["bit_exact"], record["compared"]) == (True, {"samples": 5, "targets": ["host", "interpreter", "microbit"]})
+    assert (record["bit_exact"], record["compared"]) == (
+        True, {"samples": 5, "targets": ["host", "interpreter", "microbit"], "differing": {}},
+    )  # fmt: skip
     board = (bench := lutra("bench", model, "--board", "microbit", "--json").json())["board"]
     assert board["flash"]["model"] == record["model_bytes"]
     assert board["arena_bytes"] == record["arena_bytes"]

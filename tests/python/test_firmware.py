@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 import pytest
 
-from lutra.boards import Board, BoardRun, Firmware, board_by_name, boards, build_firmware, build_firmwares, run_firmware
+from lutra.boards import Board, BoardRun, Firmware, board_by_name, build_firmware, build_firmwares, counting_boards, run_firmware
 from lutra.host import BundleError, DataError, ToolError
 from lutra_compiler.codegen.bundle import write_bundle
 from lutra_compiler.codegen.emit import emit
@@ -241,9 +241,9 @@ def test_missing_compilers_are_all_named_with_their_packages(tmp_path: Path, mon
 
 
 def test_an_unknown_board_is_answered_with_the_names_there_are() -> None:
-    with pytest.raises(ConfigurationError, match=r"unknown board 'uno'; choose one of microbit, mps2-an385, .*, mps3-an547"):
+    with pytest.raises(ConfigurationError, match=r"unknown board 'uno'; choose one of microbit, mps2-an385, .*, stm32f405"):
         board_by_name("uno")
 
 
-def test_the_boards_are_one_for_each_cpu() -> None:
-    assert [board.cpu for board in boards()] == ["cortex-m0", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33", "cortex-m55"]
+def test_the_boards_that_count_are_one_for_each_cpu() -> None:
+    assert [board.cpu for board in counting_boards()] == ["cortex-m0", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33", "cortex-m55"]

@@ -19,6 +19,7 @@ _FORMS: dict[Role, tuple[str, str]] = {  # element type in NumPy and in C
     Role.CHANNELS: ("uint16", "lutra_channel"),
     Role.MULTIPLIERS: ("uint16", "uint16_t"),
     Role.EXPONENTIALS: ("uint16", "uint16_t"),
+    Role.LOOKUP: ("int8", "int8_t"),
     Role.MASK: ("uint8", "uint8_t"),
 }
 

@@ -11,7 +11,22 @@ import numpy as np
 import numpy.typing as npt
 
 from lutra_compiler.ir.graph import Graph
-from lutra_compiler.ir.ops import Add, BatchNorm, Concat, Conv2d, Flatten, Linear, Op, Pad, Select, Slice
+from lutra_compiler.ir.ops import (
+    Add,
+    BatchNorm,
+    Binary,
+    Concat,
+    Conv2d,
+    Flatten,
+    Gather,
+    Linear,
+    Normalise,
+    Op,
+    Pad,
+    Rearrange,
+    Select,
+    Slice,
+)
 from lutra_compiler.ir.shapes import infer_shapes
 
 Elements = npt.NDArray[np.int64]
@@ -74,6 +89,30 @@ def channels_of(graph: Graph) -> Channels:
             case Add():
                 tie(first, elements[op.inputs[1]])
                 elements[op.output] = first
+            case Binary():
+                a, b = first, elements[op.inputs[1]]
+                if len(a) == len(b):
+                    tie(a, b)
+                else:  # the one channel of either counts for every channel of the other
+                    fixed.append(a if len(a) == 1 else b)
+                elements[op.output] = b if len(a) == 1 else a
+            case Concat(axis=axis) if axis != -1:
+                for name in op.inputs[1:]:
+                    tie(first, elements[name])
+                elements[op.output] = first
+            case Gather(axis=axis) if axis == len(shapes[op.inputs[0]]) - 1:
+                fixed.append(first)
+                elements[op.output] = first[list(op.indices)]
+            case Normalise():
+                if op.axes[-1] == len(shapes[op.output]) - 1:
+                    fixed.append(first)  # every channel counts for the others
+                elements[op.output] = first
+            case Rearrange() if _keeps_channels(op, len(first), shapes[op.output][-1]):
+                elements[op.output] = first
+            case Rearrange():
+                fixed.append(first)
+                elements[op.output] = fresh(shapes[op.output][-1])
+                fixed.append(elements[op.output])
             case Concat():
                 elements[op.output] = np.concatenate([elements[name] for name in op.inputs])
             case Pad():
@@ -97,6 +136,12 @@ def channels_of(graph: Graph) -> Channels:
     for element, value in owner_of_fresh.items():
         owner.setdefault(find(element), value)
     return Channels(resolved, frozenset(find(e) for ids in fixed for e in ids.tolist()), owner)
+
+
+def _keeps_channels(op: Rearrange, before: int, after: int) -> bool:
+    """Whether pixels move as they are, with their channels."""
+    last = len(op.view) - 1
+    return op.order[last] == last and op.view[last] == before == after
 
 
 def remove_channels(graph: Graph, channels: Channels, removed: frozenset[int]) -> Graph:
@@ -124,6 +169,9 @@ def remove_channels(graph: Graph, channels: Channels, removed: frozenset[int]) -
             case Select():
                 place = np.cumsum(read) - 1
                 op = replace(op, indices=tuple(int(place[i]) for i in op.indices if read[i]))
+            case Rearrange() if not read.all():
+                left = int(read.sum())
+                op = replace(op, view=(*op.view[:-1], left), shape=(*op.shape[:-1], left))
             case Slice() if not read.all():
                 op = replace(op, stop=(*op.stop[:2], int(read.sum())))
             case _:

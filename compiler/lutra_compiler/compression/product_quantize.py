@@ -4,17 +4,15 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from lutra_compiler.compression.default_setting import default_setting
 from lutra_compiler.compression.permute_channels import permute_channels
 from lutra_compiler.compression.prune import weighted_layers
 from lutra_compiler.config import CompressionConfig, LayerConfig
 from lutra_compiler.errors import CompressionError
 from lutra_compiler.ir.encoding import ProductQuantized, ScalarQuantized
 from lutra_compiler.ir.graph import FloatArray, Graph
-from lutra_compiler.ir.ops import Conv2d, Linear
+from lutra_compiler.ir.ops import Conv2d
 from lutra_compiler.numerics.product_quantization import quantize_together, row_sizes
-
-_SMALL_LAYER = 1024  # weights; below, a codebook costs more than it saves
-_LARGE_LAYER = 4096  # weights; from here on 256 codewords are a small part
 
 
 def layer_settings(graph: Graph, config: CompressionConfig) -> dict[str, LayerConfig]:
@@ -32,21 +30,6 @@ def layer_settings(graph: Graph, config: CompressionConfig) -> dict[str, LayerCo
             raise CompressionError(f"layer '{op.name}' has {op.groups} groups: only kind = \"int8\" stores grouped convolutions")
     _shared(graph, settings)
     return settings
-
-
-def default_setting(graph: Graph, op: Conv2d | Linear, trained: bool = True) -> LayerConfig:
-    """int8 for small and grouped layers and for those with few input channels, else 16 codewords of 4: one bit a weight.
-
-    What is not trained needs four: 256 codewords of 2, or 16 of 1 where the larger codebook does not pay.
-    """
-    shape = graph.weight_shape(op.weight)
-    grouped = isinstance(op, Conv2d) and op.groups > 1
-    if grouped or shape[-1] < 4 or int(np.prod(shape)) < _SMALL_LAYER:
-        return LayerConfig(kind="int8")
-    if trained:
-        return LayerConfig(kind="pq", codewords=16, subvector=4)
-    codewords, subvector = (256, 2) if int(np.prod(shape)) >= _LARGE_LAYER else (16, 1)
-    return LayerConfig(kind="pq", codewords=codewords, subvector=subvector, codeword_norm=255)
 
 
 def order_channels(graph: Graph, config: CompressionConfig) -> Graph:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from lutra_compiler.compression.functions import apply, evaluate
 from lutra_compiler.compression.weights import CodebookWeight, FloatWeight, ScalarWeight, WeightModule, share_codebooks
 from lutra_compiler.config import CODEWORD_NORMS
 from lutra_compiler.errors import GraphError
@@ -20,18 +21,24 @@ from lutra_compiler.ir.ops import (
     Add,
     AveragePool,
     BatchNorm,
+    Binary,
     Clamp,
     Concat,
     Conv2d,
+    Elementwise,
     Flatten,
+    Gather,
     Linear,
     MaxPool,
+    Normalise,
     Op,
     Pad,
     Padding,
+    Rearrange,
     Select,
     Slice,
     Softmax,
+    Upsample,
 )
 
 BATCH_NORM_MOMENTUM = 0.1
@@ -90,7 +97,7 @@ class TorchGraph(nn.Module):
         for port, batch in zip(self.graph.inputs, inputs, strict=True):
             if tuple(batch.shape[1:]) != port.source_shape:
                 raise GraphError(f"input '{port.name}' must be [n, {', '.join(map(str, port.source_shape))}], got {list(batch.shape)}")
-            values[port.name] = self._quantize(port.name, batch.permute(0, 3, 1, 2) if port.layout == "NHWC" else batch)
+            values[port.name] = self._quantize(port.name, _as_nchw(batch, port.layout))
         for op in self.graph.ops:
             values[op.output] = self._quantize(op.output, self._evaluate(op, [values[name] for name in op.inputs]))
         return values
@@ -142,18 +149,31 @@ class TorchGraph(nn.Module):
                 return _average_pool(x, op)
             case Add():
                 return _clamp(x + inputs[1], op.activation)
+            case Binary():
+                return _clamp(apply(op.function, x, inputs[1]), op.activation)
+            case Elementwise():
+                return evaluate(op.steps, x)
             case Concat():
-                return torch.cat(inputs, 1)
+                return torch.cat(inputs, _torch_axis(x.ndim - 1 + op.axis, x.ndim))
             case Pad():
                 top, left, bottom, right = op.spatial
-                return functional.pad(x, (left, right, top, bottom, *op.channels))
+                return functional.pad(x, (left, right, top, bottom, *op.channels), value=op.value)
             case Slice():
                 h, w, c = (slice(a, b, s) for a, b, s in zip(op.start, op.stop, op.step, strict=True))
                 return x[:, c, h, w]
             case Select():
                 return x[:, list(op.indices)]
+            case Gather():
+                return x.index_select(_torch_axis(op.axis, x.ndim), torch.tensor(op.indices, device=x.device))
+            case Rearrange():
+                return _rearrange(x, op)
+            case Upsample():
+                return x.repeat_interleave(op.factors[0], 2).repeat_interleave(op.factors[1], 3)
             case Flatten():
                 return (x.permute(0, 2, 3, 1) if op.order == "HWC" and x.ndim == 4 else x).flatten(1)
+            case Normalise():
+                variance, mean = torch.var_mean(x, tuple(_torch_axis(axis, x.ndim) for axis in op.axes), correction=0, keepdim=True)
+                return (x - mean) * torch.rsqrt(variance + op.epsilon)
             case Softmax():
                 return functional.softmax(x, 1)
         raise GraphError(f"op '{op.name}' has no float rule for kind '{op.kind}'")
@@ -278,6 +298,27 @@ def _clamp(x: Tensor, clamp: Clamp | None) -> Tensor:
     if clamp.minimum == 0 and clamp.maximum is None:
         return functional.relu(x)
     return x.clamp(clamp.minimum, clamp.maximum)
+
+
+def _as_nchw(batch: Tensor, layout: str) -> Tensor:
+    match layout:
+        case "NHWC":
+            return batch.permute(0, 3, 1, 2)
+        case "NCL":
+            return batch.unsqueeze(2)
+        case _:
+            return batch
+
+
+def _torch_axis(axis: int, rank: int) -> int:
+    """The axis of a batch for an axis of a Graph's value: images are NCHW here."""
+    return (2, 3, 1)[axis] if rank == 4 else axis + 1
+
+
+def _rearrange(x: Tensor, op: Rearrange) -> Tensor:
+    memory = x.permute(0, 2, 3, 1) if x.ndim == 4 else x
+    moved = memory.reshape(-1, *op.view).permute(0, *(axis + 1 for axis in op.order)).reshape(-1, *op.shape)
+    return moved.permute(0, 3, 1, 2) if len(op.shape) == 3 else moved
 
 
 def _symmetric(x: Tensor, padding: Padding) -> tuple[Tensor, tuple[int, int]]:

@@ -4,7 +4,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -27,40 +27,45 @@ from lutra_compiler.ir.ops import (
     Pad,
     Padding,
     Pair,
+    Rearrange,
     Slice,
     Softmax,
 )
 from lutra_compiler.ir.shapes import output_shape
-from lutra_compiler.ir.verify import verify
+from lutra_compiler.ir.verify import MAX_ELEMENTS, MAX_VALUE_ELEMENTS, verify
 
-MAX_ELEMENTS = 1 << 27  # of one value, and of all parameters together: 512 MiB of float32, far beyond any microcontroller
+MAX_RANK = 8
 
-_OTHER_ACTIVATION = "use ReLU or ReLU6 there and train again"
 _CONTROL_FLOW = "export the path that is taken"
 _FLOAT_MODEL = "hand over the float model; Lutra quantizes it"
 _REMEDIES = {
-    "convtranspose": "upsample outside the network",
-    "dequantizelinear": _FLOAT_MODEL,
-    "elu": _OTHER_ACTIVATION,
-    "gelu": _OTHER_ACTIVATION,
-    "hardsigmoid": _OTHER_ACTIVATION,
-    "hardswish": _OTHER_ACTIVATION,
     "if": _CONTROL_FLOW,
-    "leakyrelu": _OTHER_ACTIVATION,
     "logsoftmax": "leave it out: the largest output stays the largest",
     "loop": _CONTROL_FLOW,
-    "mish": _OTHER_ACTIVATION,
     "nativebatchnormlegit": "use a batch norm with running statistics",
-    "nativedropout": "use nn.Dropout, or pass training=self.training",
-    "prelu": _OTHER_ACTIVATION,
+    "nativebatchnormlegitfunctional": "export the module in evaluation mode: module.eval()",
+    "nativedropout": "use nn.Dropout, or pass training=self.training, and export in evaluation mode",
     "qlinearconv": _FLOAT_MODEL,
-    "quantizelinear": _FLOAT_MODEL,
     "scan": _CONTROL_FLOW,
-    "sigmoid": _OTHER_ACTIVATION,
-    "silu": _OTHER_ACTIVATION,
-    "tanh": _OTHER_ACTIVATION,
-    "transpose": "export the model in NCHW, without transpositions",
 }
+
+
+_TO_NCHW, _TO_NHWC = (0, 3, 1, 2), (0, 2, 3, 1)
+
+
+@dataclass(frozen=True)
+class _View:
+    """`base` with its axes in another order: axis i of the view is `axes[i]` of the base."""
+
+    base: str
+    axes: tuple[int, ...]
+
+
+def graph_shape(source: Shape) -> Shape:
+    """The shape in a Graph of a value [1, F] or [1, C, ...]: channels last, and of the other axes all but the last one as rows."""
+    if len(source) == 2:
+        return source[1:]
+    return (math.prod(source[2:-1]), source[-1], source[1])
 
 
 class Unsupported(Exception):
@@ -85,6 +90,10 @@ class GraphBuilder:
 
     Every method takes the source's name of the node first and returns the name of the new value. Names of values and
     parameters are unique and of letters, digits, '_' and '.'. Operators that do nothing are left out. Raises Unsupported.
+
+    Signals are [1, C, L]; arrays of more axes can be reshaped, transposed, and taken number by number. A transposed value is a view:
+    nothing is moved, what works element by element or along axes goes through it, and a transposition back ends it. Where its numbers are
+    needed in the order of its axes they are rearranged.
     """
 
     def __init__(self) -> None:
@@ -94,32 +103,50 @@ class GraphBuilder:
         self._parameters: dict[str, FloatArray] = {}
         self._elements = 0  # of all parameters
         self._uses: Counter[str] = Counter()  # of each legal name
+        self._views: dict[str, _View] = {}
+        self._sources: dict[str, Shape] = {}  # shapes in the source that do not follow from a Graph's
+        self._rearranged: dict[str, str] = {}  # views -> their numbers in the order of their axes
 
     def source_shape(self, value: str) -> Shape:
-        """A value's shape in the source: (1, C, H, W) or (1, F)."""
+        """A value's shape in the source: (1, C, H, W), (1, C, L), (1, F), or of more axes."""
         *spatial, channels = self._shapes[value]
-        return (1, channels, *spatial)
+        return self._sources.get(value, (1, channels, *spatial))
 
-    def input(self, name: str, shape: Shape) -> str:
-        """An input of the network."""
-        if len(shape) not in (2, 4) or shape[0] != 1:
+    def input(self, name: str, shape: Shape, nhwc: bool = False) -> str:
+        """An input of the network; `nhwc`: an image [1, H, W, C] that is transposed before it is used."""
+        if len(shape) not in (2, 3, 4) or shape[0] != 1:
             raise ModelError(
-                f"input '{name}' has shape {list(shape)}; Lutra takes [1, channels, height, width] or [1, features]: "
-                "export the model with such an input and batch 1"
+                f"input '{name}' has shape {list(shape)}; Lutra takes [1, channels, height, width], [1, channels, length] or "
+                "[1, features]: export the model with such an input and batch 1"
             )
-        value = self.placeholder(name, shape)
-        self._inputs.append(Input(value, self._shapes[value], "NCHW" if len(shape) == 4 else "NF"))
-        return value
+        value = self.placeholder(name, tuple(shape[axis] for axis in _TO_NCHW) if nhwc else shape)
+        layout = "NHWC" if nhwc else {2: "NF", 3: "NCL", 4: "NCHW"}[len(shape)]
+        self._inputs.append(Input(value, self._shapes[value], layout))
+        return self.transpose(name, value, _TO_NHWC) if nhwc else value
 
     def placeholder(self, name: str, shape: Shape) -> str:
-        """Stands for the result of an unsupported node, so that the nodes after it can be checked as well."""
-        return self._declare(self._unique(name), (*shape[2:], shape[1]))
+        """Stands for the result of an unsupported node, so that the nodes after it can be checked as well. Raises ModelError."""
+        if not 2 <= len(shape) <= MAX_RANK or shape[0] != 1 or min(shape) < 1:
+            raise ModelError(f"'{name}' has shape {list(shape)}; values have 2 to {MAX_RANK} axes, the first one of length 1")
+        value = self._declare(self._unique(name), graph_shape(shape))
+        if len(shape) not in (2, 4):
+            self._sources[value] = shape
+        return value
+
+    def transpose(self, name: str, x: str, permutation: Sequence[int]) -> str:
+        """x with its axes in another order."""
+        base, before = self._base(x)
+        after = tuple(before[axis] for axis in permutation)
+        if after[0] != 0:
+            raise Unsupported(f"it moves the batch: perm {list(permutation)}", "transpose the axes after the batch only")
+        return self._view(name, base, after)
 
     def conv2d(
         self, name: str, x: str, weight: FloatArray, bias: FloatArray | None, stride: Pair, padding: Padding, groups: int
     ) -> str:
         """Convolution; `weight` OIHW, `padding` top, left, bottom, right."""
-        self._require_image(x)
+        self.require_image(x)
+        _check_bias(name, weight, bias)
         parameters = {"weight": weight.transpose(0, 2, 3, 1), "bias": bias}
         return self._emit(Conv2d, name, (x,), parameters, stride=stride, padding=padding, groups=groups)
 
@@ -129,6 +156,7 @@ class GraphBuilder:
             raise Unsupported("it multiplies the last axis of an image", "flatten the image before it")
         if weight.ndim != 2:
             raise Unsupported(f"its weight has shape {list(weight.shape)}", "use a weight of two dimensions")
+        _check_bias(name, weight, bias)
         return self._emit(Linear, name, (x,), {"weight": weight, "bias": bias})
 
     def batch_norm(
@@ -151,11 +179,12 @@ class GraphBuilder:
             return x
         if low is not None and high is not None:
             low = min(low, high)
-        return self._emit(Activation, name, (x,), clamp=Clamp(low, high))
+        base, axes = self._base(x)
+        return self._view(name, self._emit(Activation, name, (base,), clamp=Clamp(low, high)), axes)
 
     def max_pool(self, name: str, x: str, kernel: Pair, stride: Pair, padding: Padding, ceil_mode: bool) -> str:
         """Max pooling."""
-        self._require_image(x)
+        self.require_image(x)
         if ceil_mode:
             padding = self._ceil_padding(x, kernel, stride, padding)
         if (kernel, stride) == ((1, 1), (1, 1)) and not any(padding):
@@ -166,7 +195,7 @@ class GraphBuilder:
         self, name: str, x: str, kernel: Pair, stride: Pair, padding: Padding, ceil_mode: bool, count_include_pad: bool
     ) -> str:
         """Average pooling."""
-        self._require_image(x)
+        self.require_image(x)
         count_include_pad &= any(padding)
         if ceil_mode:
             grown = self._ceil_padding(x, kernel, stride, padding)
@@ -185,23 +214,32 @@ class GraphBuilder:
 
     def mean(self, name: str, x: str, axes: Sequence[int], keepdims: bool) -> str:
         """Mean over height and width, [1, C, 1, 1] or without `keepdims` [1, C]."""
-        rank = len(self.source_shape(x))
-        if rank != 4 or sorted(axis % rank for axis in axes) != [2, 3]:
+        base, order = self._base(x)
+        rank = len(order)
+        if rank != 4 or sorted(order[axis % rank] for axis in axes) != [2, 3]:
             raise Unsupported(f"a mean over axes {list(axes)} of rank {rank}", "take one mean over height and width (axes 2 and 3)")
-        pooled = self.average_pool(name, x, *self._whole(x), (0, 0, 0, 0), False, False)
-        return pooled if keepdims else self.reshape(name, pooled, self.source_shape(x)[:2])
+        pooled = self.average_pool(name, base, *self._whole(base), (0, 0, 0, 0), False, False)
+        return self._view(name, pooled, order) if keepdims else self.reshape(name, pooled, self.source_shape(base)[:2])
 
     def add(self, name: str, a: str, b: str) -> str:
         """Sum of two values of one shape."""
         if self._shapes[a] != self._shapes[b]:
             shapes = f"{list(self.source_shape(a))} and {list(self.source_shape(b))}"
             raise Unsupported(f"it broadcasts {shapes}", "add values of one shape")
-        return self._emit(Add, name, (a, b))
+        (base_a, axes), (base_b, axes_b) = self._base(a), self._base(b)
+        if axes != axes_b:
+            raise Unsupported("one of its inputs is transposed, the other is not", "transpose both or none")
+        return self._view(name, self._emit(Add, name, (base_a, base_b)), axes)
 
     def add_constant(self, name: str, x: str, constant: FloatArray) -> str:
         """A bias, one value a channel or one for all, after a convolution or a fully connected layer: becomes part of it."""
         if constant.size == 1 and not constant.any():
             return x
+        x, axes = self._base(x)
+        if axes != tuple(range(len(axes))) and constant.ndim <= len(axes):
+            whole = constant.reshape((1,) * (len(axes) - constant.ndim) + constant.shape)
+            sum_of_base = self.add_constant(name, x, whole.transpose(np.argsort(axes)))
+            return self._view(name, sum_of_base, axes)
         rank, op = len(self.source_shape(x)), self._ops.get(x)
         if not isinstance(op, Conv2d | Linear) or op.activation is not None:
             raise Unsupported("it adds a constant to something other than a convolution or a matrix product", "use a layer with a bias")
@@ -216,6 +254,12 @@ class GraphBuilder:
 
     def concat(self, name: str, values: Sequence[str], axis: int) -> str:
         """Values joined along the channels."""
+        bases = [self._base(value) for value in values]
+        axes = bases[0][1]
+        if any(other != axes for _, other in bases):
+            raise Unsupported("some of its inputs are transposed, others are not", "transpose all or none")
+        if axes != tuple(range(len(axes))):
+            return self._view(name, self.concat(name, [base for base, _ in bases], axes[axis % len(axes)]), axes)
         shapes = [self.source_shape(value) for value in values]
         if axis % len(shapes[0]) != 1 or any(shape[2:] != shapes[0][2:] for shape in shapes):
             raise Unsupported(f"it joins shapes {[list(s) for s in shapes]} along axis {axis}", "join along the channels (axis 1)")
@@ -225,6 +269,9 @@ class GraphBuilder:
         """Zeros before and after each axis."""
         if not any(any(pair) for pair in pads):
             return x
+        base, axes = self._base(x)
+        if base != x:
+            return self._view(name, self.pad(name, base, [pads[axes.index(axis)] for axis in range(len(axes))], value), axes)
         if value != 0:
             raise Unsupported(f"it pads with {value}", "pad with zeros")
         if len(pads) != 4 or len(self._shapes[x]) != 3 or any(pads[0]) or min(min(pair) for pair in pads) < 0:
@@ -234,6 +281,10 @@ class GraphBuilder:
 
     def slice(self, name: str, x: str, slices: Mapping[int, slice]) -> str:
         """x[slices] by axis, with positive steps; a slice of a slice becomes one."""
+        base, axes = self._base(x)
+        if base != x:
+            cuts = {axes[axis % len(axes)]: cut for axis, cut in slices.items()}
+            return self._view(name, self.slice(name, base, cuts), axes)
         shape = self.source_shape(x)
         if any(cut.step < 1 for cut in slices.values()):
             raise Unsupported("it slices backwards", "use positive steps")
@@ -259,28 +310,43 @@ class GraphBuilder:
         )
 
     def reshape(self, name: str, x: str, shape: Shape) -> str:
-        """Nothing, or an image to a vector."""
+        """The same numbers, in the order of the source's axes, as an array of another shape."""
         before = self.source_shape(x)
         if shape == before:
             return x
+        x, axes = self._base(x)
         if math.prod(shape) != math.prod(before):
             raise ModelError(f"reshape '{name}': {list(before)} does not fit {list(shape)}; export the model with batch 1")
-        if len(before) != 4 or len(shape) != 2 or shape[0] != 1:
-            remedy = "go from the image to a vector [1, features] in one step, by flatten"
-            raise Unsupported(f"it reshapes {list(before)} to {list(shape)}", remedy)
-        trivial = before[1] == 1 or before[2:] == (1, 1)
-        return self._emit(Flatten, name, (x,), order="HWC" if trivial else "CHW")
+        if not 2 <= len(shape) <= MAX_RANK or shape[0] != 1:
+            raise Unsupported(f"it reshapes {list(before)} to {list(shape)}", "keep the batch as the first axis, of length 1")
+        if len(before) == 4 and len(shape) == 2:
+            result, hwc, chw = (
+                [axis for axis in order if self.source_shape(x)[axis] != 1] for order in (axes, (2, 3, 1), (1, 2, 3))
+            )
+            if result in (hwc, chw):
+                return self._emit(Flatten, name, (x,), order="HWC" if result == hwc else "CHW")
+        flat = x
+        if len(before) > 2:
+            memory = [axes.index(axis) for axis in self._memory(x)]
+            flat = self._in_order(name, x, memory, before, range(1, len(before)), (math.prod(shape),))
+        if len(shape) == 2:
+            return flat
+        channels, places = shape[1], math.prod(shape[2:])
+        return self._sourced(
+            self._emit(Rearrange, name, (flat,), view=(channels, places), order=(1, 0), shape=graph_shape(shape)), shape
+        )
 
     def softmax(self, name: str, x: str, axis: int) -> str:
         """Softmax over the channels."""
-        if axis % len(self.source_shape(x)) != 1:
+        base, axes = self._base(x)
+        if axes[axis % len(axes)] != 1:
             raise Unsupported(f"a softmax over axis {axis}", "take it over the channels (axis 1)")
-        return self._emit(Softmax, name, (x,))
+        return self._view(name, self._emit(Softmax, name, (base,)), axes)
 
     def build(self, outputs: Sequence[tuple[str, str]]) -> Graph:
         """The network that computes `outputs`: values with the names they get. Raises GraphError."""
         renamed: dict[str, str] = {}
-        for value, name in outputs:
+        for value, name in ((self._output(value), name) for value, name in outputs):
             if value not in self._ops:
                 raise ModelError(f"output '{name}' is an input of the network; leave it out")
             if value in renamed:
@@ -297,6 +363,12 @@ class GraphBuilder:
         verify(graph)
         return graph
 
+    def _output(self, x: str) -> str:
+        """What the network puts out for a value: an image [1, H, W, C] is what networks with such inputs give as well."""
+        base, axes = self._base(x)
+        nhwc = axes == _TO_NHWC and base in self._ops and any(port.layout == "NHWC" for port in self._inputs)
+        return base if nhwc else self._stored(x)
+
     def _emit(
         self,
         kind: type[Op],
@@ -305,6 +377,7 @@ class GraphBuilder:
         parameters: Mapping[str, npt.NDArray[np.float32] | None] | None = None,
         **attributes: Any,
     ) -> str:
+        inputs = tuple(self._stored(value) for value in inputs)
         output = self._unique(name)
         arrays = {role: array for role, array in (parameters or {}).items() if array is not None}
         self._elements += sum(array.size for array in arrays.values())
@@ -313,13 +386,60 @@ class GraphBuilder:
         self._parameters.update({f"{output}.{role}": np.array(array, np.float32, order="C") for role, array in arrays.items()})
         op = kind(name=name, inputs=inputs, output=output, **{role: f"{output}.{role}" for role in arrays}, **attributes)
         parameters_only = Graph((), (), (), self._parameters)
-        self._declare(output, output_shape(parameters_only, op, [self._shapes[value] for value in inputs]))
+        shape = output_shape(parameters_only, op, [self._shapes[value] for value in inputs])
+        self._declare(output, shape)
+        source = self._sources.get(inputs[0], ())
+        if source and shape == self._shapes[inputs[0]]:
+            self._sources[output] = source
+        elif len(source) == 3 and len(shape) == 3 and shape[0] == 1:  # a signal stays one
+            self._sources[output] = (1, shape[2], shape[1])
         self._ops[output] = op
         return output
 
+    def _base(self, x: str) -> tuple[str, tuple[int, ...]]:
+        """What a view is of, with the axis of that for each of its own; for anything else itself, with its axes in order."""
+        view = self._views.get(x)
+        return (x, tuple(range(len(self.source_shape(x))))) if view is None else (view.base, view.axes)
+
+    def _stored(self, x: str) -> str:
+        """A value whose numbers lie in memory in the order of its axes."""
+        if x in self._views and x not in self._rearranged:
+            base, axes = self._base(x)
+            shape = self.source_shape(x)
+            memory = [axes.index(axis) for axis in self._memory(base)]
+            arranged = self._in_order(f"{x}.rearranged", base, memory, shape, (*range(2, len(shape)), 1), graph_shape(shape))
+            self._rearranged[x] = self._sourced(arranged, shape)
+        return self._rearranged.get(x, x)
+
+    def _memory(self, base: str) -> Sequence[int]:
+        """The axes of a value that is no view, but the batch, from the outermost to the innermost in memory."""
+        return (*range(2, len(self.source_shape(base))), 1)
+
+    def _in_order(self, name: str, base: str, memory: Sequence[int], sizes: Shape, order: Sequence[int], shape: Shape) -> str:
+        """`base`, whose memory has axes of the `sizes` in the order `memory`, with these axes put in `order`; `shape` is the Graph's."""
+        view = tuple(sizes[axis] for axis in memory)
+        return self._emit(Rearrange, name, (base,), view=view, order=tuple(memory.index(axis) for axis in order), shape=shape)
+
+    def _sourced(self, value: str, shape: Shape) -> str:
+        """`value`, whose shape in the source is `shape`."""
+        if len(shape) in (2, 4):
+            self._sources.pop(value, None)
+        else:
+            self._sources[value] = shape
+        return value
+
+    def _view(self, name: str, base: str, axes: tuple[int, ...]) -> str:
+        """`base` with its axes in another order; itself if that is none."""
+        if axes == tuple(range(len(axes))):
+            return base
+        shape = self.source_shape(base)
+        value = self.placeholder(f"{name}.view", tuple(shape[axis] for axis in axes))
+        self._views[value] = _View(base, axes)
+        return value
+
     def _declare(self, value: str, shape: Shape) -> str:
-        if math.prod(shape) > MAX_ELEMENTS:
-            raise ModelError(f"'{value}' has {math.prod(shape)} elements (shape {list(shape)}); the limit is {MAX_ELEMENTS}")
+        if math.prod(shape) > MAX_VALUE_ELEMENTS:
+            raise ModelError(f"'{value}' has {math.prod(shape)} elements (shape {list(shape)}); the limit is {MAX_VALUE_ELEMENTS}")
         self._shapes[value] = shape
         return value
 
@@ -330,13 +450,15 @@ class GraphBuilder:
             self._uses[base] += 1
         return value
 
-    def _require_image(self, x: str) -> None:
-        if len(self._shapes[x]) != 3:
-            raise Unsupported(f"its input of shape {list(self.source_shape(x))} is no image", "use two-dimensional layers")
+    def require_image(self, x: str) -> None:
+        """Refuse what is neither an image nor a signal."""
+        if len(self.source_shape(x)) not in (3, 4):
+            shape = list(self.source_shape(x))
+            raise Unsupported(f"its input of shape {shape} is no image", "give it [1, channels, height, width] or [1, channels, length]")
 
     def _whole(self, x: str) -> tuple[Pair, Pair]:
         """Kernel and stride of one window over all of an image."""
-        self._require_image(x)
+        self.require_image(x)
         height, width, _ = self._shapes[x]
         return (height, width), (height, width)
 
@@ -349,3 +471,8 @@ class GraphBuilder:
                 last -= s
             ends.append(max(after, last + k - size - before))
         return (*padding[:2], ends[0], ends[1])
+
+
+def _check_bias(name: str, weight: FloatArray, bias: FloatArray | None) -> None:
+    if bias is not None and bias.shape != weight.shape[:1]:
+        raise ModelError(f"layer '{name}': its bias has shape {list(bias.shape)}; it must have shape {list(weight.shape[:1])}")

@@ -1,4 +1,4 @@
-"""ONNX files, opset 11 to 22, to Graphs. The bytes are untrusted: whatever they hold, a Graph or a LutraError comes out."""
+"""ONNX files, from opset 7 to the newest, to Graphs. The bytes are untrusted: whatever they hold, a Graph or a LutraError comes out."""
 
 import graphlib
 import heapq
@@ -13,19 +13,27 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 import onnx.checker
+import onnx.defs
 import onnx.helper
 import onnx.numpy_helper
 import onnx.reference
+import onnx.shape_inference
 
-from lutra_compiler.errors import ModelError, UnsupportedModelError, UnsupportedNode
-from lutra_compiler.frontends.builder import MAX_ELEMENTS, GraphBuilder, Unsupported, unknown_operator
+from lutra_compiler.errors import GraphError, ModelError, UnsupportedModelError, UnsupportedNode
+from lutra_compiler.frontends.builder import MAX_RANK, GraphBuilder, Unsupported, unknown_operator
+from lutra_compiler.frontends.external_data import take_in
+from lutra_compiler.frontends.onnx_operators import OPERATORS
+from lutra_compiler.frontends.operators import OperatorBuilder
 from lutra_compiler.ir.graph import FloatArray, Graph, Shape
-from lutra_compiler.ir.ops import Padding, Pair
+from lutra_compiler.ir.ops import Pair
+from lutra_compiler.ir.verify import MAX_ELEMENTS, MAX_VALUE_ELEMENTS
 
-MAX_FILE_BYTES = 512 << 20
+# Together these keep reading below 2 GiB of memory.
+MAX_FILE_BYTES = 384 << 20
 MAX_NODES = 20_000  # nodes and what they read
-MAX_FOLDED = 1 << 26  # elements of all constants that nodes compute
-OPSETS = range(11, 23)
+MAX_PORTS = 1024  # inputs and outputs of the network
+MAX_FOLDED = 1 << 26  # elements of 4 bytes of all constants that nodes compute, fewer where the file holds many
+OPSETS = range(7, onnx.defs.onnx_opset_version() + 1)
 
 Array = npt.NDArray[Any]
 
@@ -39,22 +47,36 @@ _EXPORT_FLOAT32 = "export the model in float32"
 
 # What is evaluated when all inputs are constant: exporters compute shapes and axes with these. Results stay small
 # (see _folded_elements), whatever the file says.
-_ELEMENTWISE = frozenset({"Add", "Sub", "Mul", "Div", "Equal", "Where", "Min", "Max", "Pow", "Greater", "Less", "And", "Or"})
-_SHRINKING = frozenset({
-    "Cast", "CastLike", "Concat", "Constant", "Flatten", "Identity", "Neg", "Not", "Reciprocal", "Reshape", "Shape", "Size", "Slice",
-    "Sqrt", "Squeeze", "Transpose", "Unsqueeze",
+_ELEMENTWISE = frozenset({
+    "Add", "And", "Div", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Max", "Min", "Mod", "Mul", "Or", "Pow", "Sub",
+    "Where",
 })  # fmt: skip
-_FOLDED = _ELEMENTWISE | _SHRINKING | {"ConstantOfShape", "Expand", "Gather"}
+_SHRINKING = frozenset({
+    "Abs", "Cast", "CastLike", "Ceil", "Concat", "Constant", "Exp", "Flatten", "Floor", "Identity", "Log", "Neg", "Not", "Reciprocal",
+    "ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum", "Reshape", "Round", "Shape", "Size", "Slice", "Sqrt", "Squeeze",
+    "Transpose", "Unsqueeze",
+})  # fmt: skip
+_FOLDED = _ELEMENTWISE | _SHRINKING | {"ConstantOfShape", "Expand", "Gather", "Range"}
+# What leaves the axes of an image where they are: an input that only these read before a Transpose to NCHW is NHWC.
+_KEEPS_AXES = frozenset({
+    "Add", "Cast", "Clip", "DequantizeLinear", "Div", "Dropout", "Identity", "Max", "Min", "Mul", "Pad", "QuantizeLinear", "Relu", "Sub",
+})  # fmt: skip
+_TO_NCHW = [0, 3, 1, 2]
 
 
-def read_onnx(source: Path | bytes) -> Graph:
-    """The network in an ONNX file or in its bytes.
+def read_onnx(source: Path | bytes, shapes: Mapping[str, Shape] | None = None) -> Graph:
+    """The network in an ONNX file, with the weights that it keeps in files beside it, or in its bytes.
 
+    `shapes`: whole shapes of inputs, by name, instead of those that the file declares; "" names the only input. Else a symbolic batch is 1.
     Raises UnsupportedModelError with every unsupported node, ModelError for anything else that is wrong with the file.
     """
     with np.errstate(all="ignore"):  # what overflows here is found by `verify`
         name = f"'{source}'" if isinstance(source, Path) else "the model"
-        return _Reader(_parse(_read(source, name), name)).graph()
+        content = _read(source, name)
+        model = _parse(content, name)
+        if isinstance(source, Path):
+            take_in(model, source.parent, MAX_FILE_BYTES - len(content))
+        return _Reader(model, shapes or {}).graph()
 
 
 def _read(source: Path | bytes, name: str) -> bytes:
@@ -86,6 +108,9 @@ def _parse(data: bytes, name: str) -> onnx.ModelProto:
     size = sum(1 + len(node.input) for node in model.graph.node)
     if size > MAX_NODES:
         raise ModelError(f"the model has {size} nodes and node inputs; the limit is {MAX_NODES}")
+    ports = len(model.graph.input) - len(model.graph.initializer) + len(model.graph.output)
+    if ports > MAX_PORTS:
+        raise ModelError(f"the model has {ports} inputs and outputs; the limit is {MAX_PORTS}")
     if not all(isinstance(name, str) for name in _names(model.graph)):  # protobuf gives bytes for what is not UTF-8
         raise ModelError("a name in the model is not text: the file is damaged; export it again")
     return model
@@ -108,6 +133,21 @@ class _Node:
     inputs: tuple[str | Array | None, ...]
     input_names: tuple[str, ...]
     attributes: Mapping[str, Any]
+    proto: onnx.NodeProto
+
+    @property
+    def outputs(self) -> int:
+        """Number of its outputs."""
+        return len(self.proto.output)
+
+    def computed(self, inputs: Sequence[Array | None]) -> Array:
+        """What ONNX's own evaluator makes of other inputs."""
+        feeds = {name: array for name, array in zip(self.input_names, inputs, strict=True) if name and array is not None}
+        try:
+            (result,) = onnx.reference.ReferenceEvaluator(self.proto, opsets={"": self.opset}).run(None, feeds)
+        except Exception as error:  # whatever the evaluator meets in a malformed node
+            raise ModelError(f"node '{self.name}' ({self.operator}) cannot be computed: {error}") from error
+        return np.asarray(result)
 
     def value(self, index: int) -> str:
         """An input that the network computes."""
@@ -131,9 +171,17 @@ class _Node:
         return found
 
     def required_weight(self, index: int) -> FloatArray:
-        """A constant float32 input."""
+        """A constant float32 input that must be there."""
         found = self.weight(index)
-        assert found is not None  # the checker saw to it
+        if found is None:
+            raise ModelError(f"node '{self.name}' ({self.operator}) has no input {index}")
+        return found
+
+    def required(self, index: int) -> Array:
+        """A constant input that must be there."""
+        found = self.constant(index)
+        if found is None:
+            raise ModelError(f"node '{self.name}' ({self.operator}) has no input {index}")
         return found
 
     def integers(self, index: int) -> list[int] | None:
@@ -174,25 +222,27 @@ class _Node:
 
 
 class _Reader:
-    def __init__(self, model: onnx.ModelProto) -> None:
+    def __init__(self, model: onnx.ModelProto, shapes: Mapping[str, Shape]) -> None:
         self._source = model.graph
         self._opset = _opset(model)
         self._checker = onnx.checker.C.CheckerContext()
-        self._checker.ir_version = model.ir_version
+        self._checker.ir_version = max(3, min(model.ir_version, onnx.IR_VERSION))  # whatever the file says, an int of C
         self._checker.opset_imports = {"": self._opset}
-        self._builder = GraphBuilder()
+        self._builder = OperatorBuilder()
         self._tensors = {tensor.name: tensor for tensor in self._source.initializer}
         self._found: dict[str, str | Array] = {}  # what each ONNX value is
         self._unknown: set[str] = set()  # values behind an unsupported node
         self._problems: list[UnsupportedNode] = []
-        self._folded = 0  # elements of constants computed so far
+        self._invalid: list[ModelError | GraphError] = []
+        self._folded = 0  # elements of 4 bytes of constants computed so far
+        stored = sum(math.prod(tensor.dims) for tensor in self._source.initializer if min(tensor.dims, default=0) >= 0)
+        self._may_fold = max(0, min(MAX_FOLDED, MAX_ELEMENTS - stored))
+        self._given = dict(shapes)
 
     def graph(self) -> Graph:
-        """The Graph of the whole model."""
+        """The Graph of the whole model. What is wrong with a node does not keep those after it from being looked at."""
         nodes = self._live_nodes()
-        for value in self._source.input:
-            if value.name not in self._tensors:
-                self._found[value.name] = self._builder.input(value.name, _input_shape(value))
+        self._read_inputs(nodes)
         declared = {value.name: value for value in [*self._source.value_info, *self._source.output]}
         read = {name for node in nodes for name in node.input} | {value.name for value in self._source.output}
         for node in nodes:
@@ -201,18 +251,72 @@ class _Reader:
                 result = self._convert(node, name, read)
             except Unsupported as problem:
                 self._problems.append(problem.at(name, node.op_type))
+            except (ModelError, GraphError) as error:
+                self._reject(name, node.op_type, error)
             if result is not None:
-                self._found[node.output[0]] = result
+                self._found.update(zip(node.output, result if isinstance(result, list) else [result], strict=False))
                 continue
+            inferred = self._inferred(node)
             for output in filter(None, node.output):
-                shape = _static_shape(declared.get(output))
-                if shape is None:
-                    self._unknown.add(output)
-                else:
-                    self._found[output] = self._builder.placeholder(output, shape)
+                self._stand_in(output, _static_shape(declared.get(output)) or inferred.get(output))
+        if self._invalid and len(self._problems) == 1:
+            raise self._invalid[0]
         if self._problems:
             raise UnsupportedModelError(self._problems)
-        return self._builder.build(self._outputs())
+        try:
+            return self._builder.build(self._outputs())
+        except Unsupported as problem:
+            raise UnsupportedModelError([problem.at(", ".join(value.name for value in self._source.output), "output")]) from None
+
+    def _reject(self, name: str, operator: str, error: ModelError | GraphError) -> None:
+        self._invalid.append(error)
+        self._problems.append(UnsupportedNode(name, operator, str(error), ""))
+
+    def _read_inputs(self, nodes: Sequence[onnx.NodeProto]) -> None:
+        inputs = [value for value in self._source.input if value.name not in self._tensors]
+        for name in [name for name in self._given if name not in {value.name for value in inputs}]:
+            if name or len(inputs) != 1:
+                known = ", ".join(f"'{value.name}'" for value in inputs) or "none"
+                raise ModelError(f"a shape is given for the input '{name}'; the inputs of the model are {known}")
+            self._given[inputs[0].name] = self._given.pop(name)
+        for value in inputs:
+            try:
+                shape = _input_shape(value, self._given.get(value.name))
+                self._found[value.name] = self._builder.input(value.name, shape, _is_nhwc(value.name, len(shape), nodes))
+            except ModelError as error:
+                self._reject(value.name, "input", error)
+                self._unknown.add(value.name)
+
+    def _stand_in(self, output: str, shape: Shape | None) -> None:
+        """For what could not be computed: a value of its shape, if that is known and possible, to check the nodes after it with."""
+        try:
+            self._found[output] = self._builder.placeholder(output, shape or ())
+        except ModelError:
+            self._unknown.add(output)
+
+    def _inferred(self, node: onnx.NodeProto) -> dict[str, Shape]:
+        """Shapes of a node's outputs by ONNX's own rules, as far as they are known."""
+        nested = any(attribute.HasField("g") or attribute.graphs for attribute in node.attribute)
+        many = any(attribute.name == "num_outputs" and attribute.i > len(node.output) for attribute in node.attribute)
+        if nested or many or any(value in self._unknown for value in node.input):
+            return {}
+        types, data = {}, {}
+        try:
+            schema = onnx.defs.get_schema(node.op_type, self._opset, node.domain)
+            for name in filter(None, node.input):
+                found = self._value(name)
+                if isinstance(found, str):
+                    types[name] = onnx.helper.make_tensor_type_proto(onnx.TensorProto.FLOAT, self._builder.source_shape(found))
+                else:
+                    types[name] = onnx.helper.make_tensor_type_proto(onnx.helper.np_dtype_to_tensor_dtype(found.dtype), found.shape)
+                    if found.size <= 16:
+                        data[name] = onnx.numpy_helper.from_array(found, name)
+            opsets = [onnx.helper.make_opsetid(node.domain, self._opset)]
+            results = onnx.shape_inference.infer_node_outputs(schema, node, types, data, opset_imports=opsets, ir_version=8)
+        except Exception:  # whatever ONNX meets in a malformed or foreign node: then its shapes stay unknown
+            return {}
+        shapes = {name: _static_shape(onnx.helper.make_value_info(name, kind)) for name, kind in results.items()}
+        return {name: shape for name, shape in shapes.items() if shape is not None}
 
     def _outputs(self) -> list[tuple[str, str]]:
         outputs: list[tuple[str, str]] = []
@@ -223,8 +327,8 @@ class _Reader:
             outputs.append((found, name))
         return outputs
 
-    def _convert(self, node: onnx.NodeProto, name: str, read: set[str]) -> str | Array | None:
-        """What the node's first output is, None if it cannot be known."""
+    def _convert(self, node: onnx.NodeProto, name: str, read: set[str]) -> str | Array | list[str] | None:
+        """What the node's first output is, or all of them; None if that cannot be known."""
         handler = _HANDLERS.get(node.op_type)
         if node.domain not in ("", "ai.onnx"):
             raise Unsupported(f"its domain '{node.domain}' is not ONNX's own", "export the model without custom operators")
@@ -243,8 +347,8 @@ class _Reader:
             raise unknown_operator(node.op_type)
         attributes = {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in node.attribute}
         extra = any(output in read for output in node.output[1:])
-        result = handler(self._builder, _Node(name, node.op_type, self._opset, inputs, tuple(node.input), attributes))
-        if extra:
+        result = handler(self._builder, _Node(name, node.op_type, self._opset, inputs, tuple(node.input), attributes, node))
+        if extra and not isinstance(result, list):
             raise Unsupported("its second output is used", "use its first output only")
         return result
 
@@ -259,15 +363,16 @@ class _Reader:
                 _array(attribute.t)  # the same checks as for initializers
         feeds = {value: array for value, array in zip(node.input, inputs, strict=True) if value}
         try:
-            self._folded += _folded_elements(node.op_type, list(feeds.values()))
-            if self._folded > MAX_FOLDED:
-                raise ModelError(f"node '{name}' ({node.op_type}): constants computed by nodes exceed {MAX_FOLDED} elements")
+            wide = max((array.itemsize for array in feeds.values()), default=4)
+            self._folded += _folded_elements(node.op_type, list(feeds.values())) * max(1, wide // 4)
+            if self._folded > self._may_fold:
+                raise ModelError(f"node '{name}' ({node.op_type}): constants computed by nodes exceed {self._may_fold} elements")
             (result,) = onnx.reference.ReferenceEvaluator(node, opsets={"": self._opset}).run(None, feeds)
         except ModelError:
             raise
         except Exception as error:  # whatever the evaluator meets in a malformed node
             raise ModelError(f"node '{name}' ({node.op_type}) cannot be computed from its constant inputs: {error}") from error
-        return np.asarray(result)
+        return _real(np.asarray(result), f"the result of node '{name}' ({node.op_type})")
 
     def _live_nodes(self) -> list[onnx.NodeProto]:
         """The nodes that outputs depend on, every one after those it reads, else in the order of the file."""
@@ -327,12 +432,21 @@ def _opset(model: onnx.ModelProto) -> int:
     return int(versions[0])
 
 
-def _input_shape(value: onnx.ValueInfoProto) -> Shape:
-    """An input's shape with batch 1. Raises ModelError if it is not a static float32 one."""
+def _input_shape(value: onnx.ValueInfoProto, given: Shape | None) -> Shape:
+    """An input's shape with batch 1, or the `given` one. Raises ModelError if it is not a static float32 one."""
     tensor = value.type.tensor_type
     if tensor.elem_type != onnx.TensorProto.FLOAT:
         kind = onnx.TensorProto.DataType.Name(tensor.elem_type) if tensor.elem_type in onnx.TensorProto.DataType.values() else "?"
         raise ModelError(f"input '{value.name}' is {kind}, not FLOAT; {_EXPORT_FLOAT32}")
+    if given is not None:
+        fixed = [dim.dim_value if dim.HasField("dim_value") else None for dim in tensor.shape.dim]
+        fits = all(size in (None, told) for size, told in zip(fixed[1:], given[1:], strict=False))
+        if tensor.HasField("shape") and (len(fixed) != len(given) or not fits):
+            shown = [dim.dim_param if size is None else size for dim, size in zip(tensor.shape.dim, fixed, strict=True)]
+            raise ModelError(f"input '{value.name}' has shape {shown} in the file; {list(given)} does not fit it")
+        if not given or given[0] != 1:
+            raise ModelError(f"input '{value.name}': the given shape {list(given)} does not begin with 1; Lutra runs one sample at a time")
+        return given
     shape = []
     for axis, dim in enumerate(tensor.shape.dim):
         if dim.HasField("dim_value") and dim.dim_value > 0:
@@ -342,35 +456,63 @@ def _input_shape(value: onnx.ValueInfoProto) -> Shape:
         else:
             raise ModelError(
                 f"input '{value.name}': dimension {axis} ('{dim.dim_param}') is not fixed; export the model with static shapes, "
-                "or set the dimension with onnx.tools.update_model_dims"
+                f"or give them: --shape {value.name}=1,..."
             )
     if shape and shape[0] != 1:
         raise ModelError(f"input '{value.name}' has batch {shape[0]}; export the model with batch 1 or a symbolic batch")
     return tuple(shape)
 
 
+def _is_nhwc(name: str, rank: int, nodes: Sequence[onnx.NodeProto]) -> bool:
+    """Whether an input is an image in NHWC: through nodes that keep its axes, it only comes to transpositions to NCHW.
+
+    `nodes` are in topological order.
+    """
+    same, transposed = {name}, False
+    for node in nodes if rank == 4 else ():
+        if same.isdisjoint(node.input):
+            continue
+        if node.op_type == "Transpose":
+            if [list(attribute.ints) for attribute in node.attribute if attribute.name == "perm"] != [_TO_NCHW]:
+                return False
+            transposed = True
+        elif node.op_type in _KEEPS_AXES:
+            same.update(node.output)
+        else:
+            return False
+    return transposed
+
+
 def _static_shape(value: onnx.ValueInfoProto | None) -> Shape | None:
-    """The declared shape of a value if a placeholder can have it: [1, C, H, W] or [1, F]."""
+    """The declared shape of a value if a placeholder can have it."""
     if value is None:
         return None
     shape = [dim.dim_value for dim in value.type.tensor_type.shape.dim]
     shape[:1] = [1]
-    return tuple(shape) if len(shape) in (2, 4) and 0 < math.prod(shape) <= MAX_ELEMENTS and min(shape) > 0 else None
+    return tuple(shape) if 2 <= len(shape) <= MAX_RANK and 0 < math.prod(shape) <= MAX_VALUE_ELEMENTS and min(shape) > 0 else None
 
 
 def _array(tensor: onnx.TensorProto) -> Array:
     """A constant; its declared size is checked before anything is allocated."""
     if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data:
         raise ModelError(
-            f"tensor '{tensor.name}' is in another file, which Lutra does not read; store the model in one file: "
-            "onnx.save(onnx.load('model.onnx'), 'one_file.onnx')"
+            f"tensor '{tensor.name}' is in another file, which only initializers of a model read from its own file may be; "
+            "store the model in one file: onnx.save(onnx.load('model.onnx'), 'one_file.onnx')"
         )
     if min(tensor.dims, default=0) < 0 or math.prod(tensor.dims) > MAX_ELEMENTS:
         raise ModelError(f"tensor '{tensor.name}' has shape {list(tensor.dims)}; the limit is {MAX_ELEMENTS} elements")
     try:
-        return np.asarray(onnx.numpy_helper.to_array(tensor))
+        array = np.asarray(onnx.numpy_helper.to_array(tensor))
     except Exception as error:  # data and declared shape or type do not fit
         raise ModelError(f"tensor '{tensor.name}' is damaged ({error}); export the model again") from error
+    return _real(array, f"tensor '{tensor.name}'")
+
+
+def _real(array: Array, name: str) -> Array:
+    """The constant itself, which no text and no complex numbers may be."""
+    if array.dtype.kind in "cOSU":
+        raise ModelError(f"{name} is {array.dtype}; constants are real numbers: {_EXPORT_FLOAT32}")
+    return array
 
 
 def _folded_elements(operator: str, inputs: Sequence[Array]) -> int:
@@ -383,39 +525,10 @@ def _folded_elements(operator: str, inputs: Sequence[Array]) -> int:
         return inputs[0].size * math.prod(abs(int(size)) for size in inputs[1].reshape(-1))
     if operator == "Gather":
         return inputs[0].size * inputs[1].size
+    if operator == "Range":
+        start, limit, delta = (float(array.reshape(-1)[0]) for array in inputs)
+        return max(0, math.ceil((limit - start) / delta)) if delta else MAX_FOLDED + 1
     return sum(array.size for array in inputs)
-
-
-def _padding(b: GraphBuilder, n: _Node, kernel: Pair, stride: Pair) -> Padding:
-    """Explicit padding (top, left, bottom, right) for `pads` or `auto_pad`."""
-    auto = n.text("auto_pad", "NOTSET")
-    if auto in ("SAME_UPPER", "SAME_LOWER"):
-        totals = [
-            max((-(-size // s) - 1) * s + k - size, 0)
-            for size, k, s in zip(b.source_shape(n.value(0))[2:], kernel, stride, strict=False)
-        ]
-        if len(totals) == 2:
-            small, large = [total // 2 for total in totals], [total - total // 2 for total in totals]
-            first, last = (small, large) if auto == "SAME_UPPER" else (large, small)
-            return first[0], first[1], last[0], last[1]
-    pads = n.attributes.get("pads", [0, 0, 0, 0]) if auto == "NOTSET" else [0, 0, 0, 0]
-    if len(pads) != 4 or min(pads) < 0:
-        raise Unsupported(f"its pads are {pads}", "use two-dimensional layers with pads from 0")
-    return int(pads[0]), int(pads[1]), int(pads[2]), int(pads[3])
-
-
-def _conv(b: GraphBuilder, n: _Node) -> str:
-    n.forbid("dilations", [1, 1], "use kernels without dilation")
-    weight = n.required_weight(1)
-    kernel = n.pair("kernel_shape") if "kernel_shape" in n.attributes else weight.shape[2:]
-    if weight.ndim != 4 or weight.shape[2:] != kernel:
-        raise Unsupported(f"its weight has shape {list(weight.shape)}", "use two-dimensional convolutions [out, in, height, width]")
-    bias = n.weight(2)
-    if bias is not None and not bias.any():
-        bias = None  # exporters write zeros for a layer without one
-    stride = n.pair("strides")
-    padding = _padding(b, n, kernel, stride)
-    return b.conv2d(n.name, n.value(0), weight, bias, stride, padding, n.attributes.get("group", 1))
 
 
 def _gemm(b: GraphBuilder, n: _Node) -> str:
@@ -442,27 +555,10 @@ def _matrix(n: _Node) -> FloatArray:
 
 
 def _batch_norm(b: GraphBuilder, n: _Node) -> str:
+    n.forbid("spatial", 1, "normalize a channel at a time")  # opset 7 and 8
     n.forbid("training_mode", 0, "export the model in evaluation mode: module.eval()")
     scale, offset, mean, variance = (n.required_weight(index) for index in range(1, 5))
     return b.batch_norm(n.name, n.value(0), scale, offset, mean, variance, n.attributes.get("epsilon", 1e-5))
-
-
-def _max_pool(b: GraphBuilder, n: _Node) -> str:
-    n.forbid("dilations", [1, 1], "use windows without dilation")
-    kernel, stride = n.pair("kernel_shape"), n.pair("strides")
-    return b.max_pool(n.name, n.value(0), kernel, stride, _padding(b, n, kernel, stride), bool(n.attributes.get("ceil_mode", 0)))
-
-
-def _average_pool(b: GraphBuilder, n: _Node) -> str:
-    n.forbid("dilations", [1, 1], "use windows without dilation")
-    kernel, stride = n.pair("kernel_shape"), n.pair("strides")
-    ceil_mode, include = bool(n.attributes.get("ceil_mode", 0)), bool(n.attributes.get("count_include_pad", 0))
-    return b.average_pool(n.name, n.value(0), kernel, stride, _padding(b, n, kernel, stride), ceil_mode, include)
-
-
-def _reduce_mean(b: GraphBuilder, n: _Node) -> str:
-    axes = n.integers(1) if n.opset >= 18 else n.attributes.get("axes")
-    return b.mean(n.name, n.value(0), axes or [], bool(n.attributes.get("keepdims", 1)))
 
 
 def _add(b: GraphBuilder, n: _Node) -> str:
@@ -472,23 +568,11 @@ def _add(b: GraphBuilder, n: _Node) -> str:
     return b.add(n.name, n.value(0), n.value(1))
 
 
-def _pad(b: GraphBuilder, n: _Node) -> str:
-    mode, rank = n.text("mode", "constant"), len(b.source_shape(n.value(0)))
-    if mode != "constant":
-        raise Unsupported(f"its mode is {mode}", "pad with zeros")
-    pads, axes = n.integers(1) or [], n.integers(3)
-    axes = list(range(rank)) if axes is None else axes
-    if len(pads) != 2 * len(axes):
-        raise ModelError(f"pad '{n.name}': {len(pads)} pads for {len(axes)} axes")
-    pairs = [(0, 0)] * rank
-    for axis, before, after in zip(_axes(n, axes, rank), pads, pads[len(axes) :], strict=False):
-        pairs[axis] = (before, after)
-    return b.pad(n.name, n.value(0), pairs, n.scalar(2) or 0.0)
-
-
 def _slice(b: GraphBuilder, n: _Node) -> str:
-    starts, ends = n.integers(1) or [], n.integers(2) or []
-    axes, steps = n.integers(3), n.integers(4)
+    if n.opset < 10:
+        starts, ends, axes, steps = n.attributes["starts"], n.attributes["ends"], n.attributes.get("axes"), None
+    else:
+        starts, ends, axes, steps = n.integers(1) or [], n.integers(2) or [], n.integers(3), n.integers(4)
     axes = list(range(len(starts))) if axes is None else axes
     steps = [1] * len(starts) if steps is None else steps
     if not len(starts) == len(ends) == len(axes) == len(steps):
@@ -563,19 +647,31 @@ def _cast(_: GraphBuilder, n: _Node) -> str | Array:
     return found.astype(np.float32) if isinstance(found, np.ndarray) else n.value(0)
 
 
+def _clip(b: GraphBuilder, n: _Node) -> str:
+    bounds = (n.attributes.get("min"), n.attributes.get("max")) if n.opset < 11 else (n.scalar(1), n.scalar(2))
+    return b.clamp(n.name, n.value(0), *bounds)
+
+
+def _transpose(b: GraphBuilder, n: _Node) -> str:
+    rank = len(b.source_shape(n.value(0)))
+    permutation = n.attributes.get("perm", list(range(rank))[::-1])
+    if sorted(permutation) != list(range(rank)):
+        raise ModelError(f"transpose '{n.name}': perm {list(permutation)} of a tensor of rank {rank}")
+    return b.transpose(n.name, n.value(0), permutation)
+
+
 def _shape(b: GraphBuilder, n: _Node) -> Array:
     return np.array(b.source_shape(n.value(0))[slice(n.attributes.get("start", 0), n.attributes.get("end"))], np.int64)
 
 
-_HANDLERS: Mapping[str, Callable[[GraphBuilder, _Node], str | Array]] = {
+_HANDLERS: Mapping[str, Callable[[OperatorBuilder, _Node], str | Array | list[str]]] = {
+    **OPERATORS,
     "Add": _add,
-    "AveragePool": _average_pool,
     "BatchNormalization": _batch_norm,
     "Cast": _cast,
     "CastLike": _cast,
-    "Clip": lambda b, n: b.clamp(n.name, n.value(0), n.scalar(1), n.scalar(2)),
+    "Clip": _clip,
     "Concat": lambda b, n: b.concat(n.name, [n.value(index) for index in range(len(n.inputs))], n.attributes["axis"]),
-    "Conv": _conv,
     "Dropout": _dropout,
     "Flatten": _flatten,
     "Gemm": _gemm,
@@ -583,14 +679,12 @@ _HANDLERS: Mapping[str, Callable[[GraphBuilder, _Node], str | Array]] = {
     "GlobalMaxPool": lambda b, n: b.global_max_pool(n.name, n.value(0)),
     "Identity": lambda _, n: n.value(0),
     "MatMul": _mat_mul,
-    "MaxPool": _max_pool,
-    "Pad": _pad,
-    "ReduceMean": _reduce_mean,
     "Relu": lambda b, n: b.clamp(n.name, n.value(0), 0.0, None),
     "Reshape": _reshape,
     "Shape": _shape,
     "Slice": _slice,
     "Softmax": _softmax,
     "Squeeze": _squeeze,
+    "Transpose": _transpose,
     "Unsqueeze": _unsqueeze,
 }

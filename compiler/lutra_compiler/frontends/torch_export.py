@@ -10,9 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor, fx, nn
 from torch._ops import OpOverload
+from torch.export.graph_signature import OutputKind
 
-from lutra_compiler.errors import ModelError, UnsupportedModelError, UnsupportedNode
-from lutra_compiler.frontends.builder import GraphBuilder, Unsupported, unknown_operator
+from lutra_compiler.errors import GraphError, LutraError, ModelError, UnsupportedModelError, UnsupportedNode
+from lutra_compiler.frontends.builder import MAX_RANK, GraphBuilder, Unsupported, unknown_operator
+from lutra_compiler.frontends.operators import OperatorBuilder
+from lutra_compiler.frontends.torch_operators import OPERATORS
 from lutra_compiler.ir.graph import FloatArray, Graph, Shape
 from lutra_compiler.ir.ops import Padding, Pair
 
@@ -24,46 +27,122 @@ def graph_from_module(module: nn.Module, example_inputs: tuple[Tensor, ...]) -> 
     Raises UnsupportedModelError with every unsupported node, ModelError if torch.export cannot follow the module.
     """
     for index, example in enumerate(example_inputs):
-        if not isinstance(example, Tensor) or example.dtype != torch.float32 or example.ndim not in (2, 4):
+        if not isinstance(example, Tensor) or example.dtype != torch.float32 or example.ndim not in (2, 3, 4):
             form = f"{example.dtype} {list(example.shape)}" if isinstance(example, Tensor) else type(example).__name__
-            raise ModelError(f"example input {index} is {form}; give float32 tensors [n, channels, height, width] or [n, features]")
-    program = _export(module, tuple(example[:1] for example in example_inputs))
+            raise ModelError(
+                f"example input {index} is {form}; give float32 tensors [n, channels, height, width], "
+                "[n, channels, length] or [n, features]"
+            )
+    return _graph(_export(module, tuple(example[:1] for example in example_inputs)))
+
+
+def graph_from_program(program: torch.export.ExportedProgram) -> Graph:
+    """The network of an exported program, which must have been exported in evaluation mode; a batch that it fixes must be 1, one that it
+    leaves open becomes 1.
+
+    Raises as `graph_from_module`.
+    """
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # torch's own, about itself
+        try:
+            return _graph(_functional(program))
+        except LutraError:
+            raise
+        except Exception as error:
+            reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+            raise ModelError(f"the exported program cannot be read: {reason}; export the module again, in evaluation mode") from error
+
+
+def _graph(program: torch.export.ExportedProgram) -> Graph:
     tensors = _tensors(program)
-    builder = GraphBuilder()
+    builder = OperatorBuilder()
     found: dict[str, Any] = {}  # what each fx node is: a value of the builder or a constant tensor
+    owners = {name: _owner(parameter) for name, (parameter, _) in tensors.items()}  # of constants, the module's path
     problems: list[UnsupportedNode] = []
+    invalid: list[ModelError | GraphError] = []
+    returned = _returned(program)
+    live = _live(returned)
     for node in program.graph.nodes:
         if node.op == "placeholder":
             tensor = tensors.get(node.name)
-            found[node.name] = builder.input(node.name, tuple(node.meta["val"].shape)) if tensor is None else tensor[1]
-        elif node.op == "call_function":
-            name = _layer_name(node, tensors)
+            found[node.name] = builder.input(node.name, _input_shape(node)) if tensor is None else tensor[1]
+        elif node.op == "call_function" and node in live:
+            owner = next(filter(None, (owners.get(source.name) for source in node.all_input_nodes)), None)
+            name = owner or node.name
             try:
                 found[node.name] = _convert(builder, node, name, found)
+                if owner and isinstance(found[node.name], Tensor):
+                    owners[node.name] = owner
+                continue
             except Unsupported as problem:
                 problems.append(problem.at(name, str(node.target)))
-                shape = _shape(node)
-                if len(shape) in (2, 4):
-                    found[node.name] = builder.placeholder(name, shape)
+            except (ModelError, GraphError) as error:
+                invalid.append(error)
+                problems.append(UnsupportedNode(name, str(node.target), str(error), ""))
+            shape = _shape(node)
+            if 2 <= len(shape) <= MAX_RANK and shape[0] == 1:
+                found[node.name] = builder.placeholder(name, shape)
+    if invalid and len(problems) == 1:
+        raise invalid[0]
     if problems:
         raise UnsupportedModelError(problems)
-    returned: Any = program.graph.output_node().args[0]
     outputs = [found[node.name] if isinstance(node, fx.Node) else None for node in returned]
     values = [value for value in outputs if isinstance(value, str)]
     if len(values) != len(outputs):
         raise ModelError("the module returns something that does not depend on its inputs; return tensors that it computes from them")
-    return builder.build([(value, value) for value in values])
+    try:
+        return builder.build([(value, value) for value in values])
+    except Unsupported as problem:
+        raise UnsupportedModelError([problem.at(", ".join(values), "output")]) from None
+
+
+def _returned(program: torch.export.ExportedProgram) -> list[Any]:
+    """What `forward` returns, without the buffers that observers or statistics update on the way."""
+    returned: Any = program.graph.output_node().args[0]
+    pairs = zip(returned, program.graph_signature.output_specs, strict=True)
+    return [node for node, spec in pairs if spec.kind == OutputKind.USER_OUTPUT]
+
+
+def _live(returned: list[Any]) -> set[fx.Node]:
+    """The nodes that what is returned depends on."""
+    live: set[fx.Node] = set()
+    waiting = [node for node in returned if isinstance(node, fx.Node)]
+    while waiting:
+        node = waiting.pop()
+        if node not in live:
+            live.add(node)
+            waiting.extend(node.all_input_nodes)
+    return live
+
+
+def _input_shape(node: fx.Node) -> Shape:
+    sizes = node.meta["val"].shape
+    if any(isinstance(size, torch.SymInt) for size in sizes[1:]):
+        raise ModelError(f"input '{node.name}' has shape {list(sizes)}; only the batch may be open: export the module with fixed shapes")
+    return tuple(map(_size, sizes))
+
+
+def _size(size: "int | torch.SymInt") -> int:
+    """A size with batch 1."""
+    if isinstance(size, int):
+        return size
+    expression = size.node.expr
+    return int(expression.subs(dict.fromkeys(expression.free_symbols, 1)))
 
 
 def _export(module: nn.Module, inputs: tuple[Tensor, ...]) -> torch.export.ExportedProgram:
     """The module as functional ATen operators, traced in evaluation mode."""
+    quantized = next((name for name, part in module.named_modules() if ".quantized." in f"{type(part).__module__}."), None)
+    if quantized is not None:
+        raise ModelError(
+            f"layer '{quantized}' of {type(module).__name__} computes in integers already; hand over the module as it was before "
+            "torch.ao.quantization.convert: Lutra quantizes it"
+        )
     training = {part: part.training for part in module.modules()}
     try:
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")  # torch's own, about itself
-            # No operator is taken apart; what this does is replace operators in place (relu_, add_) by pure ones.
-            program: torch.export.ExportedProgram = torch.export.export(module.eval(), inputs).run_decompositions({})
-            return program
+            return _functional(torch.export.export(module.eval(), inputs))
     except Exception as error:
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise ModelError(
@@ -75,21 +154,30 @@ def _export(module: nn.Module, inputs: tuple[Tensor, ...]) -> torch.export.Expor
             part.training = mode
 
 
+def _functional(program: torch.export.ExportedProgram) -> torch.export.ExportedProgram:
+    """The program with operators in place (relu_, add_) replaced by pure ones; no operator is taken apart."""
+    try:
+        pure: torch.export.ExportedProgram = program.run_decompositions({})
+        return pure
+    except AssertionError:  # torch 2.13 cannot for modules that torch.ao prepared for quantization-aware training
+        return program
+
+
 def _tensors(program: torch.export.ExportedProgram) -> dict[str, tuple[str, Tensor]]:
-    """Parameters, buffers and constants by the name of their placeholder, with their names in the module."""
+    """Copies of parameters, buffers and constants by the name of their placeholder, with their names in the module: observers may write."""
     stored = {**program.state_dict, **program.constants}
-    return {spec.arg.name: (spec.target, stored[spec.target]) for spec in program.graph_signature.input_specs if spec.target in stored}
+    specs = [spec for spec in program.graph_signature.input_specs if spec.target in stored]
+    return {spec.arg.name: (spec.target, stored[spec.target].detach().clone()) for spec in specs}
 
 
-def _layer_name(node: fx.Node, tensors: Mapping[str, tuple[str, Tensor]]) -> str:
-    """The module's path if the node has parameters, else the node's name."""
-    owners = [tensors[source.name][0].rpartition(".")[0] for source in node.all_input_nodes if source.name in tensors]
-    return next(filter(None, owners), node.name)
+def _owner(parameter: str) -> str:
+    """The path of the module that a parameter belongs to; parametrizations are parts of theirs."""
+    return parameter.partition(".parametrizations.")[0] if ".parametrizations." in parameter else parameter.rpartition(".")[0]
 
 
 def _shape(node: fx.Node) -> Shape:
     """The static shape of a node's result, () if that is not one tensor."""
-    return tuple(int(size) for size in getattr(node.meta.get("val"), "shape", ()))
+    return tuple(map(_size, getattr(node.meta.get("val"), "shape", ())))
 
 
 @dataclass(frozen=True)
@@ -145,11 +233,14 @@ def _value(found: Any) -> str:
     return found
 
 
-def _convert(b: GraphBuilder, node: fx.Node, name: str, found: Mapping[str, Any]) -> Any:
+def _convert(b: OperatorBuilder, node: fx.Node, name: str, found: Mapping[str, Any]) -> Any:
     """What a node's result is, None if that cannot be known."""
     sources = [found.get(source.name) for source in node.all_input_nodes]
     if node.target is operator.getitem:
-        if sources[0] is not None and node.args[1] != 0:
+        index = node.args[1]
+        if isinstance(sources[0], tuple | list) and isinstance(index, int):
+            return sources[0][index]  # of constants
+        if sources[0] is not None and index != 0:
             raise Unsupported("its second result is used", "use its first result only")
         return sources[0]
     operation = node.target if isinstance(node.target, OpOverload) else None
@@ -173,18 +264,6 @@ def _padding(numbers: Pair) -> Padding:
     return (*numbers, *numbers)
 
 
-def _conv2d(b: GraphBuilder, call: _Call) -> str:
-    if call.pair("dilation") != (1, 1):
-        raise Unsupported(f"its dilation is {call.pair('dilation')}", "use kernels without dilation")
-    weight, padding = call.required_tensor("weight"), call["padding"]
-    if isinstance(padding, str):
-        totals = [k - 1 if padding == "same" else 0 for k in weight.shape[2:]]
-        spread = (totals[0] // 2, totals[1] // 2, totals[0] - totals[0] // 2, totals[1] - totals[1] // 2)
-    else:
-        spread = _padding(call.pair("padding"))
-    return b.conv2d(call.name, call.value("input"), weight, call.tensor("bias"), call.pair("stride"), spread, call["groups"])
-
-
 def _addmm(b: GraphBuilder, call: _Call) -> str:
     weight, bias = call.required_tensor("mat2").T * np.float32(call["alpha"]), call.required_tensor("self")
     bias = np.broadcast_to(bias, (1, len(weight)))[0] * np.float32(call["beta"])
@@ -192,11 +271,19 @@ def _addmm(b: GraphBuilder, call: _Call) -> str:
 
 
 def _batch_norm(b: GraphBuilder, call: _Call) -> str:
+    if call.get("training") or call.arguments.get("use_input_stats"):
+        raise Unsupported("it normalizes by the batch's own statistics", "keep running ones, and export in evaluation mode: module.eval()")
     mean, variance = call.required_tensor("running_mean"), call.required_tensor("running_var")
     scale, offset = call.tensor("weight"), call.tensor("bias")
     scale = np.ones_like(mean) if scale is None else scale
     offset = np.zeros_like(mean) if offset is None else offset
     return b.batch_norm(call.name, call.value("input"), scale, offset, mean, variance, call["eps"])
+
+
+def _dropout(_: GraphBuilder, call: _Call) -> str:
+    if call["train"]:
+        raise Unsupported("it is in training mode", "use nn.Dropout and export in evaluation mode: module.eval()")
+    return call.value("input")
 
 
 def _max_pool2d(b: GraphBuilder, call: _Call) -> str:
@@ -234,27 +321,9 @@ def _adaptive_max_pool2d(b: GraphBuilder, call: _Call) -> str:
     return b.max_pool(call.name, call.value("self"), window, window, (0, 0, 0, 0), False)
 
 
-def _add(b: GraphBuilder, call: _Call) -> str:
-    if call["alpha"] != 1:
-        raise Unsupported(f"its alpha is {call['alpha']}", "add without a factor")
-    if isinstance(call["self"], str) and isinstance(call["other"], str):
-        return b.add(call.name, call["self"], call["other"])
-    value, constant = ("self", "other") if isinstance(call["self"], str) else ("other", "self")
-    numbers = call.required_tensor(constant) if isinstance(call[constant], Tensor) else np.float32(call[constant])
-    return b.add_constant(call.name, call.value(value), np.asarray(numbers))
-
-
-def _pad(b: GraphBuilder, call: _Call) -> str:
-    mode = call.get("mode") or "constant"
-    if mode != "constant":
-        raise Unsupported(f"its mode is {mode}", "pad with zeros")
-    rank, numbers = len(call.shape), call["pad"]  # pairs, last axis first
-    pairs = [(0, 0)] * (rank - len(numbers) // 2) + list(zip(numbers[-2::-2], numbers[::-2], strict=True))
-    return b.pad(call.name, call.value("self"), pairs, call.number("value") or 0.0)
-
-
-def _slice(b: GraphBuilder, call: _Call) -> str:
-    return b.slice(call.name, call.value("self"), {call["dim"]: slice(call["start"], call["end"], call["step"])})
+def _fake_quantized(argument: str) -> Callable[[GraphBuilder, _Call], str]:
+    """A handler for rounding in training: Lutra finds the ranges of values itself and rounds them when it lowers the network."""
+    return lambda _, call: call.value(argument)
 
 
 def _cat(b: GraphBuilder, call: _Call) -> str:
@@ -283,34 +352,40 @@ def _clamp(minimum: str | None, maximum: str | None) -> Callable[[GraphBuilder, 
     return handler
 
 
-_HANDLERS: Mapping[str, Callable[[GraphBuilder, _Call], str]] = {
+_HANDLERS: Mapping[str, Callable[[OperatorBuilder, _Call], str | int | list[str]]] = {
+    **OPERATORS,
     "_assert_tensor_metadata": lambda _, call: call.value("a"),
+    "_fake_quantize_per_tensor_affine_cachemask_tensor_qparams": _fake_quantized("self"),
+    "_fused_moving_avg_obs_fq_helper": _fake_quantized("self"),
+    "_fused_moving_avg_obs_fq_helper_functional": _fake_quantized("self"),
     "_native_batch_norm_legit_no_training": _batch_norm,
     "adaptive_avg_pool2d": _adaptive_avg_pool2d,
     "adaptive_max_pool2d": _adaptive_max_pool2d,
-    "add": _add,
     "addmm": _addmm,
     "avg_pool2d": _avg_pool2d,
+    "batch_norm": _batch_norm,
     "cat": _cat,
     "clamp": _clamp("min", "max"),
     "clamp_max": _clamp(None, "max"),
     "clamp_min": _clamp("min", None),
     "clone": _same,
     "concat": _cat,
-    "constant_pad_nd": _pad,
-    "conv2d": _conv2d,
+    "contiguous": _same,
     "detach": _same,
+    "dropout": _dropout,
+    "fake_quantize_per_tensor_affine": _fake_quantized("self"),
+    "fake_quantize_per_tensor_affine_cachemask": _fake_quantized("self"),
+    "flatten": _reshape,
+    "fused_moving_avg_obs_fake_quant": _fake_quantized("self"),
     "hardtanh": _clamp("min_val", "max_val"),
     "linear": lambda b, call: b.linear(call.name, call.value("input"), call.required_tensor("weight"), call.tensor("bias")),
     "matmul": _matmul("other"),
     "max_pool2d": _max_pool2d,
-    "mean": lambda b, call: b.mean(call.name, call.value("self"), call.get("dim") or [], bool(call.get("keepdim"))),
     "mm": _matmul("mat2"),
-    "pad": _pad,
+    "quantized_decomposed::dequantize_per_tensor": _fake_quantized("input"),
+    "quantized_decomposed::quantize_per_tensor": _fake_quantized("input"),
     "relu": lambda b, call: b.clamp(call.name, call.value("self"), 0.0, None),
     "relu6": lambda b, call: b.clamp(call.name, call.value("self"), 0.0, 6.0),
-    "slice": _slice,
     "softmax": lambda b, call: b.softmax(call.name, call.value("self"), call["dim"]),
-    "squeeze": _reshape,
-    "view": _reshape,
+    "sym_size": lambda b, call: b.source_shape(call.value("self"))[call["dim"]],
 }

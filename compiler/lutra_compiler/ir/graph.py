@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lutra_compiler.ir.encoding import Quantization, WeightEncoding
-from lutra_compiler.ir.ops import BatchNorm, Flatten, MaxPool, Op, Pad, Select, Slice
+from lutra_compiler.ir.ops import BatchNorm, Flatten, Gather, MaxPool, Op, Pad, Rearrange, Select, Slice, Upsample
 
 FloatArray = npt.NDArray[np.float32]
 Shape = tuple[int, ...]
@@ -17,7 +17,7 @@ Shape = tuple[int, ...]
 class Input:
     """An input of the network. `shape` is the Graph's: (height, width, channels) or (features,).
 
-    `layout` is how the source model's users hand samples over: "NCHW", "NHWC" or "NF".
+    `layout` is how the source model's users hand samples over: "NCHW", "NHWC", "NCL" (of height 1) or "NF".
     """
 
     name: str
@@ -30,7 +30,7 @@ class Input:
         if self.layout == "NCHW":
             height, width, channels = self.shape
             return (channels, height, width)
-        return self.shape
+        return self.shape[:0:-1] if self.layout == "NCL" else self.shape
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class Graph:
         """Every materialised value -> the value whose quantization it shares, since no kernel rescales on the way; mostly itself."""
         roots = {name: name for name in self.materialised_values()}
         for op in self.ops:
-            if isinstance(op, MaxPool | Pad | Slice | Select | Flatten):
+            if isinstance(op, MaxPool | Pad | Slice | Select | Gather | Flatten | Rearrange | Upsample):
                 roots[op.output] = roots[op.inputs[0]]
         return roots
 

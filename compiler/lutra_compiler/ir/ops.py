@@ -88,6 +88,37 @@ class Activation(Op):
     clamp: Clamp
 
 
+@dataclass(frozen=True)
+class Step:
+    """One function of numbers: of earlier results, `inputs`, and then of `constants`. Result 0 is the op's input, i that of step i."""
+
+    function: str
+    inputs: tuple[int, ...]
+    constants: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Elementwise(Op):
+    """One function of every number, made of `steps` (functions.py); the last step's result is the output."""
+
+    kind = "elementwise"
+
+    steps: tuple[Step, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Binary(Op):
+    """function(a, b) of two values, "add", "subtract", "multiply", "minimum" or "maximum"; then the clamp.
+
+    A value may have one channel, or one pixel, where the other has more: it counts for all of them.
+    """
+
+    kind = "binary"
+
+    function: str
+    activation: Clamp | None = None
+
+
 @dataclass(frozen=True, kw_only=True)
 class MaxPool(Op):
     """Maximum over windows; padded positions never win."""
@@ -122,19 +153,22 @@ class Add(Op):
 
 @dataclass(frozen=True, kw_only=True)
 class Concat(Op):
-    """Joins values along channels (the last dimension)."""
+    """Joins values along a dimension, counted from the last: -1 are the channels."""
 
     kind = "concat"
+
+    axis: int = -1
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pad(Op):
-    """Zeros around an image: `spatial` rows and columns, `channels` (before, after)."""
+    """`value` around an image: `spatial` rows and columns, `channels` (before, after)."""
 
     kind = "pad"
 
     spatial: Padding = (0, 0, 0, 0)
     channels: Pair = (0, 0)
+    value: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,6 +192,16 @@ class Select(Op):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Gather(Op):
+    """The positions `indices` of one dimension, `axis` (from 0), in any order and as often as they are named."""
+
+    kind = "gather"
+
+    axis: int
+    indices: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Flatten(Op):
     """An image to a vector. `order` is the order of the result: "HWC" (a plain reshape) or "CHW" (as PyTorch and ONNX).
 
@@ -170,6 +214,39 @@ class Flatten(Op):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Rearrange(Op):
+    """The numbers in the order of memory seen as an array of shape `view`, its axes put in `order`, the result seen as `shape`.
+
+    Transpositions, reshapes, shuffles of channels, and moves between channels and space are all this.
+    """
+
+    kind = "rearrange"
+
+    view: tuple[int, ...]
+    order: tuple[int, ...]
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Upsample(Op):
+    """Every pixel `factors` times along the height and the width (nearest neighbour)."""
+
+    kind = "upsample"
+
+    factors: Pair
+
+
+@dataclass(frozen=True, kw_only=True)
+class Normalise(Op):
+    """(x - mean) / sqrt(variance + epsilon) over adjacent dimensions, `axes` (from 0), for each position of the others."""
+
+    kind = "normalise"
+
+    axes: tuple[int, ...]
+    epsilon: float = 1e-5
+
+
+@dataclass(frozen=True, kw_only=True)
 class Softmax(Op):
     """exp(x) / sum(exp(x)) over channels."""
 
@@ -177,5 +254,6 @@ class Softmax(Op):
 
 
 OP_KINDS: tuple[type[Op], ...] = (
-    Conv2d, Linear, BatchNorm, Activation, MaxPool, AveragePool, Add, Concat, Pad, Slice, Select, Flatten, Softmax,
+    Conv2d, Linear, BatchNorm, Activation, Elementwise, Binary, MaxPool, AveragePool, Add, Concat, Pad, Slice, Select, Gather, Flatten,
+    Rearrange, Upsample, Normalise, Softmax,
 )

@@ -1,5 +1,7 @@
 """Shape rules of every operator."""
 
+from math import prod
+
 from lutra_compiler.errors import GraphError
 from lutra_compiler.ir.graph import Graph, Shape
 from lutra_compiler.ir.ops import (
@@ -7,18 +9,24 @@ from lutra_compiler.ir.ops import (
     Add,
     AveragePool,
     BatchNorm,
+    Binary,
     Concat,
     Conv2d,
+    Elementwise,
     Flatten,
+    Gather,
     Linear,
     MaxPool,
+    Normalise,
     Op,
     Pad,
     Padding,
     Pair,
+    Rearrange,
     Select,
     Slice,
     Softmax,
+    Upsample,
 )
 
 
@@ -65,9 +73,15 @@ def output_shape(graph: Graph, op: Op, inputs: list[Shape]) -> Shape:
                 raise GraphError(f"add '{op.name}': needs two values of one shape, got {inputs}; broadcasting is not supported")
             return first
         case Concat():
-            if any(shape[:-1] != first[:-1] for shape in inputs):
-                raise GraphError(f"concat '{op.name}': shapes differ outside the channels: {inputs}")
-            return (*first[:-1], sum(shape[-1] for shape in inputs))
+            if not -len(first) <= op.axis < 0:
+                raise GraphError(f"concat '{op.name}': its axis {op.axis} must be in {-len(first)}..-1")
+            before, after = slice(0, len(first) + op.axis), slice(len(first) + op.axis + 1, None)
+            if any(len(s) != len(first) or s[before] != first[before] or s[after] != first[after] for s in inputs):
+                where = "the channels" if op.axis == -1 else f"axis {op.axis}"
+                raise GraphError(f"concat '{op.name}': shapes differ outside {where}: {inputs}")
+            return (*first[before], sum(shape[op.axis] for shape in inputs), *first[after])
+        case Binary():
+            return _broadcast(op, inputs)
         case Pad():
             _require_rank(op, first, 3)
             top, left, bottom, right = op.spatial
@@ -85,14 +99,42 @@ def output_shape(graph: Graph, op: Op, inputs: list[Shape]) -> Shape:
             if not op.indices or any(a >= b for a, b in zip((-1, *op.indices), (*op.indices, first[0]), strict=True)):
                 raise GraphError(f"select '{op.name}': its indices must increase from 0 on and be below {first[0]}, the features there are")
             return (len(op.indices),)
+        case Gather():
+            if not 0 <= op.axis < len(first):
+                raise GraphError(f"gather '{op.name}': its axis {op.axis} must be in 0..{len(first) - 1}")
+            if not op.indices or not all(0 <= index < first[op.axis] for index in op.indices):
+                raise GraphError(f"gather '{op.name}': its indices must be in 0..{first[op.axis] - 1}, and there must be one")
+            return (*first[: op.axis], len(op.indices), *first[op.axis + 1 :])
         case Flatten():
-            size = 1
-            for length in first:
-                size *= length
-            return (size,)
-        case Activation() | Softmax():
+            return (prod(first),)
+        case Rearrange():
+            if min((*op.view, *op.shape), default=0) < 1 or not prod(first) == prod(op.view) == prod(op.shape):
+                raise GraphError(f"rearrange '{op.name}': view {op.view} and shape {op.shape} do not fit an input of {first}")
+            if sorted(op.order) != list(range(len(op.view))) or len(op.shape) not in (1, 3):
+                raise GraphError(f"rearrange '{op.name}': the order {op.order} of {op.view} is no permutation, or {op.shape} no shape")
+            return op.shape
+        case Upsample():
+            _require_rank(op, first, 3)
+            if min(op.factors) < 1:
+                raise GraphError(f"upsample '{op.name}': its factors {op.factors} must be from 1")
+            return (first[0] * op.factors[0], first[1] * op.factors[1], first[2])
+        case Normalise():
+            if not op.axes or op.axes != tuple(range(op.axes[0], op.axes[-1] + 1)) or not 0 <= op.axes[0] <= op.axes[-1] < len(first):
+                raise GraphError(f"normalise '{op.name}': its axes {op.axes} must be adjacent ones of {first}")
+            return first
+        case Activation() | Elementwise() | Softmax():
             return first
     raise GraphError(f"op '{op.name}' has no shape rule for kind '{op.kind}'")
+
+
+def _broadcast(op: Op, inputs: list[Shape]) -> Shape:
+    """The shape of two values of which one may have one channel or one pixel where the other has more."""
+    a, b = inputs
+    whole = tuple(map(max, a, b))
+    fits = len(a) == len(b) and all(s[-1] in (1, whole[-1]) and s[:-1] in (whole[:-1], (1,) * (len(s) - 1)) for s in inputs)
+    if not fits:
+        raise GraphError(f"{op.kind} '{op.name}': shapes {a} and {b} do not fit: one may have one channel or one pixel, no more")
+    return whole
 
 
 def _require_rank(op: Op, shape: Shape, rank: int) -> None:

@@ -4,7 +4,7 @@ from dataclasses import fields
 
 from lutra_compiler.ir.encoding import ProductQuantized, ScalarQuantized
 from lutra_compiler.ir.graph import Graph, Shape
-from lutra_compiler.ir.ops import Clamp, Op
+from lutra_compiler.ir.ops import Clamp, Elementwise, Op, Step
 from lutra_compiler.ir.shapes import infer_shapes
 
 
@@ -23,11 +23,19 @@ def _attribute(graph: Graph, op: Op, field: str, default: object) -> str:
     value = getattr(op, field)
     if field in ("name", "inputs", "output") or value == default:
         return ""
+    if isinstance(op, Elementwise) and field == "steps":
+        return "; ".join(map(_step, op.steps))
     if field in op.parameter_fields:
         return f"{field}={_parameter(graph, value)}"
     if isinstance(value, Clamp):
         return f"{field}={'-inf' if value.minimum is None else value.minimum}..{'inf' if value.maximum is None else value.maximum}"
     return f"{field}={value}"
+
+
+def _step(step: Step) -> str:
+    """Result 0 is x, the others are called by their numbers."""
+    operands = [*("x" if index == 0 else f"#{index}" for index in step.inputs), *(f"{constant:g}" for constant in step.constants)]
+    return f"{step.function}({', '.join(operands)})"
 
 
 def _parameter(graph: Graph, name: str) -> str:

@@ -9,11 +9,32 @@ import numpy.typing as npt
 
 from lutra_compiler.errors import GraphError
 from lutra_compiler.ir.encoding import ProductQuantized, ScalarQuantized, WeightEncoding
+from lutra_compiler.ir.functions import problem_of
 from lutra_compiler.ir.graph import Graph, Shape
-from lutra_compiler.ir.ops import Activation, Add, AveragePool, BatchNorm, Clamp, Concat, Conv2d, Linear, MaxPool, Op
+from lutra_compiler.ir.ops import (
+    Activation,
+    Add,
+    AveragePool,
+    BatchNorm,
+    Binary,
+    Clamp,
+    Concat,
+    Conv2d,
+    Elementwise,
+    Linear,
+    MaxPool,
+    Normalise,
+    Op,
+    Pad,
+)
 from lutra_compiler.ir.shapes import infer_shapes
 
 SUBVECTORS = (1, 2, 4, 8, 16)
+BINARY_FUNCTIONS = ("add", "subtract", "multiply", "minimum", "maximum")  # of two values
+MAX_STEPS = 256  # of an Elementwise
+# Far beyond any microcontroller, and what a workstation can still handle in all that is done to a network.
+MAX_ELEMENTS = 1 << 27  # of all parameters together: 512 MiB of float32
+MAX_VALUE_ELEMENTS = 1 << 24  # of one value: 16 MiB of RAM
 
 
 def verify(graph: Graph) -> None:
@@ -32,6 +53,8 @@ def verify(graph: Graph) -> None:
     for name, shape in shapes.items():
         if min(shape) < 1:
             raise GraphError(f"value '{name}' is empty (shape {shape})")
+        if math.prod(shape) > MAX_VALUE_ELEMENTS:
+            raise GraphError(f"value '{name}' has {math.prod(shape)} elements (shape {shape}); the limit is {MAX_VALUE_ELEMENTS}")
     _check_uses(graph, shapes)
     for name, quantization in graph.quantization.items():
         if name not in shapes:
@@ -44,7 +67,9 @@ def _check_names(graph: Graph) -> None:
     if not graph.inputs or not graph.outputs:
         raise GraphError("a network needs at least one input and one output")
     for port in graph.inputs:
-        if (port.layout, len(port.shape)) not in (("NCHW", 3), ("NHWC", 3), ("NF", 1)):
+        if (port.layout, len(port.shape)) not in (("NCHW", 3), ("NHWC", 3), ("NCL", 3), ("NF", 1)) or (
+            port.layout == "NCL" and port.shape[0] != 1
+        ):
             raise GraphError(f"input '{port.name}': layout {port.layout} does not fit shape {port.shape}")
     values = Counter([port.name for port in graph.inputs] + [op.output for op in graph.ops])
     parameters = Counter(name for op in graph.ops for name in op.parameter_names)
@@ -66,7 +91,7 @@ def _check_uses(graph: Graph, shapes: dict[str, Shape]) -> None:
 
 
 def _check_arity(op: Op) -> None:
-    least, most = {Add: (2, 2), Concat: (2, None)}.get(type(op), (1, 1))
+    least, most = {Add: (2, 2), Binary: (2, 2), Concat: (2, None)}.get(type(op), (1, 1))
     if len(op.inputs) < least or (most is not None and len(op.inputs) > most):
         raise GraphError(f"{op.kind} '{op.name}' cannot have {len(op.inputs)} input(s)")
 
@@ -106,6 +131,16 @@ def _check_op(graph: Graph, op: Op) -> None:
             top, left, bottom, right = op.padding
             if max(top, bottom) >= op.kernel[0] or max(left, right) >= op.kernel[1]:
                 raise GraphError(f"{op.kind} '{op.name}': padding {op.padding} must be smaller than the kernel {op.kernel}")
+        case Elementwise():
+            problem = f"it has {len(op.steps)} steps, the limit is {MAX_STEPS}" if len(op.steps) > MAX_STEPS else problem_of(op.steps)
+            if problem:
+                raise GraphError(f"elementwise '{op.name}': {problem}")
+        case Binary() if op.function not in BINARY_FUNCTIONS:
+            raise GraphError(f"binary '{op.name}': its function '{op.function:.40}' must be one of {', '.join(BINARY_FUNCTIONS)}")
+        case Normalise() if not (math.isfinite(op.epsilon) and op.epsilon >= 0):
+            raise GraphError(f"normalise '{op.name}': its epsilon {op.epsilon} must be a number from 0")
+        case Pad() if not math.isfinite(op.value):
+            raise GraphError(f"pad '{op.name}': its value {op.value} must be finite")
         case _:
             pass
     clamp = op.clamp if isinstance(op, Activation) else getattr(op, "activation", None)

@@ -96,15 +96,15 @@ def requantize(
     raise LoweringError(f"layer '{name}': its sums leave int32; {_REMEDY}")
 
 
-def rescale_multipliers(name: str, ratios: Sequence[float], bounds: Sequence[int]) -> tuple[list[int], int]:
-    """uint16 multipliers and their common shift, as fine as they can be: multiplier / 2^shift = ratio.
+def rescale_multipliers(name: str, ratios: Sequence[float], bounds: Sequence[int], bits: int = 16) -> tuple[list[int], int]:
+    """Multipliers of `bits` bits and their common shift, as fine as they can be: multiplier / 2^shift = ratio.
 
     `bounds[i]` limits what multiplier i is applied to, so that its product and the rounding stay in int32.
     """
     for shift in range(SHIFT_MAX, 0, -1):
         multipliers = [round(ratio * 2**shift) for ratio in ratios]
         products = [multiplier * bound for multiplier, bound in zip(multipliers, bounds, strict=True)]
-        if max(multipliers) < 1 << 16 and max(products) + (1 << (shift - 1)) < INT32_LIMIT:
+        if max(multipliers) < 1 << bits and max(products) + (1 << (shift - 1)) < INT32_LIMIT:
             return multipliers, shift
     raise LoweringError(
         f"layer '{name}': its input's scale is {max(ratios):.3g} times its output's, at most {(1 << 15) - 1} is possible; "

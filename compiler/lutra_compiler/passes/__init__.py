@@ -5,16 +5,28 @@ from collections.abc import Callable
 from lutra_compiler.ir.graph import Graph
 from lutra_compiler.ir.verify import verify
 from lutra_compiler.passes.batchnorm_to_depthwise import batchnorm_to_depthwise
+from lutra_compiler.passes.fold_affine import fold_affine
 from lutra_compiler.passes.fold_batchnorm import fold_batchnorm
 from lutra_compiler.passes.fuse_activation import fuse_activation
+from lutra_compiler.passes.merge_elementwise import merge_elementwise
 from lutra_compiler.passes.merge_padding import merge_padding
+from lutra_compiler.passes.merge_rearranges import merge_rearranges
 from lutra_compiler.passes.normalise_gain import normalise_gain
 from lutra_compiler.passes.reorder_flatten import reorder_flatten
+from lutra_compiler.passes.strengthen_rows import strengthen_rows
 
 Pass = Callable[[Graph], Graph]
 
-CANONICAL_PASSES: tuple[Pass, ...] = (fuse_activation, merge_padding, reorder_flatten, normalise_gain)
-LOWERING_PASSES: tuple[Pass, ...] = (fold_batchnorm, batchnorm_to_depthwise)
+CANONICAL_PASSES: tuple[Pass, ...] = (
+    merge_rearranges,
+    fold_affine,
+    fuse_activation,
+    merge_padding,
+    merge_elementwise,
+    reorder_flatten,
+    normalise_gain,
+)
+LOWERING_PASSES: tuple[Pass, ...] = (fold_batchnorm, batchnorm_to_depthwise, strengthen_rows)
 
 
 def canonicalise(graph: Graph) -> Graph:

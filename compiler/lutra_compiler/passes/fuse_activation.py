@@ -5,13 +5,30 @@ from collections import Counter
 from dataclasses import replace
 
 from lutra_compiler.ir.graph import Graph
-from lutra_compiler.ir.ops import Activation, Add, BatchNorm, Clamp, Conv2d, Flatten, Linear, MaxPool, Op, Slice
+from lutra_compiler.ir.ops import (
+    Activation,
+    Add,
+    BatchNorm,
+    Binary,
+    Clamp,
+    Conv2d,
+    Flatten,
+    Gather,
+    Linear,
+    MaxPool,
+    Op,
+    Rearrange,
+    Slice,
+    Upsample,
+)
+
+_MOVES = MaxPool | Flatten | Slice | Gather | Rearrange | Upsample
 
 
 def fuse_activation(graph: Graph) -> Graph:
-    """Move each Activation into the Conv2d, Linear, BatchNorm, Add or Activation before it, if nothing else reads that value.
+    """Move each Activation into the Conv2d, Linear, BatchNorm, Add, Binary or Activation before it, if nothing else reads that value.
 
-    A clamp is monotonous and elementwise, so it also moves ahead of a MaxPool, Flatten or Slice to get there.
+    A clamp is monotonous and elementwise, so it also moves ahead of a MaxPool and of what only moves numbers to get there.
     """
     readers = Counter([*(value for op in graph.ops for value in op.inputs), *graph.outputs])
     ops: dict[str, Op] = {}  # by output
@@ -20,13 +37,13 @@ def fuse_activation(graph: Graph) -> Graph:
         if not isinstance(op, Activation):
             continue
         target = op.inputs[0]
-        while readers[target] == 1 and isinstance(ops.get(target), MaxPool | Flatten | Slice):
+        while readers[target] == 1 and isinstance(ops.get(target), _MOVES):
             target = ops[target].inputs[0]
         producer = ops.get(target)
         if readers[target] != 1:
             continue
         match producer:
-            case Conv2d() | Linear() | BatchNorm() | Add():
+            case Conv2d() | Linear() | BatchNorm() | Add() | Binary():
                 ops[target] = replace(producer, activation=_then(producer.activation, op.clamp))
             case Activation():
                 ops[target] = replace(producer, clamp=_then(producer.clamp, op.clamp))

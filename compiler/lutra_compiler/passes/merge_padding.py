@@ -13,7 +13,8 @@ def merge_padding(graph: Graph) -> Graph:
     ops: dict[str, Op] = {}  # by output
     for op in graph.ops:
         pad = ops.get(op.inputs[0])
-        if isinstance(op, Conv2d) and isinstance(pad, Pad) and pad.channels == (0, 0) and readers[pad.output] == 1:
+        joins = isinstance(op, Conv2d) and isinstance(pad, Pad) and pad.channels == (0, 0) and pad.value == 0
+        if isinstance(op, Conv2d) and isinstance(pad, Pad) and joins and readers[pad.output] == 1:
             top, left, bottom, right = (a + b for a, b in zip(op.padding, pad.spatial, strict=True))
             op = replace(op, inputs=pad.inputs, padding=(top, left, bottom, right))
             del ops[pad.output]

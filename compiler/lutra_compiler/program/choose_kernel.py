@@ -79,7 +79,7 @@ def with_less_ram(
     `buffers` are placed for `chosen` and with `stack` bytes take more than `limit`. Raises BudgetError if less is not possible.
     """
     calls = accumulate(1 + (candidate.unpacking is not None) for candidate in chosen)
-    needs = [_bytes_alive(end - 1, buffers) for end in calls]
+    needs = [bytes_alive(end - 1, buffers) for end in calls]
     for layer in sorted(range(len(chosen)), key=lambda layer: -needs[layer]):
         less = [c for c in candidates[layer] if c.scratch_bytes < chosen[layer].scratch_bytes and not c.objection]
         if less:
@@ -108,7 +108,7 @@ def with_fewer_kernels(candidates: Sequence[Sequence[Candidate]]) -> Iterator[Se
     yield from sorted(whole, key=lambda ways: sum(min(c.cycles for c in call) for call in ways))
 
 
-def _bytes_alive(call: int, buffers: Sequence[Buffer]) -> int:
+def bytes_alive(call: int, buffers: Sequence[Buffer]) -> int:
     """Bytes of the arena in use during a call; those that buffers share count once."""
     spans = sorted((b.offset, b.offset + b.size_bytes) for b in buffers if b.first <= call <= b.last)
     total = end = 0

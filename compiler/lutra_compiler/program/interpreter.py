@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from lutra_compiler.errors import DataError
+from lutra_compiler.program.kernels import FUNCTIONS, STEPS_CHANNELS, STEPS_PIXELS
 from lutra_compiler.program.program import Call, Program, Storage
-from lutra_compiler.program.tables import decoded_indices, layer_weights
+from lutra_compiler.program.tables import copy_places, decoded_indices, layer_weights
 
 Int8 = npt.NDArray[np.int8]
 Int32 = npt.NDArray[np.int32]
@@ -175,6 +176,36 @@ def _add(program: Program, call: Call, inputs: Sequence[Int8], output: Int8) -> 
     output[:] = _finish(_scale(products, f), f)
 
 
+def _lookup(program: Program, call: Call, inputs: Sequence[Int8], output: Int8) -> None:
+    table = program.tables[call.tables[0]].data.astype(np.int8)
+    output[:] = table[inputs[0].astype(np.int32) + 128]
+
+
+def _binary(program: Program, call: Call, inputs: Sequence[Int8], output: Int8) -> None:
+    f = call.fields
+    pixels, channels = f["pixels_low"] + 65536 * f["pixels_high"], f["channels"]
+    a, b = (
+        x.reshape(len(x), pixels if f[f"steps_{name}"] & STEPS_PIXELS else 1, channels if f[f"steps_{name}"] & STEPS_CHANNELS else 1)
+        .astype(np.int32) - f[f"zero_point_{name}"]
+        for name, x in zip("ab", inputs, strict=True)
+    )  # fmt: skip
+    a, other = a * f["multiplier_a"], b * f["multiplier_b"]
+    match FUNCTIONS[f["function"]]:
+        case "multiply":
+            result = a * b
+        case "add":
+            result = a + other
+        case "minimum":
+            result = np.minimum(a, other)
+        case _:
+            result = np.maximum(a, other)
+    output[:] = _finish(_scale(result, f), f).reshape(output.shape)
+
+
+def _copy(program: Program, call: Call, inputs: Sequence[Int8], output: Int8) -> None:
+    output[:, copy_places(call.fields, "out").ravel()] = inputs[0].reshape(len(output), -1)[:, copy_places(call.fields, "in").ravel()]
+
+
 def _rescale(program: Program, call: Call, inputs: Sequence[Int8], output: Int8) -> None:
     f = call.fields
     y = _finish(_scale((inputs[0].astype(np.int32) - f["input_zero_point"]) * f["multiplier"], f), f)
@@ -200,6 +231,28 @@ def _select(program: Program, call: Call, inputs: Sequence[Int8], output: Int8) 
     output[:, : len(chosen)] = inputs[0].reshape(len(output), -1)[:, chosen]
 
 
+def _normalise(program: Program, call: Call, inputs: Sequence[Int8], output: Int8) -> None:
+    f = call.fields
+    n = f["count"]
+    x = inputs[0].reshape(len(output), f["outer"], n, f["inner"]).astype(np.int64)
+    sums, squares = x.sum(axis=2, keepdims=True), np.square(x).sum(axis=2, keepdims=True)
+    spread = 256 * (n * squares - np.square(sums)) + f["epsilon_low"] + (f["epsilon_mid"] << 16) + (f["epsilon_high"] << 32)
+    halvings = np.zeros_like(spread)
+    constant, spread = spread == 0, np.maximum(spread, 1)
+    while (large := spread >= 1 << 32).any():
+        spread, halvings = np.where(large, spread >> 2, spread), halvings + large
+    while (small := spread < 1 << 30).any():
+        spread, halvings = np.where(small, spread << 2, spread), halvings - small
+    root = np.floor(np.sqrt(spread.astype(np.float64))).astype(np.int64)  # exact: below 2^53
+    multiplier = ((1 << 31) + (root >> 1)) // root * f["gain"] + (1 << 14) >> 15
+    shift = 12 + halvings + f["gain_shift"] - f["value_shift"]
+    multiplier = np.where(constant, 0, multiplier >> np.clip(shift - 30, 0, 31))
+    shift = np.minimum(shift, 30)
+    values = n * x - sums + ((1 << f["value_shift"]) >> 1) >> f["value_shift"]
+    y = values * multiplier + (1 << (shift - 1)) >> shift
+    output[:] = _finish(y.astype(np.int32), f).reshape(output.shape)
+
+
 def _softmax(program: Program, call: Call, inputs: Sequence[Int8], output: Int8) -> None:
     x = inputs[0].reshape(len(output), call.fields["pixels"], call.fields["channels"]).astype(np.int32)
     e = program.tables[call.tables[0]].data.astype(np.int64)[x.max(axis=2, keepdims=True) - x]
@@ -221,9 +274,13 @@ _KERNELS: Mapping[str, Callable[[Program, Call, Sequence[Int8], Int8], None]] = 
     "lutra_max_pool": _max_pool,
     "lutra_average_pool": _average_pool,
     "lutra_add_int8": _add,
+    "lutra_lookup_int8": _lookup,
+    "lutra_binary_int8": _binary,
+    "lutra_copy_int8": _copy,
     "lutra_rescale_int8": _rescale,
     "lutra_slice_pad_int8": _slice_pad,
     "lutra_select_int8": _select,
+    "lutra_normalise_int8": _normalise,
     "lutra_softmax_int8": _softmax,
     "lutra_unpack_indices": _unpack_indices,
 }

@@ -7,6 +7,8 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from lutra_compiler.ir.rearranging import MAX_AXES
+
 Fields = Mapping[str, int]
 
 
@@ -38,6 +40,9 @@ class Descriptor:
 _SIGNED = frozenset({
     "input_zero_point", "output_zero_point", "output_min", "output_max", "zero_point_a", "zero_point_b", "zero_point",
 })
+FUNCTIONS = ("multiply", "add", "minimum", "maximum")  # of lutra_binary, by number: LUTRA_MULTIPLY, ...
+STEPS_CHANNELS, STEPS_PIXELS = 1, 2  # LUTRA_STEPS_CHANNELS, ...
+COPY_AXES = MAX_AXES
 
 CONV2D = Descriptor(
     "lutra_conv2d",
@@ -74,6 +79,16 @@ ADD = Descriptor(
     ("zero_point_a", "zero_point_b", "output_zero_point", "output_min", "output_max", "shift"),
     _SIGNED,
 )
+LOOKUP = Descriptor("lutra_lookup", ("size_low", "size_high"), ())
+BINARY = Descriptor(
+    "lutra_binary",
+    ("pixels_low", "pixels_high", "channels", "multiplier_a", "multiplier_b"),
+    (
+        "zero_point_a", "zero_point_b", "output_zero_point", "output_min", "output_max", "shift", "function", "steps_a", "steps_b",
+        "reserved",
+    ),
+    _SIGNED | {"multiplier_a", "multiplier_b"},
+)
 RESCALE = Descriptor(
     "lutra_rescale",
     ("pixels_low", "pixels_high", "channels", "output_stride", "output_offset", "multiplier"),
@@ -89,7 +104,21 @@ SLICE_PAD = Descriptor(
     ("zero_point", "reserved"),
     _SIGNED,
 )
+COPY = Descriptor(
+    "lutra_copy",
+    (
+        *(f"{name}_{axis}" for name in ("count", "in_step", "out_step") for axis in range(COPY_AXES)),
+        "in_start_low", "in_start_high", "out_start_low", "out_start_high",
+    ),
+    (),
+)
 SELECT = Descriptor("lutra_select", ("in_c", "out_c"), ())
+NORMALISE = Descriptor(
+    "lutra_normalise",
+    ("outer", "count", "inner", "epsilon_low", "epsilon_mid", "epsilon_high", "gain"),
+    ("gain_shift", "value_shift", "output_zero_point", "output_min", "output_max", "reserved"),
+    _SIGNED,
+)
 SOFTMAX = Descriptor("lutra_softmax", ("pixels", "channels"), ())
 INDICES = Descriptor(
     "lutra_indices", ("bytes_low", "bytes_high", "coded_bytes_low", "coded_bytes_high"), ("log2_codewords", "index_bits")
@@ -236,6 +265,10 @@ def _same_place_if_whole(fields: Fields) -> int | None:
     return 0 if fields["output_stride"] == fields["channels"] else None
 
 
+def _same_place_if_a_is_whole(fields: Fields) -> int | None:
+    return 0 if fields["steps_a"] == STEPS_CHANNELS | STEPS_PIXELS else None
+
+
 def _behind_the_window(fields: Fields) -> int | None:
     """An output row is written once its window's last input row has been read; of a pooled row, once the first of its rows is."""
     in_row = fields["in_w"] * fields["in_c"]
@@ -268,6 +301,7 @@ class Kernel:
     descriptor: Descriptor
     tables: tuple[str, ...]
     inputs: int = 1
+    overwrites: int | None = None  # of how many inputs, the first ones, the output may share the memory; None: of any
     scratch: ScratchRule | None = None
     lead: Callable[[Fields], int | None] = _apart  # bytes that the output begins before an input that it shares memory with
 
@@ -299,9 +333,13 @@ KERNELS: Mapping[str, Kernel] = {
         Kernel("lutra_max_pool", POOL, ()),
         Kernel("lutra_average_pool", POOL, ("multipliers",)),
         Kernel("lutra_add_int8", ADD, (), inputs=2, lead=_same_place),
+        Kernel("lutra_lookup_int8", LOOKUP, ("lookup",), lead=_same_place),
+        Kernel("lutra_binary_int8", BINARY, (), inputs=2, overwrites=1, lead=_same_place_if_a_is_whole),
         Kernel("lutra_rescale_int8", RESCALE, (), lead=_same_place_if_whole),
         Kernel("lutra_slice_pad_int8", SLICE_PAD, ()),
+        Kernel("lutra_copy_int8", COPY, ()),
         Kernel("lutra_select_int8", SELECT, ("mask",), lead=_same_place),
+        Kernel("lutra_normalise_int8", NORMALISE, (), lead=_same_place),
         Kernel("lutra_softmax_int8", SOFTMAX, ("exponentials",), lead=_same_place),
         Kernel(
             UNPACK, INDICES, ("coded",), inputs=0,

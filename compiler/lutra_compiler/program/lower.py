@@ -3,29 +3,36 @@
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from math import prod
+from math import frexp, prod
 
 import numpy as np
 
-from lutra_compiler.errors import BudgetError, LoweringError
+from lutra_compiler.errors import BudgetError, LoweringError, UnsupportedLayersError
 from lutra_compiler.ir.encoding import ProductQuantized, Quantization, WeightEncoding
 from lutra_compiler.ir.graph import Graph, Shape
 from lutra_compiler.ir.ops import (
     Activation,
     Add,
     AveragePool,
+    Binary,
     Clamp,
     Concat,
     Conv2d,
+    Elementwise,
     Flatten,
+    Gather,
     Linear,
     MaxPool,
+    Normalise,
     Op,
     Pad,
+    Rearrange,
     Select,
     Slice,
     Softmax,
+    Upsample,
 )
+from lutra_compiler.ir.rearranging import moves_nothing, simplified
 from lutra_compiler.ir.shapes import infer_shapes
 from lutra_compiler.numerics.fixed_point import OutputRange, Requantization, requantize, rescale_multipliers
 from lutra_compiler.program.candidates import candidates_of
@@ -41,15 +48,25 @@ from lutra_compiler.program.choose_kernel import (
 )
 from lutra_compiler.program.cost_model import cycles
 from lutra_compiler.program.footprint import footprint, stack_bytes
-from lutra_compiler.program.kernels import KERNELS, UNPACK, leaves_image, scratch_bytes
+from lutra_compiler.program.kernels import (
+    COPY_AXES,
+    FUNCTIONS,
+    KERNELS,
+    STEPS_CHANNELS,
+    STEPS_PIXELS,
+    UNPACK,
+    leaves_image,
+    scratch_bytes,
+)
 from lutra_compiler.program.plan_memory import Request, plan_memory
 from lutra_compiler.program.program import Call, LayerRecord, Port, Program, Role, Storage
-from lutra_compiler.program.tables import TableData, TableSet, channel_records, descriptor_bytes, exponentials
+from lutra_compiler.program.tables import TableData, TableSet, channel_records, descriptor_bytes, exponentials, function_table
 from lutra_compiler.program.verify import verify
 from lutra_compiler.target import Target
 
 SOFTMAX_OUTPUT = Quantization(1 / 256, -128)
 SOFTMAX_CHANNELS = 512
+NORMALISED_SCALES = (2.0**-12, 2.0**10)  # of what is normalised: the kernel's shifts stay in range
 
 Fields = dict[str, int]
 RoledData = Sequence[tuple[Role, TableData]]
@@ -60,11 +77,20 @@ def lower(graph: Graph, target: Target, limits: Limits | None = None, choose: Ch
 
     `choose` picks one of the candidates for each layer; where that exceeds `limits.ram`, ones of less scratch memory follow, and where it
     exceeds `limits.flash`, fewer kernels. Raises LoweringError with the op and the value if something is missing, beyond a limit, or too
-    coarse in integers, BudgetError if the program does not fit.
+    coarse in integers, UnsupportedLayersError if that is so of several ops, BudgetError if the program does not fit.
     """
     lowering = _Lowering(_with_outputs_apart(graph), target, limits or Limits())
+    problems: list[tuple[str, LoweringError]] = []
     for op in lowering.graph.ops:
-        lowering.lower_op(op)
+        try:
+            lowering.lower_op(op)
+        except LoweringError as error:
+            problems.append((op.name, error))
+            lowering.output_buffer(op.output)  # so that the ops after it are lowered too
+    if len(problems) > 1:
+        raise UnsupportedLayersError(problems)
+    if problems:
+        raise problems[0][1]
     program = lowering.program(graph.outputs, choose)
     verify(program)
     return program
@@ -184,21 +210,33 @@ class _Lowering:
                 self.rescale(op, op.inputs[0], self.output_range(op.output, op.clamp))
             case Add():
                 self.add(op)
+            case Elementwise():
+                self.elementwise(op)
+            case Binary():
+                self.binary(op)
             case Concat():
                 offset = 0
                 for value in op.inputs:
-                    self.rescale(replace(op, inputs=(value,)), value, self.output_range(op.output, None), offset)
-                    offset += self.shapes[value][-1]
+                    self.rescale(replace(op, inputs=(value,)), value, self.output_range(op.output, None), offset, op.axis)
+                    offset += prod(self.shapes[value][op.axis :])
             case Pad():
                 self.pad(op)
             case Slice():
                 self.slice(op)
             case Select():
                 self.select(op)
+            case Gather():
+                self.gather(op)
+            case Upsample():
+                self.upsample(op)
+            case Rearrange():
+                self.rearrange(op)
             case Flatten():
                 self.same_quantization(op)
                 if op.order != "HWC":
                     raise LoweringError(f"flatten '{op.name}' is in {op.order} order; run prepare_for_lowering first")
+            case Normalise():
+                self.normalise(op)
             case Softmax():
                 self.softmax(op)
             case _:
@@ -297,15 +335,48 @@ class _Lowering:
             "zero_point_a": a.zero_point, "zero_point_b": b.zero_point, "shift": shift,
         })
 
-    def rescale(self, op: Op, value: str, output: OutputRange, offset: int = 0) -> None:
-        """Write `value` from channel `offset` of `op`'s output on."""
+    def elementwise(self, op: Elementwise) -> None:
+        size = prod(self.shapes[op.output])
+        table = function_table(op.steps, self.quantization(op.inputs[0]), self.quantization(op.output))
+        self.call("lutra_lookup_int8", op, {"size_low": size % 65536, "size_high": size // 65536}, [(Role.LOOKUP, table)])
+
+    def binary(self, op: Binary) -> None:
+        shape = self.shapes[op.output]
+        if op.function != "subtract" and self.shapes[op.inputs[0]] != shape:  # the first one may be overwritten
+            op = replace(op, inputs=op.inputs[::-1])
+        a, b = (self.quantization(value) for value in op.inputs)
+        scale = self.quantization(op.output).scale
+        if op.function == "multiply":
+            (multiplier_a,), shift = rescale_multipliers(op.name, [a.scale * b.scale / scale], [255 * 255], bits=15)
+            multiplier_b = 0
+        else:
+            ratios = [a.scale / scale, b.scale / scale]
+            (multiplier_a, multiplier_b), shift = rescale_multipliers(op.name, ratios, [510, 510], bits=15)
+        if op.function == "subtract":
+            op, multiplier_b = replace(op, function="add"), -multiplier_b
+            if self.shapes[op.inputs[0]] != shape:
+                op, a, b = replace(op, inputs=op.inputs[::-1]), b, a
+                multiplier_a, multiplier_b = multiplier_b, multiplier_a
+        pixels = prod(shape[:-1])
+        steps = [
+            STEPS_CHANNELS * (self.shapes[value][-1] == shape[-1]) + STEPS_PIXELS * (self.shapes[value][:-1] == shape[:-1])
+            for value in op.inputs
+        ]
+        self.call("lutra_binary_int8", op, _range_fields(self.output_range(op.output, op.activation)) | {
+            "pixels_low": pixels % 65536, "pixels_high": pixels // 65536, "channels": shape[-1],
+            "multiplier_a": multiplier_a, "multiplier_b": multiplier_b, "zero_point_a": a.zero_point, "zero_point_b": b.zero_point,
+            "shift": shift, "function": FUNCTIONS.index(op.function), "steps_a": steps[0], "steps_b": steps[1],
+        })
+
+    def rescale(self, op: Op, value: str, output: OutputRange, offset: int = 0, axis: int = -1) -> None:
+        """Write `value` from place `offset` of each row of `op`'s output on; a row is what is behind `axis`, counted from the last."""
         source, shape = self.quantization(value), self.shapes[value]
         ratio = source.scale / self.quantization(op.output).scale
         (multiplier,), shift = rescale_multipliers(op.name, [ratio], [255])
-        pixels = prod(shape[:-1])
+        pixels = prod(shape[:axis])
         self.call("lutra_rescale_int8", op, _range_fields(output) | {
-            "pixels_low": pixels % 65536, "pixels_high": pixels // 65536, "channels": shape[-1],
-            "output_stride": self.shapes[op.output][-1], "output_offset": offset, "multiplier": multiplier,
+            "pixels_low": pixels % 65536, "pixels_high": pixels // 65536, "channels": prod(shape[axis:]),
+            "output_stride": prod(self.shapes[op.output][axis:]), "output_offset": offset, "multiplier": multiplier,
             "input_zero_point": source.zero_point, "shift": shift,
         })
 
@@ -314,17 +385,66 @@ class _Lowering:
         before = (op.spatial[0], op.spatial[1], op.channels[0])
         if min(*op.spatial, *op.channels) < 0:
             raise LoweringError(f"pad '{op.name}': negative padding {op.spatial}, {op.channels}; slice instead")
-        self.slice_pad(op, start=(0, 0, 0), step=(1, 1, 1), pad=before, count=shape)
+        self.slice_pad(op, start=(0, 0, 0), step=(1, 1, 1), pad=before, count=shape, value=op.value)
 
     def slice(self, op: Slice) -> None:
         self.slice_pad(op, start=op.start, step=op.step, pad=(0, 0, 0), count=self.shapes[op.output])
 
-    def slice_pad(self, op: Op, start: Shape, step: Shape, pad: Shape, count: Shape) -> None:
+    def slice_pad(self, op: Op, start: Shape, step: Shape, pad: Shape, count: Shape, value: float = 0.0) -> None:
         triples = {
             "in": self.shapes[op.inputs[0]], "out": self.shapes[op.output], "start": start, "step": step, "pad": pad, "count": count,
         }
         fields = {f"{name}_{axis}": size for name, triple in triples.items() for axis, size in zip("hwc", triple, strict=True)}
-        self.call("lutra_slice_pad_int8", op, fields | {"zero_point": self.same_quantization(op).zero_point})
+        quantization = self.same_quantization(op)
+        filling = int(np.clip(np.rint(value / quantization.scale) + quantization.zero_point, -128, 127))
+        self.call("lutra_slice_pad_int8", op, fields | {"zero_point": filling})
+
+    def gather(self, op: Gather) -> None:
+        self.same_quantization(op)
+        shape = self.shapes[op.inputs[0]]
+        before, inner, position = prod(shape[: op.axis]), prod(shape[op.axis + 1 :]), 0
+        for first, step, count in _runs(op.indices):
+            self.copy(
+                op, (before, count, inner), (shape[op.axis] * inner, step * inner, 1), (len(op.indices) * inner, inner, 1),
+                first * inner, position * inner,
+            )
+            position += count
+
+    def upsample(self, op: Upsample) -> None:
+        self.same_quantization(op)
+        (height, width, channels), (rows, columns) = self.shapes[op.inputs[0]], op.factors
+        out_row = width * columns * channels
+        self.copy(
+            op, (height, rows, width, columns, channels), (width * channels, 0, channels, 0, 1),
+            (rows * out_row, out_row, columns * channels, channels, 1),
+        )
+
+    def rearrange(self, op: Rearrange) -> None:
+        self.same_quantization(op)
+        if moves_nothing(op):
+            return
+        view, order = simplified(op.view, op.order)
+        if len(view) > COPY_AXES:
+            raise LoweringError(
+                f"{op.kind} '{op.name}' moves {len(view)} axes {view} to the order {order}; the kernel's limit is {COPY_AXES}: "
+                "do it in two steps"
+            )
+        steps = [prod(view[axis + 1 :]) for axis in range(len(view))]
+        counts = tuple(view[axis] for axis in order)
+        self.copy(op, counts, tuple(steps[axis] for axis in order), tuple(prod(counts[i + 1 :]) for i in range(len(counts))))
+
+    def copy(self, op: Op, counts: Shape, in_steps: Shape, out_steps: Shape, in_start: int = 0, out_start: int = 0) -> None:
+        """Append a call that copies `counts` elements, of up to five axes, from places `in_steps` apart to places `out_steps` apart."""
+        missing = COPY_AXES - len(counts)
+        fields = {
+            "in_start_low": in_start % 65536, "in_start_high": in_start // 65536,
+            "out_start_low": out_start % 65536, "out_start_high": out_start // 65536,
+        }
+        for name, numbers, neutral in (("count", counts, 1), ("in_step", in_steps, 0), ("out_step", out_steps, 0)):
+            fields |= {f"{name}_{axis}": size for axis, size in enumerate((*(neutral,) * missing, *numbers))}
+        # A step that is never taken may be of any length.
+        fields |= {f"{name}_{i}": 0 for name in ("in_step", "out_step") for i in range(COPY_AXES) if fields[f"count_{i}"] == 1}
+        self.call("lutra_copy_int8", op, fields)
 
     def select(self, op: Select) -> None:
         self.same_quantization(op)
@@ -333,6 +453,28 @@ class _Lowering:
         chosen[list(op.indices)] = 1
         mask = np.packbits(chosen, bitorder="little")
         self.call("lutra_select_int8", op, {"in_c": in_c, "out_c": len(op.indices)}, [(Role.MASK, mask)])
+
+    def normalise(self, op: Normalise) -> None:
+        shape, source, result = self.shapes[op.output], self.quantization(op.inputs[0]), self.quantization(op.output)
+        if not NORMALISED_SCALES[0] <= result.scale <= NORMALISED_SCALES[1]:
+            raise LoweringError(
+                f"normalise '{op.name}': its output '{op.output}' has the scale {result.scale:.3g}, possible are "
+                f"{NORMALISED_SCALES[0]:.3g} to {NORMALISED_SCALES[1]:.3g}; calibrate it with samples that are not constant"
+            )
+        count = prod(shape[axis] for axis in op.axes)
+        epsilon = round(256 * count**2 * op.epsilon / source.scale**2)
+        if epsilon >= 1 << 48:
+            raise LoweringError(
+                f"normalise '{op.name}': its epsilon of {op.epsilon:.3g} is {op.epsilon / source.scale**2:.3g} in squares of its input's "
+                "steps, beyond the kernel's range; use a smaller one"
+            )
+        gain_shift = 14 - (frexp(1 / result.scale)[1] - 1)
+        gain = min(round(2**gain_shift / result.scale), (1 << 15) - 1)
+        self.call("lutra_normalise_int8", op, _range_fields(self.output_range(op.output, None)) | {
+            "outer": prod(shape[: op.axes[0]]), "count": count, "inner": prod(shape[op.axes[-1] + 1 :]),
+            "epsilon_low": epsilon % 65536, "epsilon_mid": epsilon // 65536 % 65536, "epsilon_high": epsilon >> 32,
+            "gain": gain, "gain_shift": gain_shift, "value_shift": max(0, (255 * count).bit_length() - 14),
+        })
 
     def softmax(self, op: Softmax) -> None:
         shape, result = self.shapes[op.output], self.quantization(op.output)
@@ -387,7 +529,7 @@ class _Lowering:
             chosen = with_less_ram(names, candidates, chosen, buffers, self.limits.ram, stack)
         layout = next((i.layout for i in self.graph.inputs if len(i.shape) == 3), "NHWC")
         outputs = tuple(
-            Port(name, shape := self.shapes[value], layout if len(shape) == 3 else "NF", self.quantization(value), self.buffer(value))
+            Port(name, self.shapes[value], _layout(self.shapes[value], layout), self.quantization(value), self.buffer(value))
             for name, value in zip(output_names, self.graph.outputs, strict=True)
         )
         inputs = tuple(Port(i.name, i.shape, i.layout, self.quantization(i.name), self.buffer(i.name)) for i in self.graph.inputs)
@@ -434,6 +576,13 @@ def _kernels(program: Program) -> tuple[str, ...]:
     return tuple(call.kernel for call in program.calls)
 
 
+def _layout(shape: Shape, of_inputs: str) -> str:
+    """How an output is handed back: as inputs are given."""
+    if len(shape) != 3:
+        return "NF"
+    return "NCHW" if of_inputs == "NCL" and shape[0] != 1 else of_inputs
+
+
 def _root(flattened: Mapping[str, str], value: str) -> str:
     """The value whose memory holds `value`: flattening moves nothing. `flattened` maps a flatten's output to its input."""
     while value in flattened:
@@ -442,7 +591,23 @@ def _root(flattened: Mapping[str, str], value: str) -> str:
 
 
 def _flattened(graph: Graph) -> dict[str, str]:
-    return {op.output: op.inputs[0] for op in graph.ops if isinstance(op, Flatten)}
+    return {
+        op.output: op.inputs[0] for op in graph.ops if isinstance(op, Flatten) or (isinstance(op, Rearrange) and moves_nothing(op))
+    }
+
+
+def _runs(indices: Sequence[int]) -> list[tuple[int, int, int]]:
+    """Indices as first, step and count of stretches with equal steps from 0."""
+    runs: list[tuple[int, int, int]] = []
+    for index in indices:
+        first, step, count = runs[-1] if runs else (index, 0, 0)
+        if count == 1 and index >= first:
+            runs[-1] = (first, index - first, 2)
+        elif count > 1 and index == first + count * step:
+            runs[-1] = (first, step, count + 1)
+        else:
+            runs.append((index, 0, 1))
+    return runs
 
 
 def _with_outputs_apart(graph: Graph) -> Graph:

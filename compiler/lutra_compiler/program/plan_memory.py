@@ -98,7 +98,7 @@ def _share(alone: Sequence[_Slot], requests: Sequence[Request], calls: Sequence[
         if lead is None or output.first != i:
             continue
         lead = _aligned(lead)
-        for source in call.inputs:
+        for source in call.inputs[: KERNELS[call.kernel].overwrites]:
             slot = slot_of[source]
             ends = slot.parts[-1].buffer == source and slot.last == i and requests[source].storage is not Storage.OUTPUT
             if ends and lead < output.size:

@@ -25,6 +25,7 @@ class Role(Enum):
     CHANNELS = "channels"  # uint16 [2 * out_c]: bias (two's complement), multiplier, a pair a channel
     MULTIPLIERS = "multipliers"  # uint16
     EXPONENTIALS = "exponentials"  # uint16 [256]
+    LOOKUP = "lookup"  # int8 [256]
     MASK = "mask"  # uint8, a bit a feature, the lowest first
 
 
@@ -114,7 +115,7 @@ class Port:
 
     name: str
     shape: Shape  # (height, width, channels) or (features,)
-    layout: str  # how the source model has it: "NCHW", "NHWC" or "NF"
+    layout: str  # how the source model has it: "NCHW", "NHWC", "NCL" or "NF"
     quantization: Quantization
     buffer: int
 

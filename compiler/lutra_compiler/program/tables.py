@@ -7,9 +7,12 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from lutra_compiler.ir.encoding import Quantization
+from lutra_compiler.ir.functions import evaluate
+from lutra_compiler.ir.ops import Step
 from lutra_compiler.numerics.index_coding import decode_indices
 from lutra_compiler.numerics.packing import join_indices, unpack_indices
-from lutra_compiler.program.kernels import KERNELS, Descriptor
+from lutra_compiler.program.kernels import COPY_AXES, KERNELS, Descriptor
 from lutra_compiler.program.program import Call, Program, Role, Table
 
 TableData = npt.NDArray[np.int8] | npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
@@ -57,6 +60,14 @@ def exponentials(input_scale: float) -> npt.NDArray[np.uint16]:
     return table
 
 
+def function_table(steps: Sequence[Step], source: Quantization, result: Quantization) -> npt.NDArray[np.int8]:
+    """int8 [256]: the outputs of an Elementwise for inputs from -128 to 127. Where it is not defined, it counts as 0."""
+    integers = np.arange(-128, 128, dtype=np.float64)
+    y = evaluate(steps, source.scale * (integers - source.zero_point)) / result.scale + result.zero_point
+    y = np.where(np.isnan(y), result.zero_point, y)
+    return np.rint(np.clip(y, -128, 127)).astype(np.int8)
+
+
 def tables_of(call: Call) -> dict[str, int]:
     """The tables that a call reads, by their name in its kernel."""
     names = (name for name in KERNELS[call.kernel].tables if name != "indices" or call.indices is None)
@@ -69,6 +80,14 @@ def decoded_indices(call: Call, tables: Sequence[Table]) -> npt.NDArray[np.uint8
     count = (f["bytes_low"] + 65536 * f["bytes_high"]) * 8 // f["index_bits"]
     coded = tables[tables_of(call)["coded"]].data.astype(np.uint8)
     return join_indices(decode_indices(coded, count, 1 << f["log2_codewords"], f["index_bits"]), f["index_bits"])
+
+
+def copy_places(f: Mapping[str, int], side: str) -> npt.NDArray[np.int64]:
+    """Where lutra_copy_int8 reads (`side` "in") or writes ("out"), counted from the start of the buffer, int64 [count_0, .. count_4]."""
+    places = np.array(f[f"{side}_start_low"] + 65536 * f[f"{side}_start_high"], np.int64)
+    for axis in range(COPY_AXES):
+        places = places[..., None] + np.arange(f[f"count_{axis}"]) * f[f"{side}_step_{axis}"]
+    return places
 
 
 def layer_weights(call: Call, program: Program) -> npt.NDArray[np.int8]:

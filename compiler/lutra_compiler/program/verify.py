@@ -18,9 +18,18 @@ from lutra_compiler.numerics.fixed_point import (
 )
 from lutra_compiler.numerics.index_coding import table_bytes
 from lutra_compiler.numerics.packing import GROUP, index_bytes
-from lutra_compiler.program.kernels import KERNELS, is_flat, leaves_image, reach8
+from lutra_compiler.program.kernels import (
+    COPY_AXES,
+    FUNCTIONS,
+    KERNELS,
+    STEPS_CHANNELS,
+    STEPS_PIXELS,
+    is_flat,
+    leaves_image,
+    reach8,
+)
 from lutra_compiler.program.program import ARENA_ALIGN, Buffer, Call, Program, Role, Storage, Table
-from lutra_compiler.program.tables import layer_weights, tables_of
+from lutra_compiler.program.tables import copy_places, layer_weights, tables_of
 
 Fields = Mapping[str, int]
 Ranges = Mapping[str, tuple[int, int]]
@@ -87,12 +96,20 @@ class _Check:
                 self.pool()
             case "add":
                 self.add()
+            case "lookup":
+                self.lookup()
+            case "binary":
+                self.binary()
+            case "copy":
+                self.copy()
             case "rescale":
                 self.rescale()
             case "slice":
                 self.slice_pad()
             case "select":
                 self.select()
+            case "normalise":
+                self.normalise()
             case "softmax":
                 self.softmax()
             case "unpack":
@@ -154,7 +171,7 @@ class _Check:
         table = self.program.tables[index]
         dtype = {
             Role.DESCRIPTOR: np.uint8, Role.INDICES: np.uint8, Role.CODED: np.uint8, Role.MASK: np.uint8, Role.CODEBOOK: np.int8,
-            Role.WEIGHTS: np.int8,
+            Role.WEIGHTS: np.int8, Role.LOOKUP: np.int8,
         }.get(role, np.uint16)
         fits = table.data.dtype == dtype and table.data.shape == (count,)
         self.require(fits, f"its {role.value} must be {np.dtype(dtype).name} [{count}], not {table.data.dtype} {list(table.data.shape)}")
@@ -265,6 +282,36 @@ class _Check:
             self.size(what, buffer, size)
         self.ranges(_SHIFT_RANGE)  # with 16-bit multipliers enough for int32
 
+    def lookup(self) -> None:
+        for what, buffer in (("input", self.call.inputs[0]), ("output", self.call.output)):
+            self.size(what, buffer, self.f["size_low"] + 65536 * self.f["size_high"])
+        self.table(Role.LOOKUP, self.call.tables[0], 256)
+
+    def binary(self) -> None:
+        f = self.f
+        pixels = f["pixels_low"] + 65536 * f["pixels_high"]
+        steps = STEPS_CHANNELS | STEPS_PIXELS
+        self.ranges({"channels": _POSITIVE, "function": (0, len(FUNCTIONS) - 1), **_SHIFT_RANGE})
+        self.ranges({"steps_a": (0, steps), "steps_b": (0, steps)})
+        for name, buffer in zip("ab", self.call.inputs, strict=True):
+            has = f[f"steps_{name}"]
+            self.size("input", buffer, (pixels if has & STEPS_PIXELS else 1) * (f["channels"] if has & STEPS_CHANNELS else 1))
+        self.size("output", self.call.output, pixels * f["channels"])
+        a, b = (max(127 - f[f"zero_point_{name}"], 128 + f[f"zero_point_{name}"]) for name in "ab")
+        a, scaled = a * abs(f["multiplier_a"]), b * abs(f["multiplier_b"])
+        multiplies = FUNCTIONS[f["function"]] == "multiply"
+        largest = (a * b if multiplies else a + scaled) + (1 << (f["shift"] - 1))
+        self.require(largest < INT32_LIMIT, f"its products reach {largest}, beyond int32")
+
+    def copy(self) -> None:
+        f = self.f
+        self.ranges({f"count_{axis}": _POSITIVE for axis in range(COPY_AXES)})
+        for side, buffer in (("in", self.call.inputs[0]), ("out", self.call.output)):
+            end = f[f"{side}_start_low"] + 65536 * f[f"{side}_start_high"] + 1
+            end += sum((f[f"count_{axis}"] - 1) * f[f"{side}_step_{axis}"] for axis in range(COPY_AXES))
+            there = self.program.buffers[buffer].size_bytes
+            self.require(end <= there, f"its {side}put ends at {end}, the buffer at {there}")
+
     def rescale(self) -> None:
         f = self.f
         pixels = f["pixels_low"] + 65536 * f["pixels_high"]
@@ -291,6 +338,14 @@ class _Check:
         mask = self.table(Role.MASK, self.call.tables[0], -(-f["in_c"] // 8))
         chosen = int(np.unpackbits(mask.data.view(np.uint8), bitorder="little").sum())
         self.require(chosen == f["out_c"], f"its mask has {chosen} of {f['out_c']} features")
+
+    def normalise(self) -> None:
+        f = self.f
+        self.ranges({"outer": _POSITIVE, "count": _POSITIVE, "inner": _POSITIVE, "gain": (1 << 14, (1 << 15) - 1), "gain_shift": (2, 24)})
+        shift = max(0, (255 * f["count"]).bit_length() - 14)
+        self.require(f["value_shift"] == shift, f"value_shift is {f['value_shift']}, for {f['count']} values it is {shift}")
+        for what, buffer in (("input", self.call.inputs[0]), ("output", self.call.output)):
+            self.size(what, buffer, f["outer"] * f["count"] * f["inner"])
 
     def softmax(self) -> None:
         f = self.f
@@ -348,19 +403,26 @@ def _check_memory(program: Program) -> None:
 
 
 def _check_parts(program: Program, buffer: Buffer, writers: list[int]) -> None:
-    """Several calls may write one buffer only as the parts of a concat, disjoint and all before the first read."""
-    if len(writers) == 1 and program.calls[writers[0]].kernel != "lutra_rescale_int8":
+    """Several calls may write one buffer only as the parts of a concat, disjoint and all before the first read, or as copies that are."""
+    kernels = {program.calls[i].kernel for i in writers}
+    if len(writers) == 1 and not kernels & {"lutra_rescale_int8", "lutra_copy_int8"}:
         return
     calls = [program.calls[i] for i in writers]
     name = _name(buffer)
+    reads = [i for i, call in enumerate(program.calls) if buffer.index in call.inputs]
+    _require(not reads or writers[-1] < reads[0], f"{name} is read before it is complete")
+    if kernels == {"lutra_copy_int8"}:
+        written = np.zeros(buffer.size_bytes, np.int64)
+        for call in calls:
+            np.add.at(written, copy_places(call.fields, "out").ravel(), 1)
+        _require((written == 1).all(), f"the copies {writers} do not fill {name} once")
+        return
     _require(all(call.kernel == "lutra_rescale_int8" for call in calls), f"{name} is written by the calls {writers}")
     _require(len({call.fields["output_stride"] for call in calls}) == 1, f"{name} is written with several strides")
     spans = sorted((call.fields["output_offset"], call.fields["channels"]) for call in calls)
     edges = [0, *(offset + channels for offset, channels in spans)]
     tiled = [offset for offset, _ in spans] == edges[:-1] and edges[-1] == calls[0].fields["output_stride"]
     _require(tiled, f"the parts {spans} of {name} do not fill its {calls[0].fields['output_stride']} channels once")
-    reads = [i for i, call in enumerate(program.calls) if buffer.index in call.inputs]
-    _require(not reads or writers[-1] < reads[0], f"{name} is read before it is complete")
 
 
 def _shared(program: Program, source: Buffer, result: Buffer) -> bool:
@@ -369,7 +431,7 @@ def _shared(program: Program, source: Buffer, result: Buffer) -> bool:
     handed_over = (
         source.last == result.first
         and source.storage is not Storage.OUTPUT
-        and source.index in call.inputs
+        and source.index in call.inputs[: KERNELS[call.kernel].overwrites]
         and result.index == call.output
     )
     if not handed_over or KERNELS[call.kernel].lead(call.fields) is None:

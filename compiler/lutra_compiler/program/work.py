@@ -5,8 +5,9 @@ Counts follow the loops of runtime_c/src/kernels and their inner loops; cost_mod
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from math import prod
 
-from lutra_compiler.program.kernels import is_flat, lanes8
+from lutra_compiler.program.kernels import COPY_AXES, FUNCTIONS, is_flat, lanes8
 
 Fields = Mapping[str, int]
 Work = dict[str, float]
@@ -432,6 +433,21 @@ def _add(f: Fields) -> Work:
     return {"values": float(f["size_low"] + 65536 * f["size_high"])}
 
 
+def _lookup(f: Fields) -> Work:
+    return {"values": float(f["size_low"] + 65536 * f["size_high"])}
+
+
+def _binary(f: Fields) -> Work:
+    pixels = f["pixels_low"] + 65536 * f["pixels_high"]
+    kind = "products" if FUNCTIONS[f["function"]] == "multiply" else "others"
+    return {"pixels": float(pixels), kind: float(pixels * f["channels"])}
+
+
+def _copy(f: Fields) -> Work:
+    counts = [f[f"count_{axis}"] for axis in range(COPY_AXES)]
+    return {"blocks": float(prod(counts[:3])), "rows": float(prod(counts[:4])), "values": float(prod(counts))}
+
+
 def _rescale(f: Fields) -> Work:
     pixels = f["pixels_low"] + 65536 * f["pixels_high"]
     return {"pixels": float(pixels), "values": float(pixels * f["channels"])}
@@ -444,6 +460,11 @@ def _slice_pad(f: Fields) -> Work:
 
 def _select(f: Fields) -> Work:
     return {"features": float(f["in_c"]), "values": float(f["out_c"])}
+
+
+def _normalise(f: Fields) -> Work:
+    rows = f["outer"] * f["inner"]
+    return {"rows": float(rows), "values": float(rows * f["count"])}
 
 
 def _softmax(f: Fields) -> Work:
@@ -473,9 +494,13 @@ _WORK: Mapping[str, Callable[[Fields], Work]] = {
     "lutra_max_pool": _max_pool,
     "lutra_average_pool": _average_pool,
     "lutra_add_int8": _add,
+    "lutra_lookup_int8": _lookup,
+    "lutra_binary_int8": _binary,
+    "lutra_copy_int8": _copy,
     "lutra_rescale_int8": _rescale,
     "lutra_slice_pad_int8": _slice_pad,
     "lutra_select_int8": _select,
+    "lutra_normalise_int8": _normalise,
     "lutra_softmax_int8": _softmax,
     "lutra_unpack_indices": _unpack_indices,
 }

@@ -3,6 +3,7 @@
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from lutra.host import runtime_directory
 from lutra_compiler.errors import ConfigurationError
@@ -10,16 +11,20 @@ from lutra_compiler.errors import ConfigurationError
 
 @dataclass(frozen=True)
 class Board:
-    """What board.toml says: GCC's name of the CPU, QEMU's of the machine, and where flash and RAM are."""
+    """What board.toml says: GCC's name of the CPU, and where flash and RAM are.
+
+    `machine`: QEMU's name of it; None if it has none. `link`: how its firmware gets samples, from a debugger or on the serial port.
+    """
 
     name: str
     description: str
-    machine: str
     cpu: str
     flash_origin: int
     flash_bytes: int
     ram_origin: int
     ram_bytes: int
+    machine: str | None = None
+    link: Literal["semihosting", "uart"] = "semihosting"
 
 
 def source_root() -> Path:
@@ -32,6 +37,11 @@ def boards() -> tuple[Board, ...]:
     return tuple(
         Board(name=path.parent.name, **tomllib.loads(path.read_text())) for path in sorted(source_root().glob("boards/*/board.toml"))
     )
+
+
+def counting_boards() -> tuple[Board, ...]:
+    """The boards whose firmware QEMU runs and counts the instructions of."""
+    return tuple(board for board in boards() if board.link == "semihosting")
 
 
 def board_by_name(name: str) -> Board:

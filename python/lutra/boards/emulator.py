@@ -1,8 +1,10 @@
 """Runs firmware on samples in QEMU and counts what its instructions do."""
 
+import contextlib
+import re
 import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,13 +12,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lutra.boards.board import Board, board_by_name
+from lutra.boards.board import Board, board_by_name, counting_boards
 from lutra.boards.cycles import Instruction, disassemble, estimate_cycles
-from lutra.boards.firmware import BUILD_TOOLS, Firmware
+from lutra.boards.firmware import BUILD_TOOLS, Firmware, Markers
+from lutra.boards.samples import Int8Array, packed, unpacked
 from lutra.boards.tools import require_tools
-from lutra.host import BundleError, DataError, ToolError
-
-Int8Array = npt.NDArray[np.int8]
+from lutra.host import BundleError, ToolError
 
 _EMULATOR = "qemu-system-arm"
 _PROFILE = np.dtype(
@@ -78,7 +79,17 @@ class BoardRun:
 def require_board(name: str) -> Board:
     """The board called `name`. Raises ConfigurationError if there is none, ToolError if its firmware cannot be built or run here."""
     board = board_by_name(name)
+    if board.machine is None:
+        raise ToolError(f"QEMU does not know {name}: flash what `lutra firmware --board {name}` builds, then validate with --port")
     require_tools(*BUILD_TOOLS, _EMULATOR)
+    return board
+
+
+def require_counting_board(name: str) -> Board:
+    """As `require_board`, of a board whose instructions QEMU counts."""
+    board = require_board(name)
+    if board.link != "semihosting":
+        raise ToolError(f"{name} is not counted in QEMU; choose one of {', '.join(board.name for board in counting_boards())}")
     return board
 
 
@@ -89,21 +100,23 @@ def run_firmware(firmware: Firmware, inputs: Sequence[Int8Array], timeout_s: flo
     BundleError if NAME_run returns an error.
     """
     require_tools(_EMULATOR)
-    samples = _packed(firmware, inputs)
+    if firmware.markers is None:
+        raise ToolError(f"{firmware.board.name} takes samples on its serial port: nothing counts its instructions here")
+    samples = packed(firmware.manifest, inputs)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         samples.tofile(folder / "input.bin")
-        _emulate(firmware, folder, timeout_s)
+        _emulate(firmware, firmware.markers, folder, timeout_s)
         self_test, status, stack_bytes = (int(word) for word in np.fromfile(folder / "report.bin", "<i4"))
         name = f"{firmware.manifest.prefix} on {firmware.board.name}"
         if stack_bytes == firmware.ram.stack:
             raise ToolError(f"{name} filled its stack of {stack_bytes} bytes: raise STACK_BYTES in sections.ld")
         if status:
             raise BundleError(f"{name}: NAME_run returned {status}, NAME_check {self_test}: generate the bundle again")
-        profile = _profile(firmware, folder / "profile.txt")
+        profile = _profile(firmware.markers, folder / "profile.txt")
         addresses = profile["address"]
         return BoardRun(
-            outputs=_unpacked(firmware, np.fromfile(folder / "output.bin", np.int8).reshape(len(samples), -1)),
+            outputs=unpacked(firmware.manifest, np.fromfile(folder / "output.bin", np.int8).reshape(len(samples), -1)),
             self_test=self_test,
             stack_bytes=stack_bytes,
             profile=profile,
@@ -113,32 +126,37 @@ def run_firmware(firmware: Firmware, inputs: Sequence[Int8Array], timeout_s: flo
         )
 
 
-def _packed(firmware: Firmware, inputs: Sequence[Int8Array]) -> Int8Array:
-    ports = firmware.manifest.inputs
-    if len(inputs) != len(ports):
-        raise DataError(f"got {len(inputs)} inputs, the network has {len(ports)}: {', '.join(port.name for port in ports)}")
-    for array, port in zip(inputs, ports, strict=True):
-        if array.dtype != np.int8 or array.shape[1:] != port.shape or len(array) != len(inputs[0]) or not len(array):
-            expected = f"int8 [n, {', '.join(map(str, port.shape))}], the same n >= 1 for every input"
-            raise DataError(f"input '{port.name}' must be {expected}; got {array.dtype} {list(array.shape)}")
-    return np.concatenate([array.reshape(len(array), -1) for array in inputs], axis=1)
+@contextlib.contextmanager
+def emulated_port(firmware: Firmware) -> Iterator[str]:
+    """The firmware of a board with a serial port, running in QEMU; gives the name of a pseudo-terminal, its other end."""
+    require_tools(_EMULATOR)
+    command = [*_start(firmware), "-serial", "pty"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        try:
+            assert process.stdout is not None
+            said = process.stdout.readline()
+            found = re.search(r"redirected to (\S+)", said)
+            if found is None:
+                raise ToolError(f"QEMU gave {firmware.board.name} no serial port: {said}")
+            yield found[1]
+        finally:
+            process.kill()
 
 
-def _unpacked(firmware: Firmware, outputs: Int8Array) -> tuple[Int8Array, ...]:
-    ports = firmware.manifest.outputs
-    parts = np.split(outputs, np.cumsum([port.size_bytes for port in ports])[:-1], axis=1)
-    return tuple(part.reshape(-1, *port.shape) for part, port in zip(parts, ports, strict=True))
+def _start(firmware: Firmware) -> list[str]:
+    machine = require_board(firmware.board.name).machine
+    assert machine is not None
+    return [_EMULATOR, "-M", machine, "-display", "none", "-monitor", "none", "-kernel", str(firmware.elf)]
 
 
-def _emulate(firmware: Firmware, folder: Path, timeout_s: float) -> None:
-    board, markers = firmware.board, firmware.markers
+def _emulate(firmware: Firmware, markers: Markers, folder: Path, timeout_s: float) -> None:
+    board = firmware.board
     plugin = [
         str(firmware.plugin).replace(",", ",,"), "out=profile.txt", f"flash={board.flash_origin:x}:{board.flash_bytes:x}",
         f"begin={markers.begin:x}", f"end={markers.end:x}", *(f"layer={i:x}:{address:x}" for i, address in enumerate(markers.layers)),
     ]  # fmt: skip
     command = [
-        _EMULATOR, "-M", board.machine, "-display", "none", "-monitor", "none", "-serial", "none",
-        "-semihosting-config", "enable=on,target=native", "-kernel", str(firmware.elf), "-plugin", ",".join(plugin),
+        *_start(firmware), "-serial", "none", "-semihosting-config", "enable=on,target=native", "-plugin", ",".join(plugin),
     ]  # fmt: skip
     name = f"{firmware.elf.name} on {board.name}"
     try:
@@ -149,9 +167,8 @@ def _emulate(firmware: Firmware, folder: Path, timeout_s: float) -> None:
         raise ToolError(f"{name} stopped with exit code {done.returncode}:\n{(done.stdout + done.stderr)[-2000:]}")
 
 
-def _profile(firmware: Firmware, path: Path) -> npt.NDArray[Any]:
+def _profile(markers: Markers, path: Path) -> npt.NDArray[Any]:
     profile = np.sort(np.loadtxt(path, _PROFILE, ndmin=1), order=["layer", "address"])
-    crc32 = firmware.markers.crc32
-    checking = (profile["address"] >= crc32.start) & (profile["address"] < crc32.stop)
-    profile["layer"][checking] = len(firmware.markers.layers)
+    checking = (profile["address"] >= markers.crc32.start) & (profile["address"] < markers.crc32.stop)
+    profile["layer"][checking] = len(markers.layers)
     return profile

@@ -63,7 +63,10 @@ class Markers:
 
 @dataclass(frozen=True)
 class Firmware:
-    """A built firmware: `elf` for `board`, compiled for `cpu`, and the QEMU plugin that counts its instructions."""
+    """A built firmware: `elf` for `board`, compiled for `cpu`, and the QEMU plugin that counts its instructions.
+
+    `markers` is None for boards on a serial port, whose firmware times its layers itself.
+    """
 
     board: Board
     cpu: str
@@ -72,7 +75,7 @@ class Firmware:
     plugin: Path
     flash: FlashUse
     ram: RamUse
-    markers: Markers
+    markers: Markers | None
 
 
 def build_firmware(bundle: Path, board: Board, build_dir: Path, cpu: str | None = None) -> Firmware:
@@ -133,14 +136,15 @@ def _firmware(board: Board, cpu: str, manifest: Manifest, folder: Path) -> Firmw
                 source = symbol.name
             elif kind == "STT_OBJECT" and source == f"{manifest.prefix}.c":
                 model += length
-            elif kind == "STT_OBJECT" and source == "validate.c" and symbol.name == "arena":
+            elif kind == "STT_OBJECT" and source in ("validate.c", "network.c") and symbol.name == "arena":
                 arena = length
             elif symbol.name == "lutra_crc32":
                 start = symbol["st_value"] & ~1  # bit 0 says Thumb
                 crc32 = range(start, start + length)
-        pairs = np.frombuffer(section[".debug_lutra_markers"].data(), "<i4").reshape(-1, 2)
+        markers = None
+        if board.link == "semihosting":
+            markers = _markers(section[".debug_lutra_markers"].data(), len(manifest.layer_shapes), crc32)
     board_code = size[".vectors"] + size[".board"]
-    place = {int(number): int(address) & 0xFFFFFFFF for address, number in pairs if address}  # 0: in a function that was dropped
     return Firmware(
         board=board,
         cpu=cpu,
@@ -149,5 +153,11 @@ def _firmware(board: Board, cpu: str, manifest: Manifest, folder: Path) -> Firmw
         plugin=folder / "count.so",
         flash=FlashUse(model, size[".text"] + size[".data"] - model, board_code),
         ram=RamUse(arena, size[".data"] + size[".bss"] - arena, size[".stack"]),
-        markers=Markers(place[_BEGIN], place[_END], tuple(place[i] for i in range(len(manifest.layer_shapes))), crc32),
+        markers=markers,
     )
+
+
+def _markers(section: bytes, layers: int, crc32: range) -> Markers:
+    pairs = np.frombuffer(section, "<i4").reshape(-1, 2)
+    place = {int(number): int(address) & 0xFFFFFFFF for address, number in pairs if address}  # 0: in a function that was dropped
+    return Markers(place[_BEGIN], place[_END], tuple(place[i] for i in range(layers)), crc32)

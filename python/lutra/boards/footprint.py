@@ -4,7 +4,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from lutra.boards.board import Board, boards
+from lutra.boards.board import Board, counting_boards
 from lutra.boards.firmware import ARMV6M, build_firmware
 from lutra.boards.stack import worst_stack_bytes
 from lutra_compiler.errors import ConfigurationError
@@ -44,7 +44,8 @@ def measure_footprint(bundle: Path, cpu: str, build_dir: Path | None = None) -> 
 
 def roomiest_board(cpu: str) -> Board:
     """The board with the most memory that code for `cpu` can be linked for."""
-    fits = [board for board in boards() if board.cpu == cpu or (cpu in ARMV6M and board.cpu == "cortex-m3")]
+    there = counting_boards()
+    fits = [board for board in there if board.cpu == cpu or (cpu in ARMV6M and board.cpu == "cortex-m3")]
     if not fits:
-        raise ConfigurationError(f"no board runs code for {cpu}; there are boards for {', '.join(sorted({b.cpu for b in boards()}))}")
+        raise ConfigurationError(f"no board runs code for {cpu}; there are boards for {', '.join(sorted({b.cpu for b in there}))}")
     return max(fits, key=lambda board: (board.flash_bytes + board.ram_bytes, board.name))

@@ -141,14 +141,15 @@ def quantize(samples: npt.NDArray[np.floating[Any]], port: Port) -> Int8Array:
     finite = np.isfinite(samples).all(axis=tuple(range(1, samples.ndim)))
     if not finite.all():
         raise DataError(f"sample {finite.argmin()} for input '{port.name}' holds NaN or infinity; remove it")
-    ordered = np.moveaxis(samples, 1, -1) if port.layout == "NCHW" else samples
+    ordered = np.moveaxis(samples, 1, -1) if port.layout in ("NCHW", "NCL") else samples
     scaled = ordered.astype(np.float32) / np.float32(port.scale) + np.float32(port.zero_point)
-    return np.ascontiguousarray(np.clip(np.floor(scaled + np.float32(128.5)) - 128, -128, 127).astype(np.int8))
+    integers = np.clip(np.floor(scaled + np.float32(128.5)) - 128, -128, 127).astype(np.int8)
+    return np.ascontiguousarray(integers).reshape(-1, *port.shape)
 
 
 def dequantize(values: Int8Array, port: Port) -> FloatArray:
     """int8 [n, *shape] to float32 [n, *source_shape], to the bit what NAME_dequantize_output does."""
-    ordered = np.moveaxis(values, -1, 1) if port.layout == "NCHW" else values
+    ordered = np.moveaxis(values, -1, 1).reshape(-1, *port.source_shape) if port.layout in ("NCHW", "NCL") else values
     return np.float32(port.scale) * (ordered.astype(np.int16) - port.zero_point).astype(np.float32)
 
 

@@ -18,7 +18,7 @@ _FORMAT, _FORMAT_VERSION = "lutra-bundle", 1
 class Port:
     """An input or an output. `shape` is that of the int8 array: (height, width, channels) or (features,).
 
-    `layout` is how the source model has it: "NCHW", "NHWC" or "NF". An int8 q stands for scale * (q - zero_point).
+    `layout` is how the source model has it: "NCHW", "NHWC", "NCL" (of height 1) or "NF". An int8 q stands for scale * (q - zero_point).
     """
 
     name: str
@@ -35,7 +35,9 @@ class Port:
     @property
     def source_shape(self) -> tuple[int, ...]:
         """Per-sample shape in the source's layout."""
-        return (self.shape[2], self.shape[0], self.shape[1]) if self.layout == "NCHW" else self.shape
+        if self.layout == "NCHW":
+            return (self.shape[2], self.shape[0], self.shape[1])
+        return self.shape[:0:-1] if self.layout == "NCL" else self.shape
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import numpy as np
 
 from lutra_compiler.ir.encoding import ProductQuantized, ScalarQuantized
 from lutra_compiler.ir.graph import Graph, Input
-from lutra_compiler.ir.ops import Clamp, Conv2d, Flatten, Linear
+from lutra_compiler.ir.ops import Clamp, Conv2d, Elementwise, Flatten, Linear, Step
 from lutra_compiler.ir.text import to_text
 
 
@@ -35,3 +35,10 @@ def test_a_line_an_op_with_shapes_parameters_and_attributes() -> None:
         "z: 2 = linear(y, weight=2x3 K=4 d=1 4-bit coded)\n"
         "output z\n"
     )
+
+
+def test_the_steps_of_a_function_are_readable() -> None:
+    swish = (Step("multiply", (0,), (1.5,)), Step("sigmoid", (1,)), Step("multiply", (0, 2)))
+    op = Elementwise(name="swish", inputs=("x",), output="y", steps=swish)
+    lines = to_text(Graph((Input("x", (4,), "NF"),), (op,), ("y",), {})).splitlines()
+    assert lines[1] == "y: 4 = elementwise(x, multiply(x, 1.5); sigmoid(#1); multiply(x, #2))"

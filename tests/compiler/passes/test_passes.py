@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from lutra_compiler.compression.torch_graph import TorchGraph
-from lutra_compiler.errors import GraphError, LoweringError, ModelError
+from lutra_compiler.errors import GraphError, LoweringError
 from lutra_compiler.ir.encoding import ProductQuantized, Quantization, ScalarQuantized
 from lutra_compiler.ir.graph import Graph, Input
 from lutra_compiler.ir.ops import (
@@ -23,6 +23,7 @@ from lutra_compiler.ir.ops import (
     MaxPool,
     Op,
     Pad,
+    Rearrange,
     Slice,
     Softmax,
 )
@@ -196,14 +197,27 @@ def test_what_is_in_memory_order_stays() -> None:
 
 
 @pytest.mark.parametrize("ops", [(flatten("x", "y"),), (flatten("x", "f"), clamp("f", "y"))])
-def test_an_output_in_the_source_order_is_refused(ops: tuple[Op, ...]) -> None:
-    with pytest.raises(ModelError, match=r"output 'y' is a flattened image in the order channels, height, width.*end the network"):
-        reorder_flatten(graph(*ops))
+def test_an_output_keeps_the_source_order(ops: tuple[Op, ...]) -> None:
+    original = graph(*ops)
+    reordered = reorder_flatten(original)
+    assert [type(op) for op in reordered.ops] == [Rearrange, *(type(op) for op in ops[1:])]
+    assert_same(original, reordered)
 
 
-def test_a_sum_of_two_orders_is_refused() -> None:
-    with pytest.raises(ModelError, match="add 's': one of the vectors is a flattened image, the other is not"):
-        reorder_flatten(graph(flatten("x", "f"), flatten("x", "g", "HWC"), add("f", "g", "s"), linear("s", "y", "wide")))
+def test_a_sum_of_two_orders_is_in_the_source_order() -> None:
+    original = graph(flatten("x", "f"), flatten("x", "g", "HWC"), add("f", "g", "s"), linear("s", "y", "wide"))
+    reordered = reorder_flatten(original)
+    assert [type(op) for op in reordered.ops] == [Rearrange, Flatten, Add, Linear]
+    assert_same(original, reordered)
+
+
+def test_only_the_flatten_that_shows_is_kept() -> None:
+    original = graph(
+        flatten("x", "f"), linear("f", "a", "wide"), flatten("x", "y"), linear("y", "b", "wide_2"), outputs=("a", "b", "y"),
+    )  # fmt: skip
+    reordered = reorder_flatten(original)
+    assert [type(op) for op in reordered.ops] == [Flatten, Linear, Rearrange, Linear]
+    assert_same(original, reordered)
 
 
 def test_an_encoded_weight_cannot_be_reordered() -> None:

@@ -12,6 +12,7 @@ from lutra_compiler.program.kernels import KERNELS
 from lutra_compiler.program.lower import lower
 from lutra_compiler.program.program import Program, Role
 from lutra_compiler.target import target_by_name
+from operator_programs import operator_network
 from quantized_graphs import coded, dense, graph
 from random_programs import ARENA_LIMIT, TABLES_LIMIT, random_inputs, random_network, random_program
 
@@ -108,7 +109,7 @@ def test_random_programs_are_small_and_lively():
 def test_random_programs_call_every_kernel():
     counts: dict[str, int] = {}
     for seed in range(200):
-        for call in random_program(seed).calls:
+        for call in (*random_program(seed).calls, *(operator_network(seed)[1].calls if seed < 60 else ())):
             counts[call.kernel] = counts.get(call.kernel, 0) + 1
     assert counts.keys() == KERNELS.keys()
     assert min(counts.values()) >= 12

@@ -60,7 +60,7 @@ LOWERING = [
     ("program.lower", '"pad_top": op.padding[0], "pad_left": op.padding[1]', '"pad_top": op.padding[1], "pad_left": op.padding[0]'),
     ("program.lower", "pool_h, pool_w = pool.kernel", "pool_w, pool_h = pool.kernel"),
     ("program.lower", "[a.scale / scale, b.scale / scale]", "[b.scale / scale, a.scale / scale]"),
-    ("program.lower", "offset += self.shapes[value][-1]", "pass"),
+    ("program.lower", "offset += prod(self.shapes[value][op.axis :])", "pass"),
     ("program.lower", "start=op.start", "start=(0, 0, 0)"),
     ("program.lower", "step=op.step", "step=(1, 1, 1)"),
     ("program.lower", "before = (op.spatial[0], op.spatial[1]", "before = (op.spatial[2], op.spatial[3]"),

@@ -7,7 +7,24 @@ import numpy as np
 import pytest
 
 from lutra_compiler.errors import ProgramError
-from lutra_compiler.ir.ops import Activation, Add, AveragePool, Clamp, Concat, Conv2d, Linear, MaxPool, Op, Slice, Softmax
+from lutra_compiler.ir.ops import (
+    Activation,
+    Add,
+    AveragePool,
+    Binary,
+    Clamp,
+    Concat,
+    Conv2d,
+    Elementwise,
+    Gather,
+    Linear,
+    MaxPool,
+    Normalise,
+    Op,
+    Slice,
+    Softmax,
+    Step,
+)
 from lutra_compiler.program.choose_kernel import Candidate
 from lutra_compiler.program.kernels import KERNELS
 from lutra_compiler.program.lower import lower
@@ -75,6 +92,17 @@ def depthwise() -> Program:
         MaxPool(name="p", inputs=("c",), output="p", kernel=(3, 3), stride=(1, 1)),
     ]
     return lower(graph(ops, {"x": (8, 8, 4)}, {"w": dense((4, 3, 3, 1))}), target_by_name("generic"))
+
+
+def operators() -> Program:
+    """Call 0: table; 1: product with a value a channel, over its input; 2, 3: copies; 4: normalisation."""
+    ops: list[Op] = [
+        Elementwise(name="e", inputs=("x",), output="e", steps=(Step("tanh", (0,)),)),
+        Binary(name="b", inputs=("e", "z"), output="b", function="multiply"),
+        Gather(name="g", inputs=("b",), output="g", axis=0, indices=(3, 0, 1, 2)),
+        Normalise(name="n", inputs=("g",), output="n", axes=(2,)),
+    ]
+    return lower(graph(ops, {"x": (4, 5, 6), "z": (1, 1, 6)}), target_by_name("generic"))
 
 
 def unpacked() -> Program:
@@ -218,7 +246,17 @@ BROKEN: list[tuple[Callable[[], Program], Change, str]] = [
     (vector, table_of(0, Role.WEIGHTS, data=np.zeros(29, np.int8)), "its weights must be int8 .30."),
     (base, table_of(4, Role.MULTIPLIERS, data=np.zeros(1, np.uint16)), "its multipliers must be uint16 .9."),
     (vector, table_of(1, Role.EXPONENTIALS, data=np.zeros(255, np.uint16)), "its exponentials must be uint16 .256."),
+    (operators, table_of(0, Role.LOOKUP, data=np.zeros(255, np.int8)), "its lookup must be int8 .256."),
     # ranges
+    (operators, fields(1, function=4), "function is 4, allowed 0..3"),
+    (operators, fields(1, steps_b=4), "steps_b is 4, allowed 0..3"),
+    (operators, fields(1, multiplier_a=-32768, zero_point_a=127, zero_point_b=127, shift=30), "its products reach"),
+    (operators, fields(2, count_3=0), "count_3 is 0, allowed 1..65535"),
+    (operators, fields(2, in_start_low=91), "its input ends at 121, the buffer at 120"),
+    (operators, fields(3, out_start_high=1), "its output ends at 65656, the buffer at 120"),
+    (operators, fields(3, out_step_3=29), "the copies .2, 3. do not fill buffer . .activation. once"),
+    (operators, fields(4, gain=1), "gain is 1, allowed 16384..32767"),
+    (operators, fields(4, value_shift=1), "value_shift is 1, for 6 values it is 0"),
     (base, fields(0, stride_h=0), "stride_h is 0, allowed 1..255"),
     (base, fields(0, acc_shift=17), "acc_shift is 17, allowed 0..16"),
     (base, fields(0, output_shift=0), "output_shift is 0, allowed 1..15"),
@@ -244,6 +282,10 @@ BROKEN: list[tuple[Callable[[], Program], Change, str]] = [
     (base, fields(0, out_h=5), "its output takes 480 bytes"),
     (base, buffer(0, "scratch", size_bytes=100), "its scratch memory takes 1376 bytes"),
     (vector, fields(0, in_c=7), "its input takes 7 bytes"),
+    (operators, fields(0, size_low=121), "its input takes 121 bytes"),
+    (operators, fields(1, steps_b=3), "its input takes 120 bytes, buffer . has 6"),
+    (operators, fields(4, inner=2), "its input takes 240 bytes"),
+    (operators, lambda p: call(1, inputs=p.calls[1].inputs[::-1])(p), "its input takes 120 bytes, buffer . has 6"),
     (depthwise, fields(1, in_c=5), "its input takes 180 bytes"),
     (base, fields(5, size_low=647), "its input takes 647 bytes"),
     (base, fields(7, pixels_high=1), "its input takes 1179972 bytes"),
