@@ -345,7 +345,7 @@ def export(
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="A folder that `generate` wrote.")],
     kind: Annotated[str, typer.Option("--for", metavar="NAME", help=f"{', '.join(KINDS[:-1])} or {KINDS[-1]}.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The folder to write: new or empty.")],
-    data: Annotated[str | None, typer.Option(help="A .npz or .npy file, or mnist: the example runs on its first sample; else on noise.")] = None,
+    data: Annotated[str | None, typer.Option(help="A .npz or .npy file, or mnist: its first sample is the example's; else noise.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace files of the same names; others stay.")] = False,
     as_json: Json = False,
 ) -> None:
