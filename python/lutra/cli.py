@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 import typer
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.table import Column
 
-from lutra import api, report, runtime, zoo
+from lutra import api, doctor, page, report, runtime, zoo
 from lutra.boards import board_by_name, boards
 from lutra.curve import curve_records, plot_curve, write_curve
 from lutra.dataset import Dataset, read_dataset
@@ -37,7 +38,7 @@ from lutra_compiler.config import CompressionConfig, Method, load_config
 from lutra_compiler.files import write_atomically
 from lutra_compiler.program.choose_kernel import Limits
 from lutra_compiler.records import nearest, to_plain
-from lutra_compiler.target import DEFAULT_TARGET
+from lutra_compiler.target import DEFAULT_TARGET, TARGETS
 
 if TYPE_CHECKING:
     from lutra_compiler.compression.training import Progress as TrainingProgress
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
 NO, BAD, INTERRUPTED = 1, 2, 130
 _HELD_OUT = 5000  # validation samples at most, where none are given
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
 zoo_app = typer.Typer(invoke_without_command=True, rich_markup_mode=None, help="Networks with trained weights and released artefacts.")
 data_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Data sets, fetched once and checked.")
 app.add_typer(zoo_app, name="zoo")
@@ -54,8 +55,22 @@ app.add_typer(data_app, name="data")
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="An .onnx or .lutra file, or zoo:NETWORK[/POINT].")]
 Bundle = Annotated[str, typer.Argument(metavar="MODEL", help="A folder that `generate` wrote, a .lutra file, or zoo:NETWORK[/POINT].")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else.")]
-DataName = Annotated[str, typer.Argument(help=" or ".join(zoo_data.NAMES))]
-Target = Annotated[str, typer.Option(help="The processor.")]
+
+
+def _targets() -> list[str]:
+    return [target.name for target in TARGETS]
+
+
+def _boards() -> list[str]:
+    return [board.name for board in boards()]
+
+
+def _data_sets() -> list[str]:
+    return list(zoo_data.NAMES)
+
+
+DataName = Annotated[str, typer.Argument(help=" or ".join(zoo_data.NAMES), autocompletion=_data_sets)]
+Target = Annotated[str, typer.Option(help="The processor.", autocompletion=_targets)]
 Shapes = Annotated[
     list[str] | None,
     typer.Option(
@@ -99,7 +114,9 @@ ImageValues = Annotated[str, typer.Option(help="What pixels of image files becom
 ImageMean = Annotated[str | None, typer.Option(help="Then taken from them, one number or one a channel, as 0.485,0.456,0.406.")]
 ImageStd = Annotated[str | None, typer.Option(help="Then divided by, likewise.")]
 ImageResize = Annotated[bool, typer.Option("--image-resize", help="Resize image files to the network's input.")]
-Board = Annotated[str | None, typer.Option(help="Also run it as firmware on this board in QEMU, such as microbit.")]
+Board = Annotated[
+    str | None, typer.Option(help="Also run it as firmware on this board in QEMU, such as microbit.", autocompletion=_boards)
+]
 
 
 def main() -> None:
@@ -140,8 +157,12 @@ def _root(
 @app.command()
 def analyze(
     model: Model,
-    target: Annotated[str | None, typer.Option(help=f"The processor; else the board's, else {DEFAULT_TARGET}.")] = None,
-    board: Annotated[str | None, typer.Option(help="Take processor, flash and RAM from a board, such as microbit.")] = None,
+    target: Annotated[
+        str | None, typer.Option(help=f"The processor; else the board's, else {DEFAULT_TARGET}.", autocompletion=_targets)
+    ] = None,
+    board: Annotated[
+        str | None, typer.Option(help="Take processor, flash and RAM from a board, such as microbit.", autocompletion=_boards)
+    ] = None,
     flash: Flash = None,
     ram: Ram = None,
     shape: Shapes = None,
@@ -422,7 +443,7 @@ def validate(
 @app.command()
 def firmware(
     model: Bundle,
-    board: Annotated[str, typer.Option(help="A board of `lutra boards`.")],
+    board: Annotated[str, typer.Option(help="A board of `lutra boards`.", autocompletion=_boards)],
     output: Annotated[Path, typer.Option("--output", "-o", help="The ELF file to write.")],
     as_json: Json = False,
 ) -> None:
@@ -475,6 +496,63 @@ def bench(model: Bundle, board: Board = None, as_json: Json = False) -> None:
     """
     found = api.bench(model, board=board)
     _print(as_json, report.bench_record(found), report.bench_tables(found))
+
+
+@app.command("report")
+def report_page(
+    model: Bundle,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The .html file to write.")],
+    data: Annotated[str | None, typer.Option(help="Test samples, as for validate; with labels also what goes wrong.")] = None,
+    reference: Annotated[str | None, typer.Option(help="The float network to compare with; else the zoo's, if it is of it.")] = None,
+    target: Annotated[str | None, typer.Option(help="The processor, if not the board's.", autocompletion=_targets)] = None,
+    board: Annotated[str | None, typer.Option(help="The board that it is to fit.", autocompletion=_boards)] = None,
+    flash: Flash = None,
+    ram: Ram = None,
+    cycles: Annotated[float | None, typer.Option(parser=_count, help="Most cycles of an inference, as 5M.", metavar="CYCLES")] = None,
+    curve: Annotated[Path | None, typer.Option(help="A .pareto.json of `compress --pareto` to draw.")] = None,
+    samples: Annotated[int | None, typer.Option(min=1, help="Only the first N samples.", metavar="N")] = None,
+    image_values: ImageValues = "unit",
+    image_mean: ImageMean = None,
+    image_std: ImageStd = None,
+    image_resize: ImageResize = False,
+    as_json: Json = False,
+) -> None:
+    """Write all that is known of a compressed model as one HTML page that needs no network and no JavaScript.
+
+    The page is written whatever the answer is. Exit code 1 if the model does not fit --board, --flash, --ram and --cycles, or if
+    targets give different bytes.
+
+    \b
+    Examples:
+      lutra report zoo:lenet5 -o lenet5.html --board microbit --data mnist
+      lutra report network.lutra -o report.html --flash 32K --ram 16K --data test.npz --reference network.onnx
+      lutra report bundle -o report.html
+    """
+    page.check_output(output)
+    images = _image_format(image_values, image_mean, image_std, image_resize)
+    test = None if data is None else _data(data, "test", partial(api.input_port, model), images).head(samples)
+    question = page.Question(target, board, flash, ram, cycles)
+    facts = page.gather(model, question, data=test, reference=reference, curve=curve, notify=_say)
+    record = page.page_record(facts, output, page.write_page(facts, output))
+    _print(as_json, record, report.page_table(record))
+    if facts.wrong or facts.fits is False:
+        raise typer.Exit(NO)
+
+
+@app.command("doctor")
+def examine(as_json: Json = False) -> None:
+    """What Lutra needs of this machine, whether it is there, and how to mend what is not.
+
+    Exit code 1 if something is missing without which nothing works.
+
+    \b
+    Example:
+      lutra doctor
+    """
+    found = doctor.examine()
+    _print(as_json, report.doctor_record(found), report.doctor_table(found))
+    if not all(finding.is_well for finding in found):
+        raise typer.Exit(NO)
 
 
 @zoo_app.callback()
@@ -610,8 +688,8 @@ def _progress() -> "Iterator[Callable[[TrainingProgress], None]]":
         yield _epoch_line
         return
     tasks: dict[str, TaskID] = {}
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[state]}"))
-    with Progress(*columns, console=console) as bars:
+    state = TextColumn("{task.fields[state]}", table_column=Column(no_wrap=True))
+    with Progress(TextColumn("{task.description}"), BarColumn(bar_width=None), state, console=console, expand=True) as bars:
 
         def show(progress: "TrainingProgress") -> None:
             if progress.stage not in tasks:

@@ -1,6 +1,6 @@
 """Results as JSON records and as tables for people."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +11,7 @@ from rich.text import Text
 
 from lutra.benchmark import Benchmark
 from lutra.boards import Board, Firmware
+from lutra.doctor import Finding
 from lutra.exports import Export
 from lutra.validation import Validation
 from lutra.zoo.data import dataset_of
@@ -303,6 +304,39 @@ def curve_tables(records: list[Record], files: list[str]) -> RenderableType:
         sizes = (f"{r['flash_bytes']:,}", f"{r['model_bytes']:,}", f"{r['ram_bytes']:,}", _short(round(r["cycles"])))
         table.add_row(*sizes, f"{r['expected_loss']:.2g}", accuracy, r["channels"], r["layers"])
     return Group(table, _facts({"written": ", ".join(files)}))
+
+
+def page_table(record: Record) -> RenderableType:
+    """What `lutra report` wrote, and the answer that the page begins with."""
+    answer = {True: "yes", False: "NO", None: "not known" if record["limits"] else "no board and no limits were named"}[record["fits"]]
+    taken = ("unknown" if value is None else f"{value:,.0f}" for _, value, _ in record["limits"])
+    limits = ", ".join(f"{name} {value} of {limit:,.0f}" for (name, _, limit), value in zip(record["limits"], taken, strict=True))
+    return _facts({
+        **({"WRONG": record["wrong"]} if record["wrong"] else {}),
+        "fits": answer + (f" ({limits})" if limits else ""),
+        "accuracy": _percent(record["accuracy"]),
+        "model": _size(record["model_bytes"]) + _ratios(record["ratio"], record["int8_ratio"]),
+        "cycles": "unknown" if record["cycles"] is None else f"{_short(round(record['cycles']))}, estimated",
+        "written": f"{record['output']}, {record['page_bytes']:,} B",
+    })
+
+
+def doctor_record(findings: Sequence[Finding]) -> Record:
+    """What `lutra doctor --json` prints."""
+    return {"well": all(finding.is_well for finding in findings), "findings": [to_plain(finding) for finding in findings]}
+
+
+def doctor_table(findings: Sequence[Finding]) -> RenderableType:
+    """A row for what is there, and how to mend what is not."""
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    for finding in findings:
+        state = "ok" if finding.found is not None else "MISSING" if finding.required else "without"
+        text = finding.found if finding.found is not None else f"for {finding.purpose}\nto mend: {finding.remedy}"
+        grid.add_row(Text(state), _text(finding.name), _text(text))
+    well = all(finding.is_well for finding in findings)
+    missing = sum(finding.found is None for finding in findings)
+    end = "all is here" if not missing else "what is required is here" if well else "something that is required is missing"
+    return Group(grid, Text(f"\n{end}"))
 
 
 def board_record(board: Board) -> Record:

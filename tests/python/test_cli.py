@@ -210,6 +210,24 @@ def test_bench_times_the_host(lutra: Callable[..., Result], model: Path) -> None
     assert record["board"] is None
 
 
+def test_report_writes_a_page_and_says_whether_it_fits(lutra: Callable[..., Result], model: Path, data: Path, tmp_path: Path) -> None:
+    result = lutra("report", model, "-o", "a.html", "--data", data, "--samples", 50, "--flash", "16K", "--json")
+    record = result.json()
+    assert (result.code, record["fits"], record["samples"]) == (0, True, 50)
+    assert record["page_bytes"] == (tmp_path / "a.html").stat().st_size
+    assert record["limits"] == [["flash", record["flash_bytes"], 16384]]
+    assert record["accuracy"] == lutra("validate", model, "--data", data, "--samples", 50, "--json").json()["accuracy"]
+    result = lutra("report", model, "-o", "b.html", "--cycles", 10)
+    assert (result.code, "NO (cycles" in result.out, (tmp_path / "b.html").is_file()) == (1, True, True)
+
+
+def test_a_report_that_cannot_be_written_is_refused_first(lutra: Callable[..., Result], tmp_path: Path) -> None:
+    refused(lutra("report", "nosuch.lutra", "-o", "a.txt"), "must end in .html")
+    refused(lutra("report", "nosuch.lutra", "-o", "nosuch/a.html"), "folder that exists")
+    refused(lutra("report", "nosuch.lutra", "-o", "a.html"), "cannot be read")
+    assert not (tmp_path / "a.html").exists()
+
+
 @pytest.mark.board
 def test_validate_and_bench_run_a_board(lutra: Callable[..., Result], model: Path, data: Path) -> None:
     record = lutra("validate", model, "--data", data, "--samples", 5, "--board", "microbit", "--json").json()
@@ -667,7 +685,9 @@ def test_wrong_usage_is_exit_code_2(lutra: Callable[..., Result], arguments: tup
     assert "Usage: lutra" in result.err + result.out
 
 
-@pytest.mark.parametrize("verb", ["analyze", "compress", "generate", "validate", "bench", "zoo list", "zoo train", "data fetch"])
+@pytest.mark.parametrize(
+    "verb", ["analyze", "compress", "generate", "validate", "bench", "report", "doctor", "zoo list", "zoo train", "data fetch"]
+)
 def test_help_shows_an_example(lutra: Callable[..., Result], verb: str) -> None:
     result = lutra(*verb.split(), "--help")
     assert result.code == 0

@@ -4,7 +4,7 @@ import shutil
 
 from lutra.host import ToolError
 
-_PACKAGES = {
+PACKAGES = {
     "arm-none-eabi-gcc": "gcc-arm-none-eabi libnewlib-arm-none-eabi",
     "cc": "gcc libc6-dev",
     "cmake": "cmake",
@@ -17,5 +17,5 @@ def require_tools(*names: str) -> None:
     """Raises ToolError that lists all of `names` that are not on the PATH, and the Debian packages that hold them."""
     missing = [name for name in names if shutil.which(name) is None]
     if missing:
-        packages = " ".join(_PACKAGES[name] for name in missing)
+        packages = " ".join(PACKAGES[name] for name in missing)
         raise ToolError(f"not on the PATH: {', '.join(missing)}; install them (Debian: apt-get install {packages})")
