@@ -10,7 +10,7 @@
 /* Stores are volatile: compilers know loops that copy and clear, and would call libc for them. */
 
 #if defined(VECTORS)
-void lutra_copy(void *to, const void *from, uint32_t count) {
+void lutra_copy_bytes(void *to, const void *from, uint32_t count) {
   __asm__ volatile("wlstp.8 lr, %[count], 2f\n"
                    "1: vldrb.8 q0, [%[from]], #16\n"
                    "vstrb.8 q0, [%[to]], #16\n"
@@ -75,7 +75,7 @@ void lutra_add_products(uint32_t *sums, const int8_t *weights, int32_t factor, u
                    :                                  \
                    : "cc", "memory")
 
-void lutra_copy(void *to, const void *from, uint32_t count) {
+void lutra_copy_bytes(void *to, const void *from, uint32_t count) {
   uint32_t value = 0u;
   MOVE("ldr %[value], [%[from]], #4\n", "ldrb %[value], [%[from]], #1\n");
 }
@@ -99,7 +99,7 @@ void lutra_clear(uint32_t *words, uint32_t count) {
   }
 }
 #else
-void lutra_copy(void *to, const void *from, uint32_t count) {
+void lutra_copy_bytes(void *to, const void *from, uint32_t count) {
   volatile uint8_t *output = to;
   const uint8_t *input = from;
   while (count > 0u) {

@@ -5,7 +5,7 @@
 
 #include <stdint.h>
 
-void lutra_copy(void *to, const void *from, uint32_t count);
+void lutra_copy_bytes(void *to, const void *from, uint32_t count);
 void lutra_fill(void *to, int8_t value, uint32_t count);
 /* `count` is at least 1, here and below. */
 void lutra_clear(uint32_t *words, uint32_t count);

@@ -51,7 +51,7 @@ static void move_weights(const convolution *conv) {
     for (uint32_t kx = 0u; kx < layer->kernel_w; kx++) {
       const uint32_t y = ky - (uint32_t)conv->shift_y, x = kx - (uint32_t)conv->shift_x; /* wrap outside the window */
       if (y < height && x < width) {
-        lutra_copy(conv->shifted + (y * width + x) * channels, weights, channels);
+        lutra_copy_bytes(conv->shifted + (y * width + x) * channels, weights, channels);
       } else if (layer->padded != 0u) {
         lutra_add_products(conv->begin, weights, layer->input_zero_point, channels);
       }

@@ -141,8 +141,8 @@ LUTRA_OUT_OF_LINE static void build_one(const convolution *conv, uint32_t m, con
   int8_t *const tail_a = (int8_t *)tails, *const tail_b = tail_a + LUTRA_MAX_SUBVECTOR;
   const uint32_t length = lutra_subvector_length(coding, conv->first + m);
   lutra_clear(tails, sizeof tails / sizeof *tails);
-  lutra_copy(tail_a, a, length);
-  lutra_copy(tail_b, b, length);
+  lutra_copy_bytes(tail_a, a, length);
+  lutra_copy_bytes(tail_b, b, length);
   lutra_build_pixel_tables(coding->codebook, coding->codewords, coding->subvector, tail_a, tail_b, 1u,
                            conv->tables + m * coding->codewords);
 }

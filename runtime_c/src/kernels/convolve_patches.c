@@ -21,7 +21,7 @@ LUTRA_OUT_OF_LINE static int8_t *copy_window(const lutra_filters *filters, uint3
       const int8_t *from = filters->input + (y * layer->in_w + (uint32_t)(x + begin)) * in_c;
       int8_t *to = window + (uint32_t)begin * channels;
       for (int32_t i = runs; i > 0; i--) {
-        lutra_copy(to, from, run);
+        lutra_copy_bytes(to, from, run);
         from += in_c;
         to += channels;
       }

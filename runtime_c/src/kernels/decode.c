@@ -7,7 +7,7 @@ void lutra_decode_rows(const lutra_coding *coding, uint32_t taps, uint32_t first
     for (uint32_t tap = 0u; tap < taps; tap++) {
       for (uint32_t m = 0u; m < coding->subvectors; m++) {
         const uint32_t length = lutra_subvector_length(coding, m);
-        lutra_copy(weights, lutra_codeword(coding, tap, n, m), length);
+        lutra_copy_bytes(weights, lutra_codeword(coding, tap, n, m), length);
         weights += length;
       }
     }

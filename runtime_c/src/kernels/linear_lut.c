@@ -39,7 +39,7 @@ LUTRA_OUT_OF_LINE static uint32_t next_group(progress *now) {
   if (length < d) {
     uint32_t tail[LUTRA_MAX_SUBVECTOR / sizeof(uint32_t)];
     lutra_clear(tail, sizeof tail / sizeof *tail);
-    lutra_copy(tail, last, length);
+    lutra_copy_bytes(tail, last, length);
     count--;
     lutra_build_tables(coding->codebook, coding->codewords, d, (const int8_t *)tail, 1u, now->tables + count * coding->codewords);
   }
