@@ -14,7 +14,7 @@ JOBS ?= $(shell nproc)
 help: ## list these habits
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: $(STAMP) toolchain ## .venv with torch and every Python need; Arm toolchain and QEMU
+setup: $(STAMP) toolchain ## .venv with torch and every Python need; Arm and RISC-V toolchains and QEMU
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV) || { $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq python3-venv && $(PYTHON) -m venv $(VENV); }
@@ -31,6 +31,7 @@ toolchain:
 	command -v cmake >/dev/null || missing="$$missing cmake"; \
 	command -v ninja >/dev/null || missing="$$missing ninja-build"; \
 	command -v arm-none-eabi-gcc >/dev/null || missing="$$missing gcc-arm-none-eabi libnewlib-arm-none-eabi"; \
+	command -v riscv64-unknown-elf-gcc >/dev/null || missing="$$missing gcc-riscv64-unknown-elf"; \
 	command -v qemu-system-arm >/dev/null || missing="$$missing qemu-system-arm"; \
 	[ -z "$$missing" ] || { echo "installing:$$missing"; $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq $$missing >/dev/null; }
 
@@ -93,7 +94,13 @@ documents: $(STAMP) ## regenerate docs/supported-operators.md and docs/onnx-node
 	$(BIN)/python benchmarks/supported_operators.py
 	$(BIN)/python benchmarks/onnx_node_tests.py
 
+wheel: $(STAMP) ## dist/lutra_mcu-*.whl
+	$(BIN)/pip wheel -q --no-deps -w dist .
+
+first-minute: wheel ## time the way from the wheel and an empty venv to a validated LeNet-5
+	$(BIN)/python benchmarks/first_minute.py dist/lutra_mcu-*.whl
+
 clean: ## remove what was built (not .venv)
 	rm -rf build dist
 
-.PHONY: help setup toolchain demo test lint types docs fuzz sizes bench bench-kernels bench-models bench-post-training bench-third-party cost-model choice budgets documents clean
+.PHONY: help setup toolchain demo test lint types docs fuzz sizes bench bench-kernels bench-models bench-post-training bench-third-party cost-model choice budgets documents wheel first-minute clean

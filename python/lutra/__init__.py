@@ -12,9 +12,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lutra.api import analyze, bench, compress, discard_checkpoint, firmware, generate, load, pareto, save, validate
+    from lutra.api import analyze, bench, compress, discard_checkpoint, export, firmware, generate, load, pareto, save, validate
     from lutra.dataset import Dataset, make_dataset, read_dataset
     from lutra.errors import BudgetError, LutraError
+    from lutra.runtime import get_include, get_sources
     from lutra_compiler import __version__
     from lutra_compiler.budget import Budget
     from lutra_compiler.compression.torch_graph import TorchGraph
@@ -33,13 +34,17 @@ if TYPE_CHECKING:
 __all__ = [
     "Budget", "BudgetError", "CompressionConfig", "Dataset", "Graph", "LayerConfig", "LutraError", "Model", "PruningConfig",
     "ReconstructionConfig", "SearchConfig", "StageConfig", "TorchGraph", "TrainingConfig", "__version__", "analyze", "bench", "compress",
-    "discard_checkpoint", "firmware", "generate", "load", "make_dataset", "pareto", "read_dataset", "save", "validate",
+    "discard_checkpoint", "export", "firmware", "generate", "get_include", "get_sources", "load", "make_dataset", "pareto", "read_dataset",
+    "save", "validate",
 ]  # fmt: skip
 
 _MODULES = {
-    "lutra.api": ("analyze", "bench", "compress", "discard_checkpoint", "firmware", "generate", "load", "pareto", "save", "validate"),
+    "lutra.api": (
+        "analyze", "bench", "compress", "discard_checkpoint", "export", "firmware", "generate", "load", "pareto", "save", "validate",
+    ),
     "lutra.dataset": ("Dataset", "make_dataset", "read_dataset"),
     "lutra.errors": ("BudgetError", "LutraError"),
+    "lutra.runtime": ("get_include", "get_sources"),
     "lutra_compiler": ("__version__",),
     "lutra_compiler.budget": ("Budget",),
     "lutra_compiler.compression.torch_graph": ("TorchGraph",),

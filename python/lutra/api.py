@@ -22,6 +22,7 @@ from lutra.boards import Firmware, board_by_name, build_firmware, require_board,
 from lutra.budgets import Fit, fit_of
 from lutra.dataset import Dataset
 from lutra.errors import one_family
+from lutra.exports import Export, export_bundle
 from lutra.host.manifest import read_manifest
 from lutra.metrics import Metric
 from lutra.validation import DEVIATION, Question, Validation, accuracy_of, run_float, validate_bundle, validate_model
@@ -156,6 +157,17 @@ def generate(
     """
     driver.generate_bundle(_model(source), Path(directory), prefix, target_by_name(target), Limits(ram=ram, flash=flash))
     return Path(directory)
+
+
+def export(bundle: str | Path, directory: str | Path, *, kind: str, data: Dataset | None = None, force: bool = False) -> Export:
+    """Write the bundle in the folder `bundle` as a project for `kind`, such as "cmake" or "zephyr"; all of it or nothing.
+
+    Its example runs one inference, on the first sample of `data` or on noise, and compares the output with what the C gives here.
+    `directory` is new or empty; with `force` files of the same names are replaced. Raises ConfigurationError, BundleError, OutputError,
+    ToolError.
+    """
+    with one_family():
+        return export_bundle(Path(bundle), kind, Path(directory), data, force)
 
 
 def validate(

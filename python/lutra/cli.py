@@ -20,11 +20,12 @@ from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Column
 
-from lutra import api, doctor, page, report, zoo
+from lutra import api, doctor, page, report, runtime, zoo
 from lutra.boards import board_by_name, boards
 from lutra.curve import curve_records, plot_curve, write_curve
 from lutra.dataset import Dataset, read_dataset
 from lutra.errors import BudgetError, DataError, LoweringError, LutraError, ToolError, UnsupportedModelError, one_family
+from lutra.exports import KINDS
 from lutra.images import ImageFormat, Values, is_image_folder, read_images
 from lutra.metrics import METRICS
 from lutra.report import printable
@@ -133,14 +134,23 @@ def main() -> None:
         logger.removeHandler(handler)
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
-        print(f"lutra {__version__}")
-        raise typer.Exit
+def _fact(name: str, text: Callable[[], object], about: str) -> Any:
+    """An option that prints one line, never wrapped, and is done."""
+
+    def show(wanted: bool) -> None:
+        if wanted:
+            print(text())
+            raise typer.Exit
+
+    return typer.Option(name, callback=show, is_eager=True, help=about)
 
 
 @app.callback()
-def _root(version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False) -> None:
+def _root(
+    version: Annotated[bool, _fact("--version", lambda: f"lutra {__version__}", "Print the version.")] = False,
+    include: Annotated[bool, _fact("--print-include", runtime.get_include, "Print the runtime's folder for -I.")] = False,
+    cmake: Annotated[bool, _fact("--cmake-dir", runtime.cmake_directory, "Print the folder for -Dlutra_DIR= of CMake.")] = False,
+) -> None:
     """Trained neural networks, pruned and product-quantized, as C for microcontrollers."""
 
 
@@ -349,6 +359,30 @@ def generate(
         "ram_bytes": analysis.ram_bytes,
     }
     _print(as_json, record, report.generation_tables(record, sizes))
+
+
+@app.command()
+def export(
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="A folder that `generate` wrote.")],
+    kind: Annotated[str, typer.Option("--for", metavar="NAME", help=f"{', '.join(KINDS[:-1])} or {KINDS[-1]}.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The folder to write: new or empty.")],
+    data: Annotated[str | None, typer.Option(help="A .npz or .npy file, or mnist: its first sample is the example's; else noise.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace files of the same names; others stay.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Write a bundle as a project: with the runtime files that it needs, and an example that checks one inference.
+
+    The example's output is compared with what the C gives here. Everything is written or nothing.
+
+    \b
+    Examples:
+      lutra export bundle --for cmake -o digits
+      lutra export bundle --for arduino -o ~/Arduino/libraries/digits --data test.npz
+      lutra export bundle --for zephyr -o digits --force --json
+    """
+    samples = None if data is None else zoo_data.load(data, "test") if zoo_data.is_prepared(data) else read_dataset(Path(data))
+    written = api.export(bundle, output, kind=kind, data=samples, force=force)
+    _print(as_json, report.export_record(written), report.export_table(written))
 
 
 @app.command()

@@ -12,6 +12,7 @@ from rich.text import Text
 from lutra.benchmark import Benchmark
 from lutra.boards import Board, Firmware
 from lutra.doctor import Finding
+from lutra.exports import Export
 from lutra.validation import Validation
 from lutra.zoo.data import dataset_of
 from lutra_compiler.driver import Analysis, Cost, Model, Outlook
@@ -89,6 +90,16 @@ def validation_record(validation: Validation) -> Record:
 def bench_record(benchmark: Benchmark) -> Record:
     """What `lutra bench --json` prints."""
     return {**to_plain(benchmark), "host_microseconds": round(benchmark.host_microseconds, 3)}
+
+
+def export_record(export: Export) -> Record:
+    """What `lutra export --json` prints."""
+    return {"prefix": export.prefix, "for": export.kind, "directory": str(export.directory), "files": list(export.files)}
+
+
+def export_table(export: Export) -> RenderableType:
+    """What was written, and what to read."""
+    return f"{export.directory}: {export.prefix} for {export.kind}, {len(export.files)} files; README.md says how to go on"
 
 
 def full_analysis(model: str, analysis: Analysis, outlook: Outlook, limits: Limits, why_not: str) -> RenderableType:

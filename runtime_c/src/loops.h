@@ -81,21 +81,18 @@ typedef void lutra_dot_rows_loop(const int8_t *weights, const int8_t *x, uint32_
 
 /* SPEC.md, section 2. Sums are without bias. */
 typedef struct {
-  uint8_t bias_shift, acc_shift, output_shift;
   int8_t output_zero_point, output_min, output_max;
+  uint8_t bias_shift, acc_shift, output_shift;
 } lutra_requantization;
 
-/* output[p * step + n] from sums[p * count + n], for n < count, p < pixels. */
+/* output[p * step + n] from sums[p * count + n], for n < count, p < pixels. `output` may be where `sums` is, if `pixels` is 1. */
 typedef void lutra_requantize_loop(const lutra_requantization *how, const lutra_channel *channels, const uint32_t *sums,
                                    uint32_t count, uint32_t pixels, int8_t *output, uint32_t step);
-/* The same of one pixel, stored where it exceeds what `output` holds: fused max pooling goes through a window's positions. */
-typedef void lutra_requantize_max_loop(const lutra_requantization *how, const lutra_channel *channels, const uint32_t *sums,
-                                       uint32_t count, int8_t *output);
 
 /* Windows of a depthwise convolution, all of them inside the image. Distances in bytes: `row` from a row of a window to the next,
  * `input_step` and `output_step` from a pixel to the next. */
 typedef struct {
-  lutra_requantization how;
+  const lutra_requantization *how;
   const lutra_channel *records;
   const int8_t *weights; /* [height][width][channels] */
   const uint32_t *begin; /* what the sum of a channel begins with */
@@ -120,16 +117,21 @@ lutra_patch_dot_loop lutra_patch_dot_reference;
 lutra_dot_rows_loop lutra_dot_rows_reference;
 lutra_depthwise_loop lutra_depthwise_reference;
 lutra_requantize_loop lutra_requantize_reference;
-lutra_requantize_max_loop lutra_requantize_max_reference;
 
-/* A backend defines the names of its own loops. */
-#if !defined(LUTRA_PORTABLE) && defined(__GNUC__)
+/* A backend defines the names of its own loops. Where its folder is missing the portable ones serve its CPUs. */
+#if !defined(LUTRA_PORTABLE) && defined(__GNUC__) && defined(__has_include)
 #if defined(__ARM_FEATURE_MVE) && (__ARM_FEATURE_MVE & 1)
+#if __has_include("arm_mve/backend.h")
 #include "arm_mve/backend.h"
+#endif
 #elif defined(__ARM_ARCH_7M__) || defined(__ARM_ARCH_7EM__) || defined(__ARM_ARCH_8M_MAIN__) || defined(__ARM_ARCH_8_1M_MAIN__)
+#if __has_include("arm_v7m/backend.h")
 #include "arm_v7m/backend.h"
+#endif
 #elif defined(__ARM_ARCH_6M__) || defined(__ARM_ARCH_8M_BASE__)
+#if __has_include("arm_v6m/backend.h")
 #include "arm_v6m/backend.h"
+#endif
 #endif
 #endif
 
@@ -162,9 +164,6 @@ lutra_requantize_max_loop lutra_requantize_max_reference;
 #endif
 #ifndef lutra_requantize
 #define lutra_requantize lutra_requantize_reference
-#endif
-#ifndef lutra_requantize_max
-#define lutra_requantize_max lutra_requantize_max_reference
 #endif
 
 #endif

@@ -48,7 +48,7 @@ def test_python_runs_in_the_order_in_which_it_is_shown(tmp_path: Path, monkeypat
     assert lutra.validate(small, lutra.make_dataset(images, np.asarray(labels))).bit_exact
 
 
-@pytest.mark.parametrize("verb", ["analyze", "compress", "generate", "validate", "report", "doctor"])
+@pytest.mark.parametrize("verb", ["analyze", "compress", "generate", "validate", "export", "report", "doctor"])
 def test_every_verb_is_shown(verb: str) -> None:
     assert re.search(rf"^    lutra {verb}\b", README, re.MULTILINE)
 

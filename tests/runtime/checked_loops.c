@@ -88,13 +88,8 @@ void lutra_depthwise(const lutra_windows *windows, const int8_t *input, uint32_t
 void lutra_requantize(const lutra_requantization *how, const lutra_channel *channels, const uint32_t *sums, uint32_t count,
                       uint32_t pixels, int8_t *output, uint32_t step) {
   CHECK(count >= 1u && pixels >= 1u && how->acc_shift <= 16u && 1u <= how->output_shift && how->output_shift <= 15u);
+  CHECK((const void *)output != sums || pixels == 1u);
   lutra_requantize_reference(how, channels, sums, count, pixels, output, step);
-}
-
-void lutra_requantize_max(const lutra_requantization *how, const lutra_channel *channels, const uint32_t *sums, uint32_t count,
-                          int8_t *output) {
-  CHECK(count >= 1u && how->acc_shift <= 16u && 1u <= how->output_shift && how->output_shift <= 15u);
-  lutra_requantize_max_reference(how, channels, sums, count, output);
 }
 
 void lutra_expand8(const uint8_t *indices, uint32_t index_bits, uint32_t codewords, uint32_t count, uint32_t rows,

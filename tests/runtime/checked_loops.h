@@ -16,7 +16,6 @@
 #define lutra_dot_rows lutra_dot_rows_checked
 #define lutra_depthwise lutra_depthwise_checked
 #define lutra_requantize lutra_requantize_checked
-#define lutra_requantize_max lutra_requantize_max_checked
 #define lutra_expand8 lutra_expand8_checked
 #define lutra_build_tables8 lutra_build_tables8_checked
 #define lutra_add_lookups8 lutra_add_lookups8_checked
@@ -37,7 +36,6 @@ lutra_patch_dot_loop lutra_patch_dot;
 lutra_dot_rows_loop lutra_dot_rows;
 lutra_depthwise_loop lutra_depthwise;
 lutra_requantize_loop lutra_requantize;
-lutra_requantize_max_loop lutra_requantize_max;
 lutra_expand8_loop lutra_expand8;
 lutra_build_tables8_loop lutra_build_tables8;
 lutra_add_lookups8_loop lutra_add_lookups8;

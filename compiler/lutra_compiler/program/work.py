@@ -109,10 +109,11 @@ def _subvectors(f: Fields) -> int:
     return -(-f["in_c"] // f["subvector"])
 
 
-def _parts(count: int, most: int) -> int:
-    """In how many unrolled pieces of `most`, 4 and up to 3 a row's lookups are done."""
-    rest = count % most
-    return count // most + (rest >= 4) + (rest % 4 > 0)
+def _parts(count: int, near: bool) -> int:
+    """In how many unrolled pieces a row's lookups are done: `near` of 4 and up to 3, else of 8, 4 and 1 (arm_v7m)."""
+    if near:
+        return -(-count // 4)
+    return count // GROUP + (count % GROUP >= 4) + count % 4
 
 
 def _requantization(channels: int, calls: float, pixels: int, pooled: float = 0.0) -> Work:
@@ -148,6 +149,13 @@ def _tables(f: Fields, prefix: str, calls: float, vectors: float) -> Work:
     return {f"{prefix} calls": calls, f"{prefix} other": vectors, f"{prefix} entries other": entries, f"{prefix} products": entries * d}
 
 
+def _edge(f: Fields, inside: int, columns: _Axis) -> int:
+    """How often the sums of a padded tap are added to an output row with `inside` kernel rows inside the image: kernel rows outside add up
+    before every pixel gets their sum."""
+    above = f["kernel_h"] - inside
+    return above * f["kernel_w"] + (above > 0) * columns.out + inside * sum(f["kernel_w"] - columns.inside(j) for j in range(columns.out))
+
+
 def _conv2d_lut(pixels: int) -> Callable[[Fields], Work]:
     def count(f: Fields) -> Work:
         rows, columns = _axes(f)
@@ -162,14 +170,14 @@ def _conv2d_lut(pixels: int) -> Callable[[Fields], Work]:
         near = 4 * f["block"] << f["log2_codewords"] <= NEAR_BYTES
         most, kind = (4, "near ") if near else (GROUP, "")
         begun = min(rows.out, rows.whole + -(-f["kernel_h"] // f["stride_h"]))
-        edge = sum(taps - rows.inside(i) * columns.inside(j) for i in range(begun) for j in range(columns.out)) if f["padded"] else 0
+        edge = sum(_edge(f, rows.inside(i), columns) for i in range(begun)) if f["padded"] else 0
         pooled = f["pool_h"] * f["pool_w"] > 1
         return {
             "rows": float(len(readings)),
             f"{f['index_bits']}-bit expanded": float((taps if f["keep_offsets"] else all_sweeps) * out_c * subvectors),
             "expanded groups": float((taps if f["keep_offsets"] else all_sweeps) * out_c * sum(-(-b // GROUP) for b in blocks)),
             "passes": float((passes + padding_sweeps) * len(blocks)),
-            f"{kind}sweep rows": float(all_sweeps * out_c * sum(_parts(b, most) for b in blocks)),
+            f"{kind}sweep rows": float(all_sweeps * out_c * sum(_parts(b, near) for b in blocks)),
             f"{kind}swept groups": float(all_sweeps * out_c * sum(-(-b // most) for b in blocks)),
             "swept fours": float(all_sweeps * out_c * sum(-(-b // 4) for b in blocks)),
             f"{packed}lookups": float(all_sweeps * out_c * subvectors),
@@ -288,8 +296,12 @@ def _conv2d_dense(f: Fields) -> Work:
 
 def _conv2d_decode(f: Fields) -> Work:
     subvectors, taps = _subvectors(f), f["kernel_h"] * f["kernel_w"]
+    lengths = [min(f["subvector"], f["in_c"] - first) for first in range(0, f["in_c"], f["subvector"])]
     decoded: Work = {
-        "decoded": float(taps * subvectors * f["out_c"]), "decoded values": float(taps * f["in_c"] * f["out_c"]),
+        f"{f['index_bits']}-bit decoded": float(taps * subvectors * f["out_c"]),
+        "decoded values": float(taps * f["in_c"] * f["out_c"]),
+        "decoded fours": float(taps * f["out_c"] * sum(length // 4 for length in lengths)),
+        "decoded ones": float(taps * f["out_c"] * sum(length % 4 for length in lengths)),
         "decoded rows": float(taps * f["out_c"]),
     }
     blocks = (min(f["block"], f["out_c"] - first) for first in range(0, f["out_c"], f["block"]))
@@ -394,7 +406,7 @@ def _linear_pairs(f: Fields) -> Work:
 def _linear_decode(f: Fields) -> Work:
     subvectors, out_c = _subvectors(f), f["out_c"]
     return {
-        "rows": float(out_c), "groups": float(out_c * -(-subvectors // GROUP)), "subvectors": float(out_c * subvectors),
+        "rows": float(out_c), f"{f['index_bits']}-bit subvectors": float(out_c * subvectors),
         "products": float(out_c * f["in_c"]),
     }
 
@@ -402,6 +414,7 @@ def _linear_decode(f: Fields) -> Work:
 def _linear_dense(f: Fields) -> Work:
     length, (eights, rest) = f["in_c"], divmod(f["out_c"], 8)
     couples, fours = -(-rest // 2), -(-rest // 4)
+    passes = 2 * eights + rest // 4 + (rest % 4 + 1) // 2  # of four rows, two or one (arm_v7m)
     return {
         "rows": float(f["out_c"]),
         "row chunks": float(eights + (rest > 0)),
@@ -411,6 +424,8 @@ def _linear_dense(f: Fields) -> Work:
         "couple products": float(2 * couples * length),
         "fours": float(fours),
         "four products": float(4 * fours * length),
+        "passes": float(passes),
+        "pass products": float(4 * passes * length),
         "tails": float(f["out_c"] * (length % 4)),
         "vectors": float(f["out_c"] // 4 * 4 * -(-length // VECTOR)),
         "single vectors": float(f["out_c"] % 4 * -(-length // VECTOR)),

@@ -8,6 +8,10 @@
 
 #include "lutra/lutra_config.h"
 
+#ifdef __AVR__
+#error "Lutra does not run on AVR: tables are read from flash as they lie, which takes one address space for flash and RAM."
+#endif
+
 /* Generated code refuses to compile against a runtime of another number. */
 #define LUTRA_ABI_VERSION 3
 

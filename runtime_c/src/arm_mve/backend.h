@@ -21,7 +21,5 @@ lutra_depthwise_loop lutra_depthwise_mve;
 #define lutra_depthwise lutra_depthwise_mve
 lutra_requantize_loop lutra_requantize_mve;
 #define lutra_requantize lutra_requantize_mve
-lutra_requantize_max_loop lutra_requantize_max_mve;
-#define lutra_requantize_max lutra_requantize_max_mve
 
 #endif

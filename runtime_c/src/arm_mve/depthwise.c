@@ -89,7 +89,7 @@ void lutra_depthwise_mve(const lutra_windows *windows, const int8_t *input, uint
       sums += windows->channels;
       input += windows->input_step;
     }
-    lutra_requantize_mve(&windows->how, windows->records, windows->sums, windows->channels, count, output, windows->output_step);
+    lutra_requantize_mve(windows->how, windows->records, windows->sums, windows->channels, count, output, windows->output_step);
     output += count * windows->output_step;
   }
 }

@@ -4,35 +4,6 @@
 #ifdef LUTRA_ARM_MVE_BACKEND_H
 #include <arm_mve.h>
 
-/* Four channels at a time. `combine`: an instruction or two on the outputs, q1, and what is stored already. */
-#define REQUANTIZE(combine)                                                                                                 \
-  const int32x4_t minimum = vdupq_n_s32(how->output_min), maximum = vdupq_n_s32(how->output_max);                           \
-  const int32x4_t half = vdupq_n_s32((int32_t)(1u << (how->output_shift - 1u))), shift = vdupq_n_s32(-how->output_shift);   \
-  __asm__ volatile("dlstp.32 lr, %[count]\n"                                                                                \
-                   "1: vldrh.16 q0, [%[channels]], #16\n"                                                                   \
-                   "vmovlb.s16 q1, q0\n"                                                                                    \
-                   "vldrw.32 q2, [%[sums]], #16\n"                                                                          \
-                   "vshl.s32 q1, %[bias_shift]\n"                                                                           \
-                   "vadd.i32 q1, q1, q2\n"                                                                                  \
-                   "vshr.u32 q2, q0, #28\n"                                                                                 \
-                   "vbic.i32 q0, #0xF0000000\n"                                                                             \
-                   "vshl.s32 q1, %[acc_shift]\n"                                                                            \
-                   "vshr.u32 q0, q0, #16\n"                                                                                 \
-                   "vmul.i32 q1, q1, q0\n"                                                                                  \
-                   "vshl.s32 q0, %q[half], q2\n"                                                                            \
-                   "vsub.i32 q2, %q[shift], q2\n"                                                                           \
-                   "vadd.i32 q1, q1, q0\n"                                                                                  \
-                   "vshl.s32 q1, q1, q2\n"                                                                                  \
-                   "vadd.i32 q1, q1, %[zero_point]\n"                                                                       \
-                   "vmax.s32 q1, q1, %q[minimum]\n"                                                                         \
-                   "vmin.s32 q1, q1, %q[maximum]\n" combine "vstrb.32 q1, [%[output]], #4\n"                                \
-                   "letp lr, 1b\n"                                                                                          \
-                   : [channels] "+r"(channels), [sums] "+r"(sums), [output] "+l"(output)                                    \
-                   : [count] "r"(count), [bias_shift] "r"((int32_t)how->bias_shift), [acc_shift] "r"(-how->acc_shift),      \
-                     [zero_point] "r"((int32_t)how->output_zero_point), [half] "w"(half), [shift] "w"(shift),               \
-                     [minimum] "w"(minimum), [maximum] "w"(maximum)                                                         \
-                   : "q0", "q1", "q2", "lr", "memory")
-
 /* Of several pixels: four channels of all of them, then the next four; where they do not divide `count` >= 4, some of them again. */
 static void requantize_pixels(const lutra_requantization *how, const lutra_channel *channels, const uint32_t *sums, uint32_t count,
                               uint32_t pixels, int8_t *output, uint32_t step) {
@@ -80,9 +51,36 @@ static void requantize_pixels(const lutra_requantization *how, const lutra_chann
   }
 }
 
+/* Four channels at a time. */
 LUTRA_OUT_OF_LINE static void requantize_pixel(const lutra_requantization *how, const lutra_channel *channels, const uint32_t *sums,
                                                uint32_t count, int8_t *output) {
-  REQUANTIZE("");
+  const int32x4_t minimum = vdupq_n_s32(how->output_min), maximum = vdupq_n_s32(how->output_max);
+  const int32x4_t half = vdupq_n_s32((int32_t)(1u << (how->output_shift - 1u))), shift = vdupq_n_s32(-how->output_shift);
+  __asm__ volatile("dlstp.32 lr, %[count]\n"
+                   "1: vldrh.16 q0, [%[channels]], #16\n"
+                   "vmovlb.s16 q1, q0\n"
+                   "vldrw.32 q2, [%[sums]], #16\n"
+                   "vshl.s32 q1, %[bias_shift]\n"
+                   "vadd.i32 q1, q1, q2\n"
+                   "vshr.u32 q2, q0, #28\n"
+                   "vbic.i32 q0, #0xF0000000\n"
+                   "vshl.s32 q1, %[acc_shift]\n"
+                   "vshr.u32 q0, q0, #16\n"
+                   "vmul.i32 q1, q1, q0\n"
+                   "vshl.s32 q0, %q[half], q2\n"
+                   "vsub.i32 q2, %q[shift], q2\n"
+                   "vadd.i32 q1, q1, q0\n"
+                   "vshl.s32 q1, q1, q2\n"
+                   "vadd.i32 q1, q1, %[zero_point]\n"
+                   "vmax.s32 q1, q1, %q[minimum]\n"
+                   "vmin.s32 q1, q1, %q[maximum]\n"
+                   "vstrb.32 q1, [%[output]], #4\n"
+                   "letp lr, 1b\n"
+                   : [channels] "+r"(channels), [sums] "+r"(sums), [output] "+l"(output)
+                   : [count] "r"(count), [bias_shift] "r"((int32_t)how->bias_shift), [acc_shift] "r"(-how->acc_shift),
+                     [zero_point] "r"((int32_t)how->output_zero_point), [half] "w"(half), [shift] "w"(shift),
+                     [minimum] "w"(minimum), [maximum] "w"(maximum)
+                   : "q0", "q1", "q2", "lr", "memory");
 }
 
 void lutra_requantize_mve(const lutra_requantization *how, const lutra_channel *channels, const uint32_t *sums, uint32_t count,
@@ -96,11 +94,5 @@ void lutra_requantize_mve(const lutra_requantization *how, const lutra_channel *
     sums += count;
     output += step;
   }
-}
-
-void lutra_requantize_max_mve(const lutra_requantization *how, const lutra_channel *channels, const uint32_t *sums,
-                              uint32_t count, int8_t *output) {
-  REQUANTIZE("vldrb.s32 q0, [%[output]]\n"
-             "vmax.s32 q1, q1, q0\n");
 }
 #endif

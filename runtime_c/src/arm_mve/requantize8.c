@@ -129,9 +129,15 @@ void lutra_requantize8_mve(const lutra_requantization *how, const lutra_channel 
   if (pool > 1u) {
     pitch = pool_columns(rows, sums, pitch, pixels, pool);
   }
-  const uint32_t share_step = share != NULL ? 16u : 0u;
-  state now = {{0u}, channels, share != NULL ? share : nothing, share_step, how->bias_shift, sums, output, 4u * pitch,
-               rows & ~3u};
+  state now; /* scales are set on the way */
+  now.channels = channels;
+  now.share = share != NULL ? share : nothing;
+  now.share_step = share != NULL ? 16u : 0u;
+  now.bias_shift = how->bias_shift;
+  now.sums = sums;
+  now.output = output;
+  now.pitch = 4u * pitch;
+  now.rows = rows & ~3u;
   const int32x4_t shift = vdupq_n_s32(31 - how->output_shift);
   uint32_t sums0, sums1, sums2, sums3, to, a, b;
   if (words && !max) {

@@ -7,20 +7,19 @@
 
 /* An entry is the word (b << 16) + a, a of either sign. So a is the lower half, b the upper one plus bit 15, which is what an
  * arithmetic shift by 16 leaves in the carry. With S the sum of a row's entries and H the sum of their halves b, the sum of their
- * halves a is S - (H << 16), whatever wraps. `packed`: four entries add up before they are split.
+ * halves a is S - (H << 16), whatever wraps.
  *
  * Rows of up to eight lookups, by jumping into a sequence of eight:
  * r0 offsets, r1 tables, r2 a, r3 b, r4 S, r5 H, r6 entries, r7 an entry, r8 where to jump, r12 end of a, lr bytes of a row.
  * One row at a time, in order: `b` may be `a` of a later row. */
-#define LOAD(entry, i)                    \
-  "ldrh " entry ", [r0, #2 * " #i "]\n" \
-  "ldr " entry ", [r1, " entry "]\n"
+#define LOAD(i)                     \
+  "ldrh r6, [r0, #2 * " #i "]\n"    \
+  "ldr r6, [r1, r6]\n"
 #define SPLIT        \
   "adds r4, r6\n"    \
   "asrs r6, #16\n"   \
   "adcs r5, r6\n"
-#define EXACT(i) LOAD("r6", i) SPLIT
-#define ADD(i) LOAD("r7", i) "adds r6, r7\n"
+#define EXACT(i) LOAD(i) SPLIT
 #define ROW(begin)     \
   "lsls r6, r5, #16\n" \
   "subs r4, r6\n"      \
@@ -35,23 +34,23 @@
   "movs r5, #0\n" begin \
   "bx r8\n"
 
+/* To add entries before they are split pays only where there are few of them: below. */
 LUTRA_NAKED void lutra_add_pixel_lookups_v6m(const uint16_t *offsets, uint32_t count, const uint32_t *tables,
                                                         uint32_t packed, uint32_t *a, uint32_t *b, uint32_t rows) {
   __asm__ volatile(".syntax unified\n"
                    "push {r0-r7, lr}\n"
                    "mov r4, r8\n"
-                   "mov r5, r9\n"
-                   "push {r4, r5}\n" /* [sp, #8]: offsets, count, tables, packed; [sp, #44]: a, b, rows */
+                   "push {r4}\n" /* [sp, #4]: offsets, count, tables; [sp, #40]: a, b, rows */
                    "lsls r4, r1, #1\n"
                    "mov lr, r4\n"
                    "7: movs r1, r2\n" /* up to eight lookups of each row */
-                   "add r2, sp, #44\n"
+                   "add r2, sp, #40\n"
                    "ldm r2, {r2, r3, r5}\n"
                    "lsls r5, #2\n"
                    "adds r5, r2\n"
                    "mov r12, r5\n"
-                   "ldr r0, [sp, #8]\n"
-                   "ldr r5, [sp, #12]\n"
+                   "ldr r0, [sp, #4]\n"
+                   "ldr r5, [sp, #8]\n"
                    "movs r4, #8\n"
                    "subs r4, r5\n" /* lookups to skip */
                    "bpl 1f\n"
@@ -60,50 +59,25 @@ LUTRA_NAKED void lutra_add_pixel_lookups_v6m(const uint16_t *offsets, uint32_t c
                    "subs r0, r6\n"
                    "adr r5, 2f\n"
                    "adds r5, #1\n"
-                   "ldr r7, [sp, #20]\n"
-                   "cmp r7, #0\n"
-                   "bne 3f\n"
-                   "movs r7, #10\n"
-                   "muls r7, r4\n"
-                   "adds r7, r5\n"
-                   "mov r8, r7\n"
-                   "b 8f\n"
-                   "3: adds r5, #104 - 2\n"
-                   "adds r6, r4\n"
-                   "lsls r6, #1\n" /* 6 bytes a lookup, but 2 less to load the first of four, 6 more to split them */
-                   "adds r7, r5, r6\n"
-                   "lsrs r6, r4, #2\n"
-                   "lsls r6, #2\n"
-                   "adds r7, r6\n"
-                   "cmp r6, r4\n"
-                   "beq 4f\n"
-                   "mov r9, r7\n"
-                   "movs r7, r5\n"
-                   "adds r7, #80\n"
-                   "4: adds r7, #2\n"
-                   "mov r8, r7\n"
+                   "movs r6, #10\n" /* bytes a lookup */
+                   "muls r6, r4\n"
+                   "adds r5, r6\n"
+                   "mov r8, r5\n"
                    "b 8f\n"
                    ".balign 4\n"
                    "2:\n"
                    EXACT(0) EXACT(1) EXACT(2) EXACT(3) EXACT(4) EXACT(5) EXACT(6) EXACT(7)
                    ROW("")
-                   LOAD("r6", 0) ADD(1) ADD(2) ADD(3) SPLIT
-                   LOAD("r6", 4) ADD(5) ADD(6) ADD(7) SPLIT
-                   ROW("")
-                   "movs r6, #0\n" /* to begin in the middle of four */
-                   "bx r9\n"
                    "9: movs r2, r1\n"
-                   "add r0, sp, #8\n"
-                   "ldm r0!, {r4, r5}\n"
-                   "subs r0, #8\n"
+                   "ldr r4, [sp, #4]\n"
                    "adds r4, #16\n"
+                   "str r4, [sp, #4]\n"
+                   "ldr r5, [sp, #8]\n"
                    "subs r5, #8\n"
-                   "stm r0!, {r4, r5}\n"
-                   "ble 6f\n"
-                   "b 7b\n"
-                   "6: pop {r4, r5}\n"
+                   "str r5, [sp, #8]\n"
+                   "bgt 7b\n"
+                   "pop {r4}\n"
                    "mov r8, r4\n"
-                   "mov r9, r5\n"
                    "add sp, #16\n"
                    "pop {r4-r7, pc}\n");
 }

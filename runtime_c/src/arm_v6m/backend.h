@@ -17,9 +17,7 @@ lutra_add_lookups_loop lutra_add_lookups_v6m;
 #define lutra_add_lookups lutra_add_lookups_v6m
 
 lutra_requantize_loop lutra_requantize_v6m;
-lutra_requantize_max_loop lutra_requantize_max_v6m;
 #define lutra_requantize lutra_requantize_v6m
-#define lutra_requantize_max lutra_requantize_max_v6m
 
 lutra_patch_set_loop lutra_patch_set_v6m;
 lutra_patch_dot_loop lutra_patch_dot_v6m;

@@ -15,29 +15,18 @@
   "adds r3, #1\n"              \
   "lsls r4, #16\n"             \
   "adds " x ", r4\n"
-#define CODEWORD               \
-  "ldr r3, [r0]\n"             \
-  "add r0, r9\n"
 #define PRODUCT(x)             \
   "sxtb r4, r3\n"              \
   "asrs r3, #8\n"              \
   "muls r4, " x "\n"           \
   "adds r2, r4\n"
-#define LAST_PRODUCT           \
+#define PRODUCTS               \
+  PRODUCT("r5") PRODUCT("r6") PRODUCT("r7") \
   "mov r4, r8\n"               \
   "muls r4, r3\n"              \
   "adds r2, r4\n"              \
-  "stm r1!, {r2}\n"
-#define FIRST                  \
-  CODEWORD                     \
-  "sxtb r2, r3\n"              \
-  "asrs r3, #8\n"              \
-  "muls r2, r5\n"              \
-  PRODUCT("r6") PRODUCT("r7") LAST_PRODUCT
-#define FURTHER                \
-  CODEWORD                     \
-  "ldr r2, [r1]\n"             \
-  PRODUCT("r5") PRODUCT("r6") PRODUCT("r7") LAST_PRODUCT
+  "stm r1!, {r2}\n"            \
+  "cmp r1, r10\n"
 
 LUTRA_NAKED void lutra_build_pixel_tables_v6m(const int8_t *codebook, uint32_t codewords, uint32_t d, const int8_t *a,
                                                          const int8_t *b, uint32_t count, uint32_t *tables) {
@@ -88,12 +77,14 @@ LUTRA_NAKED void lutra_build_pixel_tables_v6m(const int8_t *codebook, uint32_t c
                    "beq 6f\n"
                    "cmp r2, #0\n"
                    "bne 5f\n"
-                   "4:\n" FIRST FIRST
-                   "cmp r1, r10\n"
+                   "4: ldr r3, [r0]\n"
+                   "add r0, r9\n"
+                   "movs r2, #0\n" PRODUCTS
                    "bne 4b\n"
                    "b 8f\n"
-                   "5:\n" FURTHER FURTHER
-                   "cmp r1, r10\n"
+                   "5: ldr r3, [r0]\n"
+                   "add r0, r9\n"
+                   "ldr r2, [r1]\n" PRODUCTS
                    "bne 5b\n"
                    "b 8f\n"
                    "6: asrs r6, r2, #31\n"

@@ -5,29 +5,13 @@
 
 #define BLOCK 16u /* codewords whose entries are on the stack */
 
-/* From entries of pixel tables (add_pixel_lookups.c) to those of two tables; `count` is even. */
+/* From entries of pixel tables (add_pixel_lookups.c) to those of two tables. */
 static void split(const uint32_t *entries, uint32_t count, int16_t *low, int16_t *high) {
-  const uint32_t *const end = entries + count;
-  register uint32_t first __asm__("r4"), second __asm__("r5"); /* ldm orders registers */
-  __asm__ volatile(".syntax unified\n"
-                   "1: ldm %[entries]!, {%[first], %[second]}\n"
-                   "strh %[first], [%[low], #0]\n"
-                   "strh %[second], [%[low], #2]\n"
-                   "lsrs %[first], #15\n"
-                   "adds %[first], #1\n"
-                   "lsrs %[first], #1\n"
-                   "strh %[first], [%[high], #0]\n"
-                   "lsrs %[second], #15\n"
-                   "adds %[second], #1\n"
-                   "lsrs %[second], #1\n"
-                   "strh %[second], [%[high], #2]\n"
-                   "adds %[low], #4\n"
-                   "adds %[high], #4\n"
-                   "cmp %[entries], %[end]\n"
-                   "bne 1b\n"
-                   : [entries] "+l"(entries), [low] "+l"(low), [high] "+l"(high), [first] "=&l"(first), [second] "=&l"(second)
-                   : [end] "r"(end)
-                   : "cc", "memory");
+  for (uint32_t k = 0u; k < count; k++) {
+    const uint32_t entry = entries[k];
+    low[k] = (int16_t)entry;
+    high[k] = (int16_t)((entry + 0x8000u) >> 16);
+  }
 }
 
 /* Two tables at a time, as if they were of two pixels; an odd one is its own partner. */

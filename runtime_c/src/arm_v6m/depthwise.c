@@ -2,7 +2,6 @@
 #include "../loops.h"
 
 #ifdef LUTRA_ARM_V6M_BACKEND_H
-#include <string.h>
 
 #pragma GCC diagnostic ignored "-Wunused-parameter" /* naked functions find theirs in registers */
 
@@ -91,10 +90,12 @@ static LUTRA_NAKED void add_window(const int8_t *input, uint32_t input_stride, c
 void lutra_depthwise_v6m(const lutra_windows *windows, const int8_t *input, uint32_t pixels, int8_t *output) {
   const uint32_t channels = windows->channels;
   for (; pixels > 0u; pixels--) {
-    memcpy(windows->sums, windows->begin, channels * sizeof *windows->sums);
+    for (uint32_t c = 0u; c < channels; c++) {
+      windows->sums[c] = windows->begin[c];
+    }
     add_window(input, windows->row, windows->weights, windows->width * channels, windows->height, windows->width, channels,
                windows->sums);
-    lutra_requantize_v6m(&windows->how, windows->records, windows->sums, channels, 1u, output, 0u);
+    lutra_requantize_v6m(windows->how, windows->records, windows->sums, channels, 1u, output, 0u);
     input += windows->input_step;
     output += windows->output_step;
   }

@@ -19,8 +19,8 @@ lutra_add_near_lookups_loop lutra_add_near_lookups_v7m;
 #define lutra_add_near_lookups lutra_add_near_lookups_v7m
 lutra_requantize_loop lutra_requantize_v7m;
 #define lutra_requantize lutra_requantize_v7m
-lutra_requantize_max_loop lutra_requantize_max_v7m;
-#define lutra_requantize_max lutra_requantize_max_v7m
+/* Clamps output[p * step + n] for n < count, p < pixels. */
+void lutra_limit_v7m(const lutra_requantization *how, int8_t *output, uint32_t count, uint32_t pixels, uint32_t step);
 lutra_patch_set_loop lutra_patch_set_v7m;
 #define lutra_patch_set lutra_patch_set_v7m
 lutra_patch_dot_loop lutra_patch_dot_v7m;

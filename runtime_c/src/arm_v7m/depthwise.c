@@ -2,7 +2,6 @@
 #include "../loops.h"
 
 #ifdef LUTRA_ARM_V7M_BACKEND_H
-#include "../scale.h"
 
 #pragma GCC diagnostic ignored "-Wunused-parameter" /* of naked functions */
 
@@ -76,32 +75,29 @@ LUTRA_NAKED static void sum_window(const int8_t *input, uint32_t channels, const
                    "pop {r4-r11, pc}\n");
 }
 
-/* The sums of a window's first channels / 4 * 4 channels by sum_window, of the others one by one; of a wide window in parts. */
-static void sum_pixel(const lutra_windows *windows, const int8_t *input) {
-  const uint32_t channels = windows->channels, height = windows->height, weights_row = windows->width * channels;
-  const int8_t *weights = windows->weights;
-  const uint32_t *begin = windows->begin;
-  uint32_t *const sums = windows->sums;
-  for (uint32_t width = windows->width, taps; width > 0u; width -= taps) {
-    taps = width < 3u ? width : 3u;
-    uint32_t *const end = sums + channels / 4u * 4u;
-    if (end > sums) {
-      const window what = {sums, end, begin, height * windows->row - 4u, height * weights_row - 4u,
-                           height + (taps == 3u ? 0u : (4u - taps) << 30), windows->row, weights_row};
-      sum_window(input, channels, weights, &what);
-    }
-    for (uint32_t c = channels / 4u * 4u; c < channels; c++) {
-      uint32_t sum = begin[c];
-      for (uint32_t y = 0u; y < height; y++) {
-        for (uint32_t x = 0u; x < taps; x++) {
-          sum += (uint32_t)(input[y * windows->row + x * channels + c] * weights[y * weights_row + x * channels + c]);
-        }
+/* The sums of a window: of the first channels / 4 * 4 channels by sum_window, of a wide window in parts, of the others one by one. */
+LUTRA_OUT_OF_LINE static void sum_pixel(const lutra_windows *windows, const int8_t *input) {
+  const uint32_t channels = windows->channels, height = windows->height, width = windows->width, row = windows->row;
+  const uint32_t weights_row = width * channels;
+  uint32_t *const sums = windows->sums, *const end = sums + channels / 4u * 4u;
+  window what = {sums, end, windows->begin, height * row - 4u, height * weights_row - 4u, 0u, row, weights_row};
+  for (uint32_t x = 0u; x < width && sums < end; x += 3u) {
+    const uint32_t taps = width - x;
+    what.rows = height + (taps >= 3u ? 0u : (4u - taps) << 30);
+    sum_window(input + x * channels, channels, windows->weights + x * channels, &what);
+    what.begin = sums;
+  }
+  for (uint32_t c = channels / 4u * 4u; c < channels; c++) {
+    const int8_t *in = input + c, *weights = windows->weights + c;
+    uint32_t sum = windows->begin[c];
+    for (uint32_t y = height; y > 0u; y--) {
+      for (uint32_t x = 0u; x < weights_row; x += channels) {
+        sum += (uint32_t)(in[x] * weights[x]);
       }
-      sums[c] = sum;
+      in += row;
+      weights += weights_row;
     }
-    begin = sums;
-    input += taps * channels;
-    weights += taps * channels;
+    sums[c] = sum;
   }
 }
 
@@ -146,7 +142,7 @@ LUTRA_NAKED static void sum_positions(const int8_t *x, const line *what) {
 
 static uint32_t halves(int32_t low, int32_t high) { return (uint32_t)(uint16_t)low | (uint32_t)high << 16; }
 
-static void set_weights(line *what, const int8_t *w, uint32_t next_along, uint32_t next_across) {
+LUTRA_OUT_OF_LINE static void set_weights(line *what, const int8_t *w, uint32_t next_along, uint32_t next_across) {
   const int8_t *const second = w + next_across, *const third = second + next_across;
   for (uint32_t i = 0u, at = 0u; i < 3u; i++, at += next_along) {
     what->pairs[i] = halves(w[at], second[at]);
@@ -184,7 +180,7 @@ LUTRA_NAKED static void sum_positions(const int8_t *x, const line *what) {
                    "pop {r4-r11, pc}\n");
 }
 
-static void set_weights(line *what, const int8_t *w, uint32_t next_along, uint32_t next_across) {
+LUTRA_OUT_OF_LINE static void set_weights(line *what, const int8_t *w, uint32_t next_along, uint32_t next_across) {
   for (uint32_t i = 9u; i > 0u; i -= 3u) {
     what->weights[i - 3u] = w[0];
     what->weights[i - 2u] = w[next_across];
@@ -194,38 +190,28 @@ static void set_weights(line *what, const int8_t *w, uint32_t next_along, uint32
 }
 #endif
 
-/* Outputs of one channel, `step` apart. As in requantize.c the last position of the shift comes with the next addition. */
+/* Outputs of one channel, `step` apart, two an iteration, the first time one if they are odd. As in requantize.c the last position of the
+ * shift comes with the next addition. */
 LUTRA_OUT_OF_LINE static void requantize_line(const lutra_requantization *how, lutra_channel channel, uint32_t begin,
                                               const uint32_t *sums, uint32_t count, int8_t *output, uint32_t step) {
   const uint32_t shift = how->output_shift + ((uint32_t)channel.multiplier >> 12) - 1u;
-  int8_t *to = output;
-  uint32_t left = count, a, b;
-#define BOTH(one, x, y) one(x) one(y)
-#define LOAD(x) "ldr %[" x "], [%[sums]], #4\n"
-#define BIAS(x) "add %[" x "], %[" x "], %[bias]\n"
-#define SHIFT(x) "asr %[" x "], %[" x "], %[acc_shift]\n"
-#define MULTIPLY(x) "mla %[" x "], %[" x "], %[multiplier], %[half]\n"
-#define SCALE(x) "asr %[" x "], %[" x "], %[shift]\n"
-#define OFFSET(x) "add %[" x "], %[zero_point], %[" x "], asr #1\n"
-#define SATURATE(x) "ssat %[" x "], #8, %[" x "]\n"
-#define STORE(x) "strb %[" x "], [%[to]]\nadd %[to], %[to], %[step]\n"
-  __asm__ volatile("lsrs %[left], %[left], #1\nbcc 1f\n" LOAD("a") BIAS("a") SHIFT("a") MULTIPLY("a") SCALE("a") OFFSET("a")
-                   SATURATE("a") STORE("a") "cmp %[left], #0\nbeq 2f\n"
-                   "1:\n" BOTH(LOAD, "a", "b") BOTH(BIAS, "a", "b") BOTH(SHIFT, "a", "b") BOTH(MULTIPLY, "a", "b")
-                   BOTH(SCALE, "a", "b") BOTH(OFFSET, "a", "b") BOTH(SATURATE, "a", "b") BOTH(STORE, "a", "b")
-                   "subs %[left], %[left], #1\nbne 1b\n"
-                   "2:\n"
-                   : [sums] "+r"(sums), [to] "+r"(to), [left] "+r"(left), [a] "=&r"(a), [b] "=&r"(b)
+  uint32_t sum;
+#define OUTPUT                                                                                  \
+  "ldr %[sum], [%[sums]], #4\nadd %[sum], %[sum], %[bias]\nasr %[sum], %[sum], %[acc_shift]\n"  \
+  "mla %[sum], %[sum], %[multiplier], %[half]\nasr %[sum], %[sum], %[shift]\n"                  \
+  "add %[sum], %[zero_point], %[sum], asr #1\nssat %[sum], #8, %[sum]\n"                        \
+  "strb %[sum], [%[output]]\nadd %[output], %[output], %[step]\n"
+  __asm__ volatile("adds %[count], %[count], #1\n"
+                   "lsrs %[count], %[count], #1\n"
+                   "bcc 2f\n"
+                   "1:\n" OUTPUT "2:\n" OUTPUT
+                   "subs %[count], %[count], #1\n"
+                   "bne 1b\n"
+                   : [sums] "+r"(sums), [output] "+r"(output), [count] "+r"(count), [sum] "=&r"(sum)
                    : [bias] "r"(begin + ((uint32_t)channel.bias << how->bias_shift)), [acc_shift] "r"((uint32_t)how->acc_shift),
                      [multiplier] "r"(channel.multiplier & 0x0FFFu), [half] "r"(1u << shift), [shift] "r"(shift),
                      [zero_point] "r"((int32_t)how->output_zero_point), [step] "r"(step)
                    : "cc", "memory");
-  if (how->output_min > -128 || how->output_max < 127) {
-    for (; count > 0u; count--) {
-      *output = lutra_clamp(*output, how->output_min, how->output_max);
-      output += step;
-    }
-  }
 }
 
 void lutra_depthwise_v7m(const lutra_windows *windows, const int8_t *input, uint32_t pixels, int8_t *output) {
@@ -233,7 +219,7 @@ void lutra_depthwise_v7m(const lutra_windows *windows, const int8_t *input, uint
   if (windows->height != 3u || windows->width != 3u || pixels < SHORT_LINE || (along != channels && along != row)) {
     for (; pixels > 0u; pixels--) {
       sum_pixel(windows, input);
-      lutra_requantize_v7m(&windows->how, windows->records, windows->sums, channels, 1u, output, 0u);
+      lutra_requantize_v7m(windows->how, windows->records, windows->sums, channels, 1u, output, 0u);
       input += along;
       output += windows->output_step;
     }
@@ -243,16 +229,20 @@ void lutra_depthwise_v7m(const lutra_windows *windows, const int8_t *input, uint
   const uint32_t next_across = along == channels ? 3u * channels : channels, next_along = 4u * channels - next_across;
   const uint32_t step = windows->output_step;
   uint32_t sums[BEFORE + LINE];
-  line what = {.across = across, .along = along, .sums = sums};
+  line what;
+  what.across = across;
+  what.along = along;
+  what.sums = sums;
   for (uint32_t count; pixels > 0u; pixels -= count) {
     count = pixels < LINE ? pixels : LINE;
     what.positions = count + BEFORE;
     for (uint32_t c = 0u; c < channels; c++) {
       set_weights(&what, windows->weights + c, next_along, next_across);
       sum_positions(input + c, &what);
-      requantize_line(&windows->how, windows->records[c], windows->begin[c], sums + BEFORE, count, output + c, step);
+      requantize_line(windows->how, windows->records[c], windows->begin[c], sums + BEFORE, count, output + c, step);
     }
     input += count * along;
+    lutra_limit_v7m(windows->how, output, channels, count, step);
     output += count * step;
   }
 }

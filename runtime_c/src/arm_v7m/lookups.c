@@ -5,21 +5,20 @@
 
 #pragma GCC diagnostic ignored "-Wunused-parameter" /* of naked functions */
 
-/* r0 goes over indices, lr over sums; r1-r4 are what is looked up in r5-r12. Four rows an iteration, the first time as many as are more
- * than a multiple of four. Loads that follow each other overlap. An index beyond its table reads what follows. */
+/* r0 goes over indices, lr over sums; r1-r4 are what is looked up in r5-r12. Of 4-bit indices four rows an iteration, the first time as
+ * many as are more than a multiple of four. Loads that follow each other overlap. An index beyond its table reads what follows. */
 #define INDEX(t, at) "ldrb " #t ", [r0, #" #at "]\n"
 #define ENTRY(t, table) "ldrsh " #t ", [" #table ", " #t ", lsl #1]\n"
 #define NEXT "]!"
 
-/* `at`: of the first index; `end` comes after the last one's offset; `load`: something else. */
-#define ROW_8(at, end, load)                                                                                 \
-  INDEX(r1, at) INDEX(r2, at + 1) INDEX(r3, at + 2) INDEX(r4, at + 3)                                        \
+#define ROW_8                                                                                                \
+  INDEX(r1, 0) INDEX(r2, 1) INDEX(r3, 2) INDEX(r4, 3)                                                        \
   ENTRY(r1, r5) ENTRY(r2, r6) ENTRY(r3, r7) ENTRY(r4, r8) "add r1, r2\nadd r3, r4\nadd r1, r3\n"             \
-  INDEX(r2, at + 4) INDEX(r3, at + 5) INDEX(r4, at + 6) ENTRY(r2, r9) ENTRY(r3, r10) ENTRY(r4, r11)          \
-  "add r1, r2\nadd r3, r4\nadd r1, r3\nldrb r2, [r0, #" #at " + 7" end "\nldr r3, [lr]\n" load ENTRY(r2, r12) \
-  "add r1, r3\nadd r1, r2\nstr r1, [lr], #4\n"
+  INDEX(r2, 4) INDEX(r3, 5) INDEX(r4, 6) ENTRY(r2, r9) ENTRY(r3, r10) ENTRY(r4, r11)                         \
+  "add r1, r2\nadd r3, r4\nadd r1, r3\n" INDEX(r2, 7) "ldr r3, [lr]\nldr r4, [sp]\n" ENTRY(r2, r12)          \
+  "add r1, r3\nadd r1, r2\nstr r1, [lr], #4\nadds r0, #8\n"
 
-/* The same of 4-bit indices. */
+/* The same of 4-bit indices. `at`: of the row; `end` comes after it; `load`: something else. */
 #define TWO(at, table, next_table, load)                                                                   \
   "ubfx r3, r1, #" #at ", #4\nubfx r4, r1, #" #at " + 4, #4\n" ENTRY(r3, table) ENTRY(r4, next_table) load \
   "add r2, r3\nadd r2, r4\n"
@@ -44,25 +43,16 @@ LUTRA_NAKED static void add_8(const uint8_t *indices, uint32_t bits, uint32_t co
                    "add r10, r8, r2, lsl #2\n"
                    "add r11, r9, r2, lsl #2\n"
                    "add r12, r10, r2, lsl #2\n"
-                   "negs r4, r4\n"
-                   "ands r4, #3\n" /* rows to skip the first time; each is as many bytes as an index has bits */
-                   "mls r0, r4, r1, r0\n"
                    "cmp r1, #4\n"
                    "beq 5f\n"
-                   "subs r0, #1\n"
-                   "cmp r4, #2\n"
-                   "bhi 4f\n"
-                   "beq 3f\n"
-                   "cmp r4, #1\n"
-                   "beq 2f\n"
-                   "1:\n" ROW_8(1, "]", "")
-                   "2:\n" ROW_8(9, "]", "")
-                   "3:\n" ROW_8(17, "]", "")
-                   "4:\n" ROW_8(25, NEXT, "ldr r4, [sp]\n")
+                   "1:\n" ROW_8
                    "cmp lr, r4\n"
                    "bne 1b\n"
                    "pop {r3-r11, pc}\n"
-                   "5: subs r0, #4\n"
+                   "5: negs r4, r4\n"
+                   "ands r4, #3\n" /* rows to skip the first time */
+                   "sub r0, r0, r4, lsl #2\n"
+                   "subs r0, #4\n"
                    "cmp r4, #2\n"
                    "bhi 4f\n"
                    "beq 3f\n"

@@ -1,64 +1,75 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <string.h>
-
 #include "../loops.h"
 
 #ifdef LUTRA_ARM_V7M_BACKEND_H
-#include "dsp.h"
 
 #pragma GCC diagnostic ignored "-Wunused-parameter" /* of naked functions */
 
 #if defined(__ARM_FEATURE_DSP)
 /* Pairs of pixels; of each four values four words: values 0 and 2, then 1 and 3 of the even pixel as int16, the same of the odd
- * pixel. What follows the last value may be anything. */
-static uint32_t *put(uint32_t *to, uint32_t a, uint32_t b) {
-  to[0] = even_bytes(a);
-  to[1] = odd_bytes(a);
-  to[2] = even_bytes(b);
-  to[3] = odd_bytes(b);
-  return to + 4;
-}
-
-void lutra_patch_set_v7m(void *patches, uint32_t pair, const int8_t *a, const int8_t *b, uint32_t step, uint32_t run,
-                         uint32_t rows) {
-  const uint32_t apart = (uint32_t)(b - a);
-  uint32_t *to = (uint32_t *)patches + pair * 4u * ((rows * run + 3u) / 4u);
-  uint32_t kept_a = 0u, kept_b = 0u, kept = 0u; /* bits of the next four values that runs ended with */
-  for (; rows > 0u; rows--) {
-    const int8_t *x = a;
-    uint32_t left = run;
-    if (run < 4u) {
-      for (; left > 0u; left--) {
-        kept_b |= (uint32_t)(uint8_t)x[apart] << kept;
-        kept_a |= (uint32_t)(uint8_t)*x++ << kept;
-        kept += 8u;
-        if (kept == 32u) {
-          to = put(to, kept_a, kept_b);
-          kept_a = kept_b = kept = 0u;
-        }
-      }
-    } else {
-      if (kept > 0u) {
-        to = put(to, kept_a | load_word(x) << kept, kept_b | load_word(x + apart) << kept);
-        x += 4u - kept / 8u;
-        left -= 4u - kept / 8u;
-      }
-      for (; left >= 4u; left -= 4u) {
-        to = put(to, load_word(x), load_word(x + apart));
-        x += 4;
-      }
-      x -= 4u - left;
-      kept = 8u * left;
-      if (left > 0u) { /* the end of the run's last four */
-        kept_a = load_word(x) >> (32u - kept);
-        kept_b = load_word(x + apart) >> (32u - kept);
-      }
-    }
-    a += step;
-  }
-  if (kept > 0u) {
-    put(to, kept_a, kept_b);
-  }
+ * pixel. What follows the last value may be anything.
+ * r0 goes over the words, r2 and r3 over values, r1 counts those left of a run; r4 and r5 keep the first r6 bits of the next four
+ * values, which runs may have in common; r7 run, r8 from run to run, r9 rows left, r10-r12 and lr free. At sp + 36: step, run, rows. */
+LUTRA_NAKED void lutra_patch_set_v7m(void *patches, uint32_t pair, const int8_t *a, const int8_t *b, uint32_t step, uint32_t run,
+                                     uint32_t rows) {
+  __asm__ volatile(".syntax unified\n"
+                   "push {r4-r11, lr}\n"
+                   "ldrd r8, r7, [sp, #36]\n"
+                   "ldr r9, [sp, #44]\n"
+                   "sub r8, r7\n"
+                   "mul r4, r9, r7\n"
+                   "adds r4, #3\n"
+                   "bic r4, #3\n"
+                   "muls r4, r1, r4\n"
+                   "add r0, r0, r4, lsl #2\n"
+                   "movs r4, #0\n"
+                   "movs r5, #0\n"
+                   "movs r6, #0\n"
+                   "0: subs r1, r7, #4\n"
+                   "blo 3f\n"
+                   "1: ldr r10, [r2], #4\n" /* four values */
+                   "ldr r11, [r3], #4\n"
+                   "lsl r12, r10, r6\n"
+                   "lsl lr, r11, r6\n"
+                   "orr r4, r12\n"
+                   "orr r5, lr\n"
+                   "2: sxtb16 r12, r4\n"
+                   "sxtb16 lr, r4, ror #8\n"
+                   "stm r0!, {r12, lr}\n"
+                   "sxtb16 r12, r5\n"
+                   "sxtb16 lr, r5, ror #8\n"
+                   "stm r0!, {r12, lr}\n"
+                   "rsb r12, r6, #32\n"
+                   "lsr r4, r10, r12\n"
+                   "lsr r5, r11, r12\n"
+                   "subs r1, #4\n"
+                   "bhs 1b\n"
+                   "3: adds r1, #4\n"
+                   "beq 6f\n"
+                   "4: ldrb r10, [r2], #1\n" /* one value */
+                   "ldrb r11, [r3], #1\n"
+                   "subs r1, #1\n"
+                   "lsl r10, r6\n"
+                   "lsl r11, r6\n"
+                   "orr r4, r10\n"
+                   "orr r5, r11\n"
+                   "adds r6, #8\n"
+                   "cmp r6, #32\n"
+                   "beq 7f\n"
+                   "5: cmp r1, #0\n"
+                   "bne 4b\n"
+                   "6: add r2, r8\n"
+                   "add r3, r8\n"
+                   "subs r9, #1\n"
+                   "bne 0b\n"
+                   "cbz r6, 8f\n"
+                   "movs r1, #0\n"
+                   "mov r9, #1\n"
+                   "7: movs r6, #0\n" /* keeps nothing */
+                   "mov r10, r6\n"
+                   "mov r11, r6\n"
+                   "b 2b\n"
+                   "8: pop {r4-r11, pc}\n");
 }
 
 /* r0 patch, r1 and r2 weights of two rows, r4 and r5 their sums of the even pixel, r6 and r7 of the odd one. */
@@ -142,35 +153,48 @@ LUTRA_NAKED static void dot_couples(const int8_t *weights, const int8_t *second,
 }
 #define BODY_BYTES 72u
 
-/* Couples of rows; then the last row, or rows that are shorter than a word, one by one. */
+/* Couples of rows; then the last row, or rows that are shorter than a word, one by one: twice. */
 void lutra_patch_dot_v7m(const void *patches, uint32_t pixels, const int8_t *weights, uint32_t length, uint32_t rows,
                          uint32_t *sums) {
-  const uint32_t fours = length < 4u ? 1u : length / 4u, left = length < 4u ? 0u : length % 4u;
-  const uint8_t *patch = patches;
+  const uint32_t is_short = length < 4u, fours = is_short ? 1u : length / 4u;
+  task what;
+  what.patch = patches;
+  what.length = length;
+  what.first = (0u - fours) % 4u * BODY_BYTES + 1u;
   for (uint32_t p = 0u; p < pixels; p += 2u) {
-    const uint32_t odd = p + 1u < pixels ? rows : 0u;
-    task what = {patch, patch + 16u * fours - 4u + left, length, (0u - fours) % 4u * BODY_BYTES + 1u, sums, 4u * odd, rows / 2u};
-    uint32_t n = 0u;
-    if (length >= 4u && rows > 1u) {
-      dot_couples(weights, weights + length, &what);
-      n = rows / 2u * 2u;
-    }
-    for (; n < rows; n++) {
-      const int8_t *row = weights + n * length;
-      int8_t word[4] = {0};
-      uint32_t twice[4];
-      if (length < 4u) {
-        row = memcpy(word, row, length);
+    const int8_t *row = weights;
+    what.end = what.patch + 16u * fours - 4u + (is_short ? 0u : length % 4u);
+    for (uint32_t left = rows, taken; left > 0u; left -= taken) {
+      uint32_t twice[4], odd = p + 1u < pixels ? rows : 0u, word = 0u;
+      const int8_t *first = row, *second = row + length;
+      taken = left & ~1u;
+      what.sums = sums;
+      what.odd = 4u * odd;
+      what.couples = left / 2u;
+      if (left == 1u || is_short) {
+        taken = 1u;
+        what.sums = twice;
+        what.odd = 8u;
+        what.couples = 1u;
+        if (is_short) {
+          volatile int8_t *const bytes = (int8_t *)&word; /* not by memcpy */
+          for (uint32_t i = 0u; i < length; i++) {
+            bytes[i] = row[i];
+          }
+          first = (const int8_t *)&word;
+        }
+        second = first;
       }
-      what.sums = twice;
-      what.odd = 8u;
-      what.couples = 1u;
-      dot_couples(row, row, &what);
-      sums[odd + n] = twice[2];
-      sums[n] = twice[0];
+      dot_couples(first, second, &what);
+      if (taken == 1u) {
+        sums[odd] = twice[2];
+        sums[0] = twice[0];
+      }
+      row += taken * length;
+      sums += taken;
     }
-    patch += 16u * ((length + 3u) / 4u);
-    sums += 2u * rows;
+    what.patch += 16u * ((length + 3u) / 4u);
+    sums += rows;
   }
 }
 #else

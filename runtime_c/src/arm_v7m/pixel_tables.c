@@ -15,9 +15,6 @@
 #define ENTRIES_8                                                                                            \
   CODEWORD_8(0) PRODUCTS_8 CODEWORD_8(8) JOINED "str r12, [r1], #8\n" PRODUCTS_8 "ldr lr, [sp, #60]\nadds r0, #16\n" \
   JOINED "cmp r1, lr\nstr r12, [r1, #-4]\n"
-#define ENTRIES_4                                                                                                  \
-  "ldr r10, [r0]\nldr lr, [r0, #4]\nldr r4, [sp, #60]\n" PRODUCTS_4(r10) JOINED "str r12, [r1], #8\nadds r0, #8\n" \
-  "cmp r1, r4\n" PRODUCTS_4(lr) JOINED "str r12, [r1, #-4]\n"
 #define MORE_ENTRIES    \
   "ldr lr, [r0]\n"      \
   "ldr r4, [r8]\n"      \
@@ -27,34 +24,28 @@
 #else
 #define BIAS 0x8000u
 #define ENTRIES_8 PRODUCTS_8("ldr r12, [sp, #60]\n") "add r10, #0x8000\nstr r10, [r1], #4\nadds r0, #8\ncmp r1, r12\n"
-#define ENTRIES_4 PRODUCTS_4 "ldr r12, [sp, #60]\nadd r10, #0x8000\nstr r10, [r1], #4\nadds r0, #4\ncmp r1, r12\n"
 #define MORE_ENTRIES PRODUCTS_4 "ldr r12, [r8]\nadd r0, r9\nadd r12, r10\n"
 #endif
 
-/* d = 8 or 4. Pushed at sp: codebook, codewords, d and a; at sp + 52: b, count and tables, which becomes where a table ends. */
-LUTRA_NAKED static void build(const int8_t *codebook, uint32_t codewords, uint32_t d, const int8_t *a, const int8_t *b,
+/* d = 8. Pushed at sp: codebook, codewords, d and a; at sp + 52: b, count and tables, which becomes where a table ends. */
+LUTRA_NAKED static void build_8(const int8_t *codebook, uint32_t codewords, uint32_t d, const int8_t *a, const int8_t *b,
                                          uint32_t count, uint32_t *tables) {
   __asm__ volatile(".syntax unified\n"
                    "push {r0-r11, lr}\n"
                    "1: ldr r10, [sp, #12]\n"
                    "ldr r11, [sp, #52]\n"
                    "ldrd r0, r4, [sp]\n"
-                   "ldr r5, [sp, #8]\n"
                    "ldr r1, [sp, #60]\n"
-                   "add r6, r10, r5\n"
-                   "add r7, r11, r5\n"
+                   "add r6, r10, #8\n"
+                   "add r7, r11, #8\n"
                    "add r4, r1, r4, lsl #2\n"
                    "str r6, [sp, #12]\n"
                    "str r7, [sp, #52]\n"
                    "str r4, [sp, #60]\n"
-                   "lsrs r5, r5, #3\n" LOAD_4
-                   "beq 3f\n" LOAD_4_MORE
+                   LOAD_4 LOAD_4_MORE
                    "2:\n" ENTRIES_8
                    "bne 2b\n"
-                   "b 4f\n"
-                   "3:\n" ENTRIES_4
-                   "bne 3b\n"
-                   "4: ldr r12, [sp, #56]\n"
+                   "ldr r12, [sp, #56]\n"
                    "subs r12, #1\n"
                    "str r12, [sp, #56]\n"
                    "bne 1b\n"
@@ -89,13 +80,13 @@ static void add_1(const int8_t *codebook, uint32_t codewords, int8_t a, int8_t b
 
 void lutra_build_pixel_tables_v7m(const int8_t *codebook, uint32_t codewords, uint32_t d, const int8_t *a, const int8_t *b,
                                   uint32_t count, uint32_t *tables) {
-  if (d == 8u || d == 4u) {
-    build(codebook, codewords, d, a, b, count, tables);
+  if (d == 8u) {
+    build_8(codebook, codewords, d, a, b, count, tables);
     return;
   }
   for (; count > 0u; count--) {
     for (uint32_t k = 0u; k < codewords; k++) {
-      tables[k] = BIAS;
+      ((volatile uint32_t *)tables)[k] = BIAS; /* not by memset */
     }
     uint32_t at = 0u;
     for (; at + 4u <= d; at += 4u) {
@@ -113,16 +104,18 @@ void lutra_build_pixel_tables_v7m(const int8_t *codebook, uint32_t codewords, ui
 #if defined(__ARM_FEATURE_DSP)
 #define FIRST(t) NEXT(t)
 #define NEXT(t) "smmlar r9, " #t ", r12, r9\nsxtah r8, r8, " #t "\n"
-#define THREE "add r2, r3\nadd r2, r4\n"
-#define FOUR "add r2, r3\nadd r4, r5\nadd r2, r4\n"
+#define TWO "add r2, r3\n"
+#define THREE TWO "add r2, r4\n"
+#define FOUR TWO "add r4, r5\nadd r2, r4\n"
 #define BEGIN "mov r12, #0x10000\n"
 #define LAST(entries)
 #else
 #define FIRST(t) "add r8, " #t "\nasr r12, " #t ", #16\n"
 #define NEXT(t) "add r8, " #t "\nadd r12, r12, " #t ", asr #16\n"
-#define BEGIN
+#define TWO "add r2, r3\nsub r2, #0x8000\n"
 #define THREE "add r2, r3\nadd r2, r4\nsub r2, #2 * 0x8000\n"
 #define FOUR "add r2, r3\nadd r4, r5\nadd r2, r4\nsub r2, #3 * 0x8000\n"
+#define BEGIN
 #define LAST(entries) "add r9, r12\nsub r8, r8, r12, lsl #16\nsub r8, #" #entries " * 0x8000\n"
 #endif
 
@@ -132,23 +125,26 @@ void lutra_build_pixel_tables_v7m(const int8_t *codebook, uint32_t codewords, ui
 #define HALFWORD(t, at) "ldrh " #t ", [r0, #2 * (" #at ")]\n"
 #define BYTE(t, at) "ldrb " #t ", [r0, #" #at "]\n"
 #define ENTRY(t) "ldr " #t ", [r1, " #t "]\n"
-#define ENTRIES ENTRY(r2) ENTRY(r3) ENTRY(r4) ENTRY(r5)
 #define NEXT_ROW "add r0, r10\n"
 #define STORE "str r8, [r6], #4\nstr r9, [r7], #4\n"
 
-/* `offset`: how one is loaded. */
-#define FOUR_ENTRIES(offset, at) offset(r2, at) offset(r3, at + 1) offset(r4, at + 2) offset(r5, at + 3) ENTRIES
-#define THREE_ENTRIES(offset) offset(r2, 0) offset(r3, 1) offset(r4, 2) ENTRY(r2) ENTRY(r3) ENTRY(r4)
-#define ROW_8(offset)                                                                                                      \
-  SUMS FOUR_ENTRIES(offset, 0) FIRST(r2) NEXT(r3) NEXT(r4) NEXT(r5) FOUR_ENTRIES(offset, 4) NEXT_ROW NEXT(r2) NEXT(r3) NEXT(r4) NEXT(r5) \
-      LAST(8) STORE
-#define ROW_4(offset) SUMS FOUR_ENTRIES(offset, 0) NEXT_ROW FIRST(r2) NEXT(r3) NEXT(r4) NEXT(r5) LAST(4) STORE
-#define ROW_3(offset) SUMS THREE_ENTRIES(offset) NEXT_ROW FIRST(r2) NEXT(r3) NEXT(r4) LAST(3) STORE
-#define ROW_2(offset) offset(r2, 0) offset(r3, 1) SUMS ENTRY(r2) ENTRY(r3) NEXT_ROW FIRST(r2) NEXT(r3) LAST(2) STORE
+/* `offset`: how one is loaded; `packed`: entries that may be added before they are split. */
+#define ENTRIES_2(offset) offset(r2, 0) offset(r3, 1) ENTRY(r2) ENTRY(r3)
+#define ENTRIES_3(offset) offset(r2, 0) offset(r3, 1) offset(r4, 2) ENTRY(r2) ENTRY(r3) ENTRY(r4)
+#define ENTRIES_4_OF(offset, at) \
+  offset(r2, at) offset(r3, at + 1) offset(r4, at + 2) offset(r5, at + 3) ENTRY(r2) ENTRY(r3) ENTRY(r4) ENTRY(r5)
+#define ROW_8(offset)                                                                                                        \
+  SUMS ENTRIES_4_OF(offset, 0) FIRST(r2) NEXT(r3) NEXT(r4) NEXT(r5) ENTRIES_4_OF(offset, 4) NEXT_ROW NEXT(r2) NEXT(r3)       \
+      NEXT(r4) NEXT(r5) LAST(8) STORE
+#define ROW_4(offset) SUMS ENTRIES_4_OF(offset, 0) NEXT_ROW FIRST(r2) NEXT(r3) NEXT(r4) NEXT(r5) LAST(4) STORE
+#define ROW_3(offset) SUMS ENTRIES_3(offset) NEXT_ROW FIRST(r2) NEXT(r3) NEXT(r4) LAST(3) STORE
+#define ROW_2(offset) SUMS ENTRIES_2(offset) NEXT_ROW FIRST(r2) NEXT(r3) LAST(2) STORE
 #define ROW_1(offset) offset(r2, 0) SUMS ENTRY(r2) NEXT_ROW FIRST(r2) LAST(1) STORE
-#define ROW_8_PACKED(offset) SUMS FOUR_ENTRIES(offset, 0) FOUR FIRST(r2) FOUR_ENTRIES(offset, 4) NEXT_ROW FOUR NEXT(r2) LAST(2) STORE
-#define ROW_4_PACKED(offset) SUMS FOUR_ENTRIES(offset, 0) NEXT_ROW FOUR FIRST(r2) LAST(1) STORE
-#define ROW_3_PACKED(offset) SUMS THREE_ENTRIES(offset) NEXT_ROW THREE FIRST(r2) LAST(1) STORE
+#define ROW_8_PACKED(offset) \
+  SUMS ENTRIES_4_OF(offset, 0) FOUR FIRST(r2) ENTRIES_4_OF(offset, 4) NEXT_ROW FOUR NEXT(r2) LAST(2) STORE
+#define ROW_4_PACKED(offset) SUMS ENTRIES_4_OF(offset, 0) NEXT_ROW FOUR FIRST(r2) LAST(1) STORE
+#define ROW_3_PACKED(offset) SUMS ENTRIES_3(offset) NEXT_ROW THREE FIRST(r2) LAST(1) STORE
+#define ROW_2_PACKED(offset) SUMS ENTRIES_2(offset) NEXT_ROW TWO FIRST(r2) LAST(1) STORE
 
 /* Two rows an iteration, the first time one if they are odd; or one. */
 #define SWEEP(row)      \
@@ -166,66 +162,77 @@ void lutra_build_pixel_tables_v7m(const int8_t *codebook, uint32_t codewords, ui
   "bne 1b\n"       \
   "b 0b\n"
 
-/* Sweeps over all rows, each for `most`, four or fewer of a row's offsets. At sp: offsets, count and packed; at sp + 48: a, b and
- * rows. r2 becomes what is left of the count, then whether sums are packed, r3 what a sweep is for. */
-#define BEGIN_SWEEP(most, shift)          \
-  ".syntax unified\n"                     \
-  "push {r0, r1, r3-r11, lr}\n"           \
-  "lsl r10, r1, #" shift "\n"             \
-  "mov r1, r2\n" BEGIN                    \
-  "0:\n"                                  \
-  "ldrd r0, r2, [sp]\n"                   \
-  "ldrd r6, r7, [sp, #48]\n"              \
-  "ldr r11, [sp, #56]\n"                  \
-  "cmp r2, #0\n"                          \
-  "beq 9f\n"                              \
-  "movs r3, #" most "\n"                  \
-  "cmp r2, r3\n"                          \
-  "bhs 8f\n"                              \
-  "movs r3, #4\n"                         \
-  "cmp r2, r3\n"                          \
-  "bhs 8f\n"                              \
-  "mov r3, r2\n"                          \
-  "8: subs r2, r3\n"                      \
-  "add r4, r0, r3, lsl #" shift "\n"      \
-  "strd r4, r2, [sp]\n"                   \
-  "ldr r2, [sp, #8]\n"                    \
-  "cmp r3, #2\n"                          \
-  "blo 3f\n"                              \
-  "beq 4f\n"                              \
-  "cmp r2, #0\n"                          \
-  "bne 7f\n"                              \
-  "cmp r3, #4\n"                          \
-  "blo 5f\n"
-#define END_SWEEP           \
-  "9: add sp, #12\n"        \
-  "pop {r4-r11, pc}\n"
+/* Two entries: see below. */
+void lutra_add_pixel_lookups_v7m_sweeps(const void *offsets, uint32_t count, const uint32_t *tables, uint32_t packed, uint32_t *a,
+                                        uint32_t *b, uint32_t rows);
 
-LUTRA_NAKED void lutra_add_pixel_lookups_v7m(const uint16_t *offsets, uint32_t count, const uint32_t *tables,
-                                                        uint32_t packed, uint32_t *a, uint32_t *b, uint32_t rows) {
-  __asm__ volatile(BEGIN_SWEEP("8", "1")
-                   "beq 6f\n" SWEEP(ROW_8(HALFWORD))
-                   END_SWEEP
-                   "3:\n" EACH(ROW_1(HALFWORD))
-                   "4:\n" EACH(ROW_2(HALFWORD))
-                   "5:\n" EACH(ROW_3(HALFWORD))
-                   "6:\n" SWEEP(ROW_4(HALFWORD))
-                   "7: cmp r3, #4\n"
-                   "blo 5b\n"
+/* Sweeps over all rows, each for some of a row's offsets: 8, 4 or 1 of two bytes, 4, 3, 2 or 1 of one byte. r12: 1 or 0, the logarithm of
+ * these bytes; lr keeps it. At sp: offsets, count and packed; at sp + 48: a, b and rows. r2 becomes what is left of the count, then
+ * whether sums are packed, r3 what a sweep is for. */
+LUTRA_NAKED void lutra_add_pixel_lookups_v7m_sweeps(const void *offsets, uint32_t count, const uint32_t *tables, uint32_t packed,
+                                                    uint32_t *a, uint32_t *b, uint32_t rows) {
+  __asm__ volatile(".syntax unified\n"
+                   "push {r0, r1, r3-r11, lr}\n"
+                   "mov lr, r12\n"
+                   "lsl r10, r1, r12\n"
+                   "mov r1, r2\n" BEGIN
+                   "0: ldrd r0, r2, [sp]\n"
+                   "ldrd r6, r7, [sp, #48]\n"
+                   "ldr r11, [sp, #56]\n"
+                   "cmp r2, #0\n"
+                   "beq 9f\n"
+                   "movs r3, #4\n"
+                   "lsl r3, r3, lr\n"
+                   "cmp r2, r3\n"
+                   "bhs 8f\n"
+                   "mov r3, r2\n"
+                   "cmp lr, #0\n"
+                   "beq 8f\n"
+                   "movs r3, #4\n"
+                   "cmp r2, r3\n"
+                   "bhs 8f\n"
+                   "movs r3, #1\n"
+                   "8: subs r2, r3\n"
+                   "lsl r4, r3, lr\n"
+                   "add r4, r0\n"
+                   "strd r4, r2, [sp]\n"
+                   "ldr r2, [sp, #8]\n"
+                   "orr r4, r2, r3, lsl #1\n"
+                   "cmp lr, #0\n"
+                   "beq 8f\n"
+                   "cmp r4, #8\n"
+                   "blo 3f\n"
+                   "beq 4f\n"
+                   "cmp r4, #16\n"
+                   "blo 5f\n"
                    "beq 6f\n" SWEEP(ROW_8_PACKED(HALFWORD))
-                   "6:\n" SWEEP(ROW_4_PACKED(HALFWORD)));
-}
-
-LUTRA_NAKED void lutra_add_near_lookups_v7m(const uint8_t *offsets, uint32_t count, const uint32_t *tables,
-                                                       uint32_t packed, uint32_t *a, uint32_t *b, uint32_t rows) {
-  __asm__ volatile(BEGIN_SWEEP("4", "0")
-                   SWEEP(ROW_4(BYTE))
-                   END_SWEEP
+                   "3:\n" EACH(ROW_1(HALFWORD))
+                   "4:\n" EACH(ROW_4(HALFWORD))
+                   "5:\n" EACH(ROW_4_PACKED(HALFWORD))
+                   "6:\n" SWEEP(ROW_8(HALFWORD))
+                   "9: add sp, #12\n"
+                   "pop {r4-r11, pc}\n"
+                   "8: tbb [pc, r4]\n"
+                   "7: .byte 0, 0, (3f - 7b) / 2, (3f - 7b) / 2, (4f - 7b) / 2, (5f - 7b) / 2, (6f - 7b) / 2, (8f - 7b) / 2\n"
+                   ".byte (9f - 7b) / 2, (10f - 7b) / 2\n"
                    "3:\n" EACH(ROW_1(BYTE))
                    "4:\n" EACH(ROW_2(BYTE))
-                   "5:\n" SWEEP(ROW_3(BYTE))
-                   "7: cmp r3, #4\n"
-                   "blo 6f\n" SWEEP(ROW_4_PACKED(BYTE))
-                   "6:\n" SWEEP(ROW_3_PACKED(BYTE)));
+                   "5:\n" EACH(ROW_2_PACKED(BYTE))
+                   "6:\n" EACH(ROW_3(BYTE))
+                   "8:\n" SWEEP(ROW_3_PACKED(BYTE))
+                   "10:\n" SWEEP(ROW_4_PACKED(BYTE))
+                   "9:\n" SWEEP(ROW_4(BYTE)));
+}
+
+LUTRA_NAKED void lutra_add_pixel_lookups_v7m(const uint16_t *offsets, uint32_t count, const uint32_t *tables, uint32_t packed,
+                                             uint32_t *a, uint32_t *b, uint32_t rows) {
+  __asm__ volatile("mov r12, #1\n"
+                   "b lutra_add_pixel_lookups_v7m_sweeps\n");
+}
+
+LUTRA_NAKED void lutra_add_near_lookups_v7m(const uint8_t *offsets, uint32_t count, const uint32_t *tables, uint32_t packed, uint32_t *a,
+                                            uint32_t *b, uint32_t rows) {
+  __asm__ volatile("mov r12, #0\n"
+                   "b lutra_add_pixel_lookups_v7m_sweeps\n");
 }
 #endif

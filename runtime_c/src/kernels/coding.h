@@ -13,19 +13,9 @@ typedef struct {
   uint32_t rows;                 /* output channels */
 } lutra_coding;
 
-/* `layer`: a lutra_conv2d or a lutra_linear. */
-#define LUTRA_CODING(layer, codebook, indices)                                                                      \
-  {codebook, indices, 1u << (layer)->log2_codewords, (layer)->subvector, (layer)->index_bits, (layer)->in_c,         \
-   lutra_subvectors((layer)->in_c, (layer)->subvector), (layer)->out_c}
-
-/* How many subvectors hold `channels` channels. By counting: '/' would link a routine on CPUs without the instruction. */
-static inline uint32_t lutra_subvectors(uint32_t channels, uint32_t d) {
-  uint32_t count = 0u;
-  for (uint32_t c = 0u; c < channels; c += d) {
-    count++;
-  }
-  return count;
-}
+/* Of a layer whose members log2_codewords, subvector and index_bits are at `form`. */
+void lutra_begin_coding(lutra_coding *coding, const uint8_t *form, const int8_t *codebook, const uint8_t *indices, uint32_t channels,
+                        uint32_t rows);
 
 static inline uint32_t lutra_at_most(uint32_t value, uint32_t limit) {
   return value < limit ? value : limit;
@@ -41,11 +31,8 @@ static inline const uint8_t *lutra_group_indices(const lutra_coding *coding, uin
   return coding->indices + coding->rows * (tap * lutra_index_bytes(coding, coding->subvectors) + lutra_index_bytes(coding, group));
 }
 
-/* Index i of a row of a group; legal whatever the bytes are. */
-static inline uint32_t lutra_index(const lutra_coding *coding, const uint8_t *row, uint32_t i) {
-  const uint32_t index = coding->index_bits == 4u ? (uint32_t)row[i >> 1] >> ((i & 1u) << 2) : row[i];
-  return index & (coding->codewords - 1u);
-}
+/* The codeword that stands for subvector m of row n at a tap; a legal one whatever the bytes are. */
+const int8_t *lutra_codeword(const lutra_coding *coding, uint32_t tap, uint32_t n, uint32_t m);
 
 /* Channels of subvector m: fewer than d in the last one, perhaps. */
 static inline uint32_t lutra_subvector_length(const lutra_coding *coding, uint32_t m) {

@@ -235,8 +235,8 @@ static void place_tables(convolution *conv, uint32_t in_w, uint32_t out_w, uint3
 
 void lutra_conv2d_lut8(const lutra_conv2d *layer, const int8_t *codebook, const uint8_t *indices, const lutra_channel *channels,
                        const int8_t *input, int8_t *output, void *scratch) {
-  const lutra_requantization how = LUTRA_REQUANTIZATION(layer);
-  convolution conv = {.layer = layer, .coding = LUTRA_CODING(layer, codebook, indices), .in_h = layer->in_h, .in_w = layer->in_w};
+  convolution conv = {.layer = layer, .in_h = layer->in_h, .in_w = layer->in_w};
+  lutra_begin_coding(&conv.coding, &layer->log2_codewords, codebook, indices, layer->in_c, layer->out_c);
   conv.out_h = whole(layer->out_h, layer->pool_h);
   conv.out_w = whole(layer->out_w, layer->pool_w);
   const uint32_t flat = LUTRA_CONV2D_LUT8_FLAT(layer->kernel_h, layer->kernel_w, layer->stride_h, layer->stride_w, layer->pool_h,
@@ -269,8 +269,8 @@ void lutra_conv2d_lut8(const lutra_conv2d *layer, const int8_t *codebook, const 
       }
     }
     const uint32_t columns = flat ? in_w : conv.out_w / layer->pool_w;
-    lutra_requantize8(&how, channels, padded_share(&conv, at.i), conv.coding.rows, at.sums, conv.pitch, columns, layer->pool_w,
-                      pool_y, output);
+    lutra_requantize8(LUTRA_REQUANTIZATION(layer), channels, padded_share(&conv, at.i), conv.coding.rows, at.sums, conv.pitch, columns,
+                      layer->pool_w, pool_y, output);
     at.sums = next_row(&conv, at.sums);
     if (++pool_y == layer->pool_h) {
       pool_y = 0u;

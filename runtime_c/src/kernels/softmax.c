@@ -14,8 +14,12 @@ void lutra_softmax_int8(const lutra_softmax *layer, const uint16_t *exponentials
     }
     sum += sum == 0u; /* corrupted tables only */
     for (uint32_t c = 0u; c < channels; c++) {
-      const int32_t share = (int32_t)((exponentials[largest - input[c]] * 256u + sum / 2u) / sum) - 128;
-      output[c] = (int8_t)(share < INT8_MAX ? share : INT8_MAX);
+      /* 256 times the exponential by the sum, rounded. By counting: '/' would link a routine on CPUs without the instruction. */
+      int32_t share = -128;
+      for (uint32_t rest = exponentials[largest - input[c]] * 256u + sum / 2u; rest >= sum && share < INT8_MAX; rest -= sum) {
+        share++;
+      }
+      output[c] = (int8_t)share;
     }
     input += channels;
     output += channels;

@@ -15,18 +15,4 @@ static inline const int8_t *lutra_pixel(const int8_t *input, uint32_t y, uint32_
   return y < in_h && x < in_w ? input + (y * in_w + x) * in_c : NULL;
 }
 
-/* Positions begin .. end - 1 of a kernel lie inside the image; equal if none does. */
-typedef struct {
-  uint32_t begin, end;
-} lutra_range;
-
-/* `start`: of the window, counted from the first padded position. */
-static inline lutra_range lutra_inside(uint32_t start, uint32_t kernel, uint32_t padding, uint32_t size) {
-  const uint32_t limit = padding + size;
-  lutra_range taps = {start < padding ? padding - start : 0u, start < limit ? limit - start : 0u};
-  taps.end = taps.end < kernel ? taps.end : kernel;
-  taps.begin = taps.begin < taps.end ? taps.begin : taps.end;
-  return taps;
-}
-
 #endif

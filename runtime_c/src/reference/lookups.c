@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "../loops.h"
 
-/* A whole group of eight, the indices of a row in two registers. */
+#ifndef LUTRA_PORTABLE /* which is for those to whom size matters most */
+/* A whole group of eight. */
 static void add_group(const uint8_t *indices, uint32_t codewords, const int16_t *tables, uint32_t *sums, uint32_t rows) {
   const uint32_t mask = codewords - 1u;
   const int16_t *const table1 = tables + codewords, *const table2 = table1 + codewords, *const table3 = table2 + codewords;
@@ -16,13 +17,16 @@ static void add_group(const uint8_t *indices, uint32_t codewords, const int16_t 
     indices += LUTRA_GROUP;
   }
 }
+#endif
 
 void lutra_add_lookups_reference(const uint8_t *indices, uint32_t index_bits, uint32_t codewords, const int16_t *tables,
                                  uint32_t count, uint32_t *sums, uint32_t rows) {
+#ifndef LUTRA_PORTABLE
   if (count == LUTRA_GROUP && index_bits == 8u) {
     add_group(indices, codewords, tables, sums, rows);
     return;
   }
+#endif
   const uint32_t mask = codewords - 1u;
   for (const uint32_t *const end = sums + rows; sums < end; sums++) {
     const int16_t *table = tables;

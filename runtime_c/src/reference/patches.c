@@ -1,16 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <string.h>
-
 #include "../loops.h"
 
 void lutra_patch_set_reference(void *patches, uint32_t pair, const int8_t *a, const int8_t *b, uint32_t step, uint32_t run,
                                uint32_t rows) {
   int8_t *to_a = (int8_t *)patches + 2u * pair * rows * run, *to_b = to_a + rows * run;
   for (; rows > 0u; rows--) {
-    memcpy(to_a, a, run);
-    memcpy(to_b, b, run);
-    to_a += run;
-    to_b += run;
+    for (uint32_t i = 0u; i < run; i++) {
+      *to_a++ = a[i];
+      *to_b++ = b[i];
+    }
     a += step;
     b += step;
   }

@@ -18,11 +18,3 @@ void lutra_requantize_reference(const lutra_requantization *how, const lutra_cha
     output += step;
   }
 }
-
-void lutra_requantize_max_reference(const lutra_requantization *how, const lutra_channel *channels, const uint32_t *sums,
-                                    uint32_t count, int8_t *output) {
-  for (uint32_t n = 0u; n < count; n++) {
-    const int8_t value = requantize(how, channels[n], sums[n]);
-    output[n] = value > output[n] ? value : output[n];
-  }
-}

@@ -13,10 +13,10 @@ void lutra_requantize8_reference(const lutra_requantization *how, const lutra_ch
         *sum++ = 0u;
       }
       const uint32_t one = (uint32_t)greatest + (share != NULL ? share[n] : 0u);
-      if (max) {
-        lutra_requantize_max_reference(how, channels, &one, 1u, output + p * rows);
-      } else {
-        lutra_requantize_reference(how, channels, &one, 1u, 1u, output + p * rows, 0u);
+      int8_t value;
+      lutra_requantize_reference(how, channels, &one, 1u, 1u, &value, 0u);
+      if (!max || value > output[p * rows]) {
+        output[p * rows] = value;
       }
     }
     channels++;

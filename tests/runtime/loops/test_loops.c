@@ -220,7 +220,7 @@ static void depthwise(uint32_t number) {
   }
   const requantization by = pick_requantization(kind, channels);
   const lutra_windows windows = {
-      .how = by.how, .records = by.channels, .weights = values("weights", height * width * channels), .begin = sums_of(channels),
+      .how = &by.how, .records = by.channels, .weights = values("weights", height * width * channels), .begin = sums_of(channels),
       .channels = channels, .height = height, .width = width, .row = row, .input_step = input_step, .output_step = output_step,
       .sums = buffer(4u * LUTRA_LINE_PIXELS * channels)};
   const int8_t *const input = values("input", inputs);
@@ -230,10 +230,11 @@ static void depthwise(uint32_t number) {
   compare_bytes("output", output, expected, outputs);
 }
 
-static void requantize_either(uint32_t number, int maximum) {
+static void requantize(uint32_t number) {
   const uint32_t kind = number % 3u, count = pick_count("count", 50u);
-  const uint32_t pixels = maximum ? 1u : pick_count("pixels", 5u), step = pick_step("step", count);
-  const uint32_t outputs = (pixels - 1u) * step + count;
+  const uint32_t pixels = pick_count("pixels", 5u), step = pick_step("step", count);
+  const uint32_t outputs = (pixels - 1u) * step + count, in_place = pixels == 1u && between(0, 1);
+  describe("in place", (int32_t)in_place);
   const requantization by = pick_requantization(kind, count);
   if (!fits(4u * pixels * count + 2u * outputs)) {
     return;
@@ -242,20 +243,12 @@ static void requantize_either(uint32_t number, int maximum) {
   for (uint32_t n = 0u; n < pixels * count; n++) {
     sums[n] = pick_sum(kind);
   }
-  int8_t *const output = output_of(outputs), *const expected = memcpy(random_bytes(outputs), output, outputs);
-  if (maximum) {
-    NATIVE(requantize_max)(&by.how, by.channels, sums, count, output);
-    lutra_requantize_max_reference(&by.how, by.channels, sums, count, expected);
-  } else {
-    NATIVE(requantize)(&by.how, by.channels, sums, count, pixels, output, step);
-    lutra_requantize_reference(&by.how, by.channels, sums, count, pixels, expected, step);
-  }
+  int8_t *const output = in_place ? (int8_t *)sums : output_of(outputs);
+  int8_t *const expected = memcpy(random_bytes(outputs), output, outputs);
+  lutra_requantize_reference(&by.how, by.channels, sums, count, pixels, expected, step);
+  NATIVE(requantize)(&by.how, by.channels, sums, count, pixels, output, step);
   compare_bytes("output", output, expected, outputs);
 }
-
-static void requantize(uint32_t number) { requantize_either(number, 0); }
-
-static void requantize_max(uint32_t number) { requantize_either(number, 1); }
 
 void test_loops(void) {
   RUN(4u * CODINGS, build_tables);
@@ -267,6 +260,5 @@ void test_loops(void) {
   RUN(384u, patch_dot);
   RUN(256u, dot_rows);
   RUN(256u, depthwise);
-  RUN(384u, requantize);
-  RUN(384u, requantize_max);
+  RUN(640u, requantize);
 }

@@ -1,0 +1,20 @@
+# What ESP-IDF does with a project: every folder of components/ and main/ is a component.
+set(IDF ${CMAKE_CURRENT_LIST_DIR}/../..)
+
+function(idf_component_register)
+  cmake_parse_arguments(PARSE_ARGV 0 arg "" "" "SRCS;INCLUDE_DIRS;PRIV_REQUIRES")
+  get_filename_component(name ${CMAKE_CURRENT_SOURCE_DIR} NAME)
+  add_library(${name} STATIC ${arg_SRCS})
+  target_include_directories(${name} PUBLIC ${arg_INCLUDE_DIRS})
+  target_link_libraries(${name} ${arg_PRIV_REQUIRES})
+endfunction()
+
+macro(project name)
+  _project(${name} LANGUAGES C)
+  file(GLOB components components/*)
+  foreach(component IN LISTS components ITEMS main)
+    add_subdirectory(${component})
+  endforeach()
+  add_executable(example ${IDF}/main.c)
+  target_link_libraries(example main)
+endmacro()

@@ -1,0 +1,10 @@
+set(PICO_SDK ${CMAKE_CURRENT_LIST_DIR}/..)
+
+function(pico_sdk_init)
+  add_library(pico_stdlib INTERFACE)
+  target_include_directories(pico_stdlib INTERFACE ${PICO_SDK}/include)
+endfunction()
+function(pico_enable_stdio_usb target enabled)
+endfunction()
+function(pico_add_extra_outputs target)
+endfunction()

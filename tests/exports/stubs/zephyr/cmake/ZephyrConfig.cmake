@@ -1,0 +1,33 @@
+# What Zephyr does with a sample and its module: Kconfig values of prj.conf, the module's CMake, the target app.
+project(Zephyr-Kernel LANGUAGES C)
+
+file(STRINGS prj.conf settings REGEX "=y$")
+foreach(setting IN LISTS settings)
+  string(REGEX REPLACE "=y$" "" setting ${setting})
+  set(${setting} y)
+endforeach()
+
+add_library(zephyr_interface INTERFACE)
+target_include_directories(zephyr_interface INTERFACE ${CMAKE_CURRENT_LIST_DIR}/../include)
+add_library(app OBJECT)
+target_link_libraries(app zephyr_interface)
+add_executable(example $<TARGET_OBJECTS:app>)
+
+macro(zephyr_library_named name)
+  set(library ${name})
+  add_library(${name} STATIC)
+  target_link_libraries(${name} zephyr_interface)
+  target_link_libraries(example ${name})
+endmacro()
+macro(zephyr_library_sources)
+  target_sources(${library} PRIVATE ${ARGN})
+endmacro()
+function(zephyr_include_directories folder)
+  target_include_directories(zephyr_interface INTERFACE ${CMAKE_CURRENT_SOURCE_DIR}/${folder})
+endfunction()
+
+foreach(module IN LISTS ZEPHYR_EXTRA_MODULES)
+  file(STRINGS ${module}/zephyr/module.yml cmake REGEX "^  cmake: ")
+  string(REPLACE "  cmake: " "" cmake ${cmake})
+  add_subdirectory(${module}/${cmake} module)
+endforeach()
