@@ -31,7 +31,8 @@ _TOOLS = {
 _EXTRAS = {  # a package -> the extra that brings it, and what it is for
     "torch": ("train", "compress, and float networks in validate and report"),
     "accelerate": ("train", "compress"),
-    "pillow": ("data", "fetching CIFAR-10"),
+    "pillow": ("data", "folders of images as samples, fetching CIFAR-10"),
+    "pyserial": ("serial", "boards at a serial port: validate --port"),
     "matplotlib": ("plot", "the picture of compress --pareto"),
 }
 
@@ -58,7 +59,7 @@ class Finding:
 def examine() -> tuple[Finding, ...]:
     """Everything, what is required first."""
     required = (_python(), *_packages(), _runtime(), _compiler(), _cache())
-    return (*required, *map(_tool, _TOOLS), _boards(), *map(_extra, _EXTRAS), *map(_data_set, zoo_data.NAMES))
+    return (*required, *map(_tool, _TOOLS), _newlib(), _boards(), *map(_extra, _EXTRAS), *map(_data_set, zoo_data.NAMES))
 
 
 def _python() -> Finding:
@@ -121,6 +122,14 @@ def _tool(name: str) -> Finding:
     return Finding(name, _TOOLS[name], False, _version(name), f"install {PACKAGES[name]} (Debian: apt-get install {PACKAGES[name]})")
 
 
+def _newlib() -> Finding:
+    """Debian has Arm's compiler in one package and its C library in another."""
+    name = "arm-none-eabi-gcc"
+    where = "" if _version(name) is None else _output(name, "-print-file-name=libc.a")
+    remedy = f"install {PACKAGES[name]} (Debian: apt-get install {PACKAGES[name]})"
+    return Finding("newlib", "firmware", False, where if "/" in where else None, remedy)
+
+
 def _boards() -> Finding:
     remedy = f"pip install --force-reinstall {_DISTRIBUTION}"
     return _found("boards", "--board", False, lambda: ", ".join(board.name for board in boards()), remedy)
@@ -153,7 +162,11 @@ def _version(tool: str) -> str | None:
     if shutil.which(tool) is None:
         return None
     try:
-        done = subprocess.run([tool, "--version"], capture_output=True, text=True, errors="replace", timeout=_SECONDS, check=True)
+        return _output(tool, "--version") or "runs"
     except (OSError, subprocess.SubprocessError):
         return None
-    return next(iter(done.stdout.splitlines()), "") or "runs"
+
+
+def _output(*command: str) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=_SECONDS, check=True)
+    return next(iter(done.stdout.splitlines()), "")

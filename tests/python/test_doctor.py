@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -52,6 +53,20 @@ def test_tools_tell_their_versions(tools: Callable[[str, str], None]) -> None:
     tools("cmake", "exit 3")
     assert finding("qemu-system-arm").found == "QEMU emulator version 7.2"
     assert finding("cmake").found is None
+
+
+def test_a_compiler_without_its_library_is_found_out(tools: Callable[[str, str], None]) -> None:
+    tools("arm-none-eabi-gcc", "echo libc.a")  # what GCC says of a file that it does not have
+    assert (finding("arm-none-eabi-gcc").found, finding("newlib").found) == ("libc.a", None)
+    assert "libnewlib-arm-none-eabi" in finding("newlib").remedy
+    tools("arm-none-eabi-gcc", "echo /usr/lib/libc.a")
+    assert finding("newlib").found == "/usr/lib/libc.a"
+
+
+def test_every_package_that_is_optional_is_in_the_extra_it_names() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    for name, (extra, _) in doctor._EXTRAS.items():
+        assert any(need.startswith(name) for need in extras[extra]), name
 
 
 def test_the_compiler_is_the_one_that_will_be_used(tools: Callable[[str, str], None], monkeypatch: pytest.MonkeyPatch) -> None:
