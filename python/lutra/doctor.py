@@ -127,7 +127,7 @@ def _newlib() -> Finding:
     name = "arm-none-eabi-gcc"
     where = "" if _version(name) is None else _output(name, "-print-file-name=libc.a")
     remedy = f"install {PACKAGES[name]} (Debian: apt-get install {PACKAGES[name]})"
-    return Finding("newlib", "firmware", False, where if "/" in where else None, remedy)
+    return Finding("newlib", "firmware", False, os.path.normpath(where) if "/" in where else None, remedy)
 
 
 def _boards() -> Finding:
