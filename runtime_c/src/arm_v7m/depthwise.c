@@ -190,8 +190,8 @@ LUTRA_OUT_OF_LINE static void set_weights(line *what, const int8_t *w, uint32_t 
 }
 #endif
 
-/* Outputs of one channel, `step` apart, two an iteration, the first time one if they are odd. As in requantize.c the last position of the
- * shift comes with the next addition. */
+/* Outputs of one channel, `step` apart, two an iteration, the first time one if they are odd. As in requantize.c the last position of
+ * the shift comes with the next addition. */
 LUTRA_OUT_OF_LINE static void requantize_line(const lutra_requantization *how, lutra_channel channel, uint32_t begin,
                                               const uint32_t *sums, uint32_t count, int8_t *output, uint32_t step) {
   const uint32_t shift = how->output_shift + ((uint32_t)channel.multiplier >> 12) - 1u;
