@@ -14,13 +14,14 @@ from lutra_compiler.numerics.fixed_point import BIAS_SHIFT_MAX, ERROR_LIMIT, Out
 Reals = npt.NDArray[np.float64]
 
 CHANGE_LIMIT = 1.0  # output steps, root of the summed squares over the inputs
+FACTOR_LIMIT = 2.0  # of an int8 row's scale
 _NOTHING = 0.1  # output steps that a row's sum may make at most to count as nothing
 _BIAS_UNITS = (1 << 15) - 1
 
 
 def strengthen_rows(graph: Graph) -> Graph:
-    """Give rows larger scales in layers whose integers would be too coarse otherwise, where that changes outputs by less than a step: the
-    root of the summed squares of what the largest inputs make of each weight's change.
+    """Give rows larger scales in layers whose integers would be too coarse otherwise, where that changes outputs by less than a step (the
+    root of the summed squares of what the largest inputs make of each weight's change), or costs an int8 row no more than a bit.
 
     A layer has one `bias_shift` (SPEC.md, section 2). The strongest row says how large it may be, and so how many units of its own sum a
     bias may have; a channel that is next to dead, but has a bias, has far more. Its unit becomes what fits: below a hundredth of the
@@ -59,7 +60,10 @@ def _stronger(graph: Graph, op: Conv2d | Linear) -> WeightEncoding | None:
         stronger = _scaled(encoding, factors, 255 * before * np.abs(rows).sum(axis=1) < _NOTHING)
         after = source.scale * stronger.scale.astype(np.float64) / result.scale
         change = 255 * (before[:, None] * rows - after[:, None] * stronger.integers().reshape(rows.shape))
-        if (np.square(change).sum(axis=1) <= CHANGE_LIMIT**2).all() and fits(stronger):
+        small = np.square(change).sum(axis=1) <= CHANGE_LIMIT**2
+        if isinstance(encoding, ScalarQuantized):
+            small |= factors <= FACTOR_LIMIT
+        if small.all() and fits(stronger):
             return stronger
     return None
 

@@ -10,9 +10,9 @@ from lutra_compiler.compression.calibrate import quantization_of_range
 from lutra_compiler.compression.torch_graph import TorchGraph
 from lutra_compiler.driver import build_program
 from lutra_compiler.errors import LoweringError
-from lutra_compiler.ir.encoding import ProductQuantized, ScalarQuantized
+from lutra_compiler.ir.encoding import ProductQuantized, Quantization, ScalarQuantized
 from lutra_compiler.ir.graph import Graph
-from lutra_compiler.ir.ops import Conv2d
+from lutra_compiler.ir.ops import Conv2d, Linear
 from lutra_compiler.passes.strengthen_rows import strengthen_rows
 from lutra_compiler.program.interpreter import interpret
 from lutra_compiler.target import target_by_name
@@ -67,6 +67,22 @@ def test_strong_rows_keep_their_integers() -> None:
     assert 30 * stronger.scale[2] < stronger.scale[0]
     assert stronger.scale[2] > weight.scale[2]
     np.testing.assert_allclose(stronger.dense()[2], weight.dense()[2], atol=stronger.scale[2] / 2)
+
+
+def test_one_strong_channel_costs_others_a_bit_at_most() -> None:
+    """As where one channel of a fully connected layer reaches much further than the others, and zero points weigh in."""
+    rng = np.random.default_rng(0)
+    ops = (Linear(name="f", inputs=("x",), output="y", weight="w"),)
+    values = rng.integers(-90, 112, (8, 128), np.int8)
+    scale = np.where(np.arange(8) == 3, 0.0257, 0.006).astype(np.float32)
+    quantization = {"x": Quantization(0.03, -128), "y": Quantization(0.01, -128)}
+    network = graph(ops, {"x": (128,)}, {"w": ScalarQuantized(values, scale)}, quantization=quantization)
+    stronger = strengthen_rows(network).encodings["w"]
+    assert isinstance(stronger, ScalarQuantized)
+    factors = stronger.scale / scale
+    assert 1 < factors.max() <= 2
+    np.testing.assert_allclose(stronger.dense(), network.weight("w"), atol=float(stronger.scale.max()) / 2)
+    build_program(network, target_by_name("generic"))
 
 
 def test_layers_that_fit_are_left_alone() -> None:
