@@ -80,7 +80,7 @@ def _pow(b: OperatorBuilder, n: Node) -> str:
         if isinstance(n.inputs[0], str):
             raise Unsupported("its base and its exponent are computed", "use a constant exponent")
         return b.arithmetic(n.name, "power", n.value(1), n.required_weight(0), reverse=True)
-    return b.arithmetic(n.name, "power", n.value(0), n.required(1).astype(np.float32))  # it may be of integers
+    return b.arithmetic(n.name, "power", n.value(0), _numbers(n, 1, "fiu").astype(np.float32))
 
 
 def _comparison(kind: str) -> Handler:
@@ -92,12 +92,20 @@ def _comparison(kind: str) -> Handler:
 
 
 def _where(b: OperatorBuilder, n: Node) -> str:
-    condition, *choices = (found if isinstance(found, str) else n.constant(index) for index, found in enumerate(n.inputs))
-    return b.where(n.name, condition, *choices)
+    choices = [found if isinstance(found, str) else n.required_weight(index) for index, found in enumerate(n.inputs) if index > 0]
+    return b.where(n.name, n.inputs[0], *choices)
 
 
 def _prelu(b: OperatorBuilder, n: Node) -> str:
     return b.prelu(n.name, n.value(0), n.required_weight(1))
+
+
+def _numbers(n: Node, index: int, kinds: str) -> Array:
+    """A constant input of one of NumPy's `kinds` of numbers."""
+    found = n.required(index)
+    if found.dtype.kind not in kinds:
+        raise ModelError(f"node '{n.name}': its input '{n.input_names[index]}' cannot be {found.dtype}")
+    return found
 
 
 # Moves
@@ -111,7 +119,7 @@ def _axis(n: Node, rank: int, default: int = 0) -> int:
 
 
 def _gather(b: OperatorBuilder, n: Node) -> str:
-    shape, indices = b.source_shape(n.value(0)), n.required(1)
+    shape, indices = b.source_shape(n.value(0)), _numbers(n, 1, "i")
     axis = _axis(n, len(shape))
     if indices.size > MAX_INDICES:
         raise Unsupported(f"it has {indices.size} indices", f"take at most {MAX_INDICES}")
@@ -170,7 +178,7 @@ def _resize(b: OperatorBuilder, n: Node) -> str:
     if len(shape) not in (3, 4):
         raise Unsupported(f"it resizes an array of {len(shape)} axes", "resize an image")
     constants = [n.constant(index) for index in range(1, len(n.inputs))]
-    sizes = [size for size in constants if size is not None and size.size == len(shape)]
+    sizes = [size for size in constants if size is not None and size.size == len(shape) and size.dtype.kind in "fi"]
     lengths = [np.abs(size.astype(np.float64) * (shape if size.dtype.kind == "f" else 1)) for size in sizes]
     if not all(length.max() <= MAX_LENGTH and length.prod() <= MAX_VALUE_ELEMENTS for length in lengths):
         raise Unsupported(f"it resizes {list(shape)} by {sizes[-1].tolist()}", f"resize to at most {MAX_LENGTH} rows and columns")
@@ -178,7 +186,7 @@ def _resize(b: OperatorBuilder, n: Node) -> str:
     for axis in range(2, len(shape)):
         index = np.arange(shape[axis], dtype=np.float32).reshape([-1 if i == axis else 1 for i in range(len(shape))])
         result = n.computed([np.broadcast_to(index, shape), *constants])
-        if result.ndim != len(shape) or result.shape[:2] != shape[:2]:
+        if result.ndim != len(shape) or result.shape[:2] != shape[:2] or not result.size or not np.isfinite(result).all():
             raise Unsupported(f"it resizes {list(shape)} to {list(result.shape)}", "resize the height and the width")
         places.append(np.moveaxis(result, axis, 0).reshape(result.shape[axis], -1)[:, 0].astype(int).tolist())
     return b.upsample(n.name, n.value(0), *([[0], *places] if len(shape) == 3 else places))
@@ -360,7 +368,8 @@ def _quantize(b: OperatorBuilder, n: Node) -> Result:
 def _dequantize(_: OperatorBuilder, n: Node) -> Result:
     if isinstance(n.inputs[0], str):
         return n.value(0)
-    integers, scale, zero_point = n.required(0), n.required_weight(1), n.constant(2)
+    integers, scale = _numbers(n, 0, "iu"), n.required_weight(1)
+    zero_point = None if n.constant(2) is None else _numbers(n, 2, "iu")
     axis = _axis(n, max(integers.ndim, 1), 1 if integers.ndim > 1 else 0)
     if scale.size != 1 and (integers.ndim == 0 or scale.shape != (integers.shape[axis],)):
         raise Unsupported(f"its scale has shape {list(scale.shape)}", "use one scale, or one along an axis")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from math import prod
 
-from lutra_compiler.program.kernels import COPY_AXES, FUNCTIONS, is_flat, lanes8
+from lutra_compiler.program.kernels import COPY_AXES, FUNCTIONS, STEPS_CHANNELS, STEPS_PIXELS, is_flat, lanes8
 
 Fields = Mapping[str, int]
 Work = dict[str, float]
@@ -454,8 +454,10 @@ def _lookup(f: Fields) -> Work:
 
 def _binary(f: Fields) -> Work:
     pixels = f["pixels_low"] + 65536 * f["pixels_high"]
+    whole = STEPS_CHANNELS | STEPS_PIXELS
+    rows = 1 if f["steps_a"] == f["steps_b"] == whole else pixels
     kind = "products" if FUNCTIONS[f["function"]] == "multiply" else "others"
-    return {"pixels": float(pixels), kind: float(pixels * f["channels"])}
+    return {"rows": float(rows), kind: float(pixels * f["channels"])}
 
 
 def _copy(f: Fields) -> Work:
