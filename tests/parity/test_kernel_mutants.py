@@ -63,7 +63,7 @@ MUTANTS = [
     ("kernels/coding.c", "n * lutra_index_bytes(coding, size)", "n * lutra_index_bytes(coding, LUTRA_GROUP)"),
     ("kernels/coding.h", "coding->channels - m * coding->subvector, coding->subvector", "coding->subvector, coding->subvector"),
     ("kernels/decode.c", "weights += length", "weights += coding->subvector"),
-    ("kernels/linear_decode.c", "x += length", "x += coding->subvector - 1u"),
+    ("kernels/linear_decode.c", "x += length", "x += coding.subvector - 1u"),
     ("kernels/linear_lut.c", "now->tables + count * coding->codewords", "now->tables"),
     ("kernels/linear_lut.c", "now->input = last + d", "now->input = last"),
     ("kernels/linear_lut.c", "lutra_clear(sums, layer->out_c)", "lutra_clear(sums, 1u)"),

@@ -3,7 +3,7 @@
  * the CPU faults if something goes further. */
 #include "buffers.h"
 #include "random.h"
-#include "semihosting.h"
+#include "board.h"
 
 enum { GUARD_BYTES = 16, GUARD = 0xA5, MAX_BUFFERS = 64, UNKNOWN = INT32_MAX };
 
@@ -56,8 +56,8 @@ static uint8_t *guarded(uint32_t before, uint32_t bytes) {
   guard((pool_used + 3u) / 4u * 4u + before);
   const uint32_t start = pool_used;
   if (buffer_count == MAX_BUFFERS || start + bytes + GUARD_BYTES > sizeof words) {
-    semihosting_print("\n  FAIL: the test has too little memory\n");
-    semihosting_exit(1);
+    board_print("\n  FAIL: the test has too little memory\n");
+    board_exit(1);
   }
   for (; pool_used < start + bytes; pool_used++) {
     pool[pool_used] = (uint8_t)next_random();

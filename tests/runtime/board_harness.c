@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "harness.h"
 
-#include "semihosting.h"
+#include "board.h"
 
 void print_line(const char *text) {
-  semihosting_print(text);
-  semihosting_print("\n");
+  board_print(text);
+  board_print("\n");
 }
 
 void fail(const char *file, int line, const char *condition) {
@@ -13,8 +13,8 @@ void fail(const char *file, int line, const char *condition) {
   for (int i = 4; i > 0; i--, line /= 10) {
     number[i] = (char)('0' + line % 10);
   }
-  semihosting_print(file);
-  semihosting_print(number);
+  board_print(file);
+  board_print(number);
   print_line(condition);
-  semihosting_exit(1);
+  board_exit(1);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "report.h"
-#include "semihosting.h"
+#include "board.h"
 
-void print(const char *text) { semihosting_print(text); }
+void print(const char *text) { board_print(text); }
