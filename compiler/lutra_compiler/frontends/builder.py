@@ -450,11 +450,12 @@ class GraphBuilder:
             self._uses[base] += 1
         return value
 
-    def require_image(self, x: str) -> None:
-        """Refuse what is neither an image nor a signal."""
-        if len(self.source_shape(x)) not in (3, 4):
+    def require_image(self, x: str, ranks: tuple[int, ...] = (3, 4)) -> None:
+        """Refuse what is neither an image nor, where `ranks` has 3, a signal."""
+        if len(self.source_shape(x)) not in ranks:
             shape = list(self.source_shape(x))
-            raise Unsupported(f"its input of shape {shape} is no image", "give it [1, channels, height, width] or [1, channels, length]")
+            others = " or [1, channels, length]" if 3 in ranks else ""
+            raise Unsupported(f"its input of shape {shape} is no image", f"give it [1, channels, height, width]{others}")
 
     def _whole(self, x: str) -> tuple[Pair, Pair]:
         """Kernel and stride of one window over all of an image."""

@@ -347,7 +347,10 @@ class _Reader:
             raise unknown_operator(node.op_type)
         attributes = {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in node.attribute}
         extra = any(output in read for output in node.output[1:])
-        result = handler(self._builder, _Node(name, node.op_type, self._opset, inputs, tuple(node.input), attributes, node))
+        try:
+            result = handler(self._builder, _Node(name, node.op_type, self._opset, inputs, tuple(node.input), attributes, node))
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:  # a node as no handler expects it
+            raise ModelError(f"node '{name}' ({node.op_type}) has inputs or attributes that do not fit together ({error})") from error
         if extra and not isinstance(result, list):
             raise Unsupported("its second output is used", "use its first output only")
         return result

@@ -310,7 +310,7 @@ class OperatorBuilder(GraphBuilder):
 
     def depth_to_space(self, name: str, x: str, block: int, columns_first: bool) -> str:
         """Channels to blocks of pixels; `columns_first`: channels are [C, block, block], else [block, block, C]."""
-        self.require_image(x)
+        self.require_image(x, ranks=(4,))
         _, channels, height, width = self.source_shape(x)
         if block < 1 or channels % block**2:
             raise ModelError(f"'{name}': {channels} channels do not fit blocks of {block}x{block}")
@@ -321,7 +321,7 @@ class OperatorBuilder(GraphBuilder):
 
     def space_to_depth(self, name: str, x: str, block: int, columns_first: bool) -> str:
         """Blocks of pixels to channels: the reverse of `depth_to_space`."""
-        self.require_image(x)
+        self.require_image(x, ranks=(4,))
         _, channels, height, width = self.source_shape(x)
         if block < 1 or height % block or width % block:
             raise ModelError(f"'{name}': an image of {height}x{width} has no whole blocks of {block}x{block}")
