@@ -32,6 +32,7 @@ _DTYPES: Mapping[str, Any] = {"F32": np.float32, "I8": np.int8, "U8": np.uint8}
 _OPS = {op.kind: op for op in OP_KINDS}
 _METADATA: Mapping[str, Any] = {  # what Lutra itself writes and reads; other keys are kept as they are
     "network": str | None,
+    "dataset": str | None,
     "versions": Mapping[str, str],
     "source_sha256": str | None,
     "float_sha256": str | None,
