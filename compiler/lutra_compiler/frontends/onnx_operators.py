@@ -1,5 +1,6 @@
 """ONNX nodes beyond layers: what OperatorBuilder makes of each. onnx_reader.py joins this table with its own."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +12,8 @@ from lutra_compiler.frontends import functions
 from lutra_compiler.frontends.builder import Unsupported
 from lutra_compiler.frontends.functions import Steps
 from lutra_compiler.frontends.operators import MAX_INDICES, OperatorBuilder
+from lutra_compiler.ir.graph import Shape
 from lutra_compiler.ir.ops import Padding, Pair
-from lutra_compiler.ir.verify import MAX_VALUE_ELEMENTS
 
 if TYPE_CHECKING:
     from lutra_compiler.frontends.onnx_reader import _Node as Node
@@ -24,6 +25,7 @@ Result = str | Array | list[str]
 Handler = Callable[[OperatorBuilder, Node], Result]
 
 MAX_LENGTH = 1 << 12  # of what is resized
+_MAX_RESIZED = 1 << 17  # pixels, before and after: ONNX's evaluator takes its time for each
 
 
 # Functions of one value
@@ -177,11 +179,13 @@ def _resize(b: OperatorBuilder, n: Node) -> str:
     shape = b.source_shape(n.value(0))
     if len(shape) not in (3, 4):
         raise Unsupported(f"it resizes an array of {len(shape)} axes", "resize an image")
-    constants = [n.constant(index) for index in range(1, len(n.inputs))]
+    constants = [_of_one_channel(n.constant(index), shape) for index in range(1, len(n.inputs))]
+    shape = (1, 1, *shape[2:])  # all channels move alike
     sizes = [size for size in constants if size is not None and size.size == len(shape) and size.dtype.kind in "fi"]
     lengths = [np.abs(size.astype(np.float64) * (shape if size.dtype.kind == "f" else 1)) for size in sizes]
-    if not all(length.max() <= MAX_LENGTH and length.prod() <= MAX_VALUE_ELEMENTS for length in lengths):
-        raise Unsupported(f"it resizes {list(shape)} by {sizes[-1].tolist()}", f"resize to at most {MAX_LENGTH} rows and columns")
+    pixels = max([math.prod(shape), *(length.prod() for length in lengths)])
+    if pixels > _MAX_RESIZED or not all(length.max() <= MAX_LENGTH for length in lengths):
+        raise Unsupported(f"it resizes {list(shape[2:])} to {pixels:g} pixels", f"resize to at most {_MAX_RESIZED} pixels")
     places = []
     for axis in range(2, len(shape)):
         index = np.arange(shape[axis], dtype=np.float32).reshape([-1 if i == axis else 1 for i in range(len(shape))])
@@ -190,6 +194,15 @@ def _resize(b: OperatorBuilder, n: Node) -> str:
             raise Unsupported(f"it resizes {list(shape)} to {list(result.shape)}", "resize the height and the width")
         places.append(np.moveaxis(result, axis, 0).reshape(result.shape[axis], -1)[:, 0].astype(int).tolist())
     return b.upsample(n.name, n.value(0), *([[0], *places] if len(shape) == 3 else places))
+
+
+def _of_one_channel(sizes: Array | None, shape: Shape) -> Array | None:
+    """Sizes of a result as they would be for one channel; scales and others as they are."""
+    if sizes is None or sizes.dtype.kind != "i" or sizes.size != len(shape):
+        return sizes
+    if sizes.reshape(-1)[:2].tolist() != list(shape[:2]):
+        raise Unsupported(f"it resizes {list(shape)} to {sizes.tolist()}", "resize the height and the width")
+    return np.array([1, 1, *sizes.reshape(-1)[2:]], sizes.dtype)
 
 
 def _upsample(b: OperatorBuilder, n: Node) -> str:

@@ -24,7 +24,7 @@ from lutra_compiler.ir.ops import (
     Rearrange,
     Upsample,
 )
-from lutra_compiler.ir.verify import MAX_ELEMENTS
+from lutra_compiler.ir.verify import MAX_ELEMENTS, MAX_VALUE_ELEMENTS
 
 MAX_STRETCHES = 64  # of constant indices that are gathered: a copy each
 MAX_INDICES = 1 << 16  # along an axis
@@ -479,6 +479,8 @@ class OperatorBuilder(GraphBuilder):
             raise ModelError(f"layer '{name}': {channels} channels in {groups} group(s) do not fit a weight for {weight.shape[0]}")
         if groups > 1 and (out > 1 or groups != channels):
             raise Unsupported(f"it has {groups} groups of {out} outputs", "use one group, or one channel a group")
+        if height * width * math.prod(stride) * out * groups > MAX_VALUE_ELEMENTS:
+            raise ModelError(f"layer '{name}': strides {list(stride)} make more than {MAX_VALUE_ELEMENTS} elements of {list(source)}")
         rows, columns = -(-kernel_h // stride[0]), -(-kernel_w // stride[1])
         _check_size(name, channels, out, rows * stride[0], columns * stride[1])
         padded = np.zeros((channels, out, rows * stride[0], columns * stride[1]), np.float32)
