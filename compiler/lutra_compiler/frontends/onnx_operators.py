@@ -180,9 +180,9 @@ def _resize(b: OperatorBuilder, n: Node) -> str:
     if len(shape) not in (3, 4):
         raise Unsupported(f"it resizes an array of {len(shape)} axes", "resize an image")
     constants = [_of_one_channel(n.constant(index), shape) for index in range(1, len(n.inputs))]
-    for index, constant in enumerate(constants, 1):  # sizes are the fourth input, the others factors
-        if constant is not None and constant.size and constant.dtype.kind != ("i" if index == 3 else "f"):
-            raise ModelError(f"'{n.name}': its input {index} is of the type {constant.dtype}; export the model again")
+    for number, constant in enumerate(constants, 1):  # sizes are the fourth input, the others factors
+        if constant is not None and constant.size and constant.dtype.kind != ("i" if number == 3 else "f"):
+            raise ModelError(f"'{n.name}': its input {number} is of the type {constant.dtype}; export the model again")
     shape = (1, 1, *shape[2:])  # all channels move alike
     sizes = [size for size in constants if size is not None and size.size == len(shape) and size.dtype.kind in "fi"]
     lengths = [np.abs(size.astype(np.float64) * (shape if size.dtype.kind == "f" else 1)) for size in sizes]
