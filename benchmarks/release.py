@@ -8,12 +8,13 @@ to python/lutra/zoo/artefacts, and notes all of them in benchmarks/seeds.json.
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import lutra
 from lutra import zoo
 from lutra.zoo.data import dataset_of, load
-from lutra_compiler.config import format_config, parse_config
+from lutra_compiler.config import parse_config
 from lutra_compiler.driver import Model, read_model
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -30,8 +31,9 @@ def main() -> None:
     test, found = load(dataset_of(reference), "test"), []
     for path in arguments.models:
         model = read_model(path)
-        seed = parse_config(str(model.metadata["configuration"])).seed
-        if format_config(recipe.with_seed(seed)) != model.metadata["configuration"]:
+        made = parse_config(str(model.metadata["configuration"]))
+        seed = made.seed
+        if replace(made, method=recipe.method, seed=recipe.seed) != recipe:
             raise SystemExit(f"{path} was not made with the recipe of {arguments.point}")
         measured = lutra.validate(model, test, reference=reference)
         found.append((measured.accuracy, seed, measured, model))
