@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lutra_compiler.compression.torch_graph import TorchGraph, fake_quantize_learned
-from lutra_compiler.compression.weights import CodebookWeight, ScalarWeight, nearest_codewords, round_straight_through
+from lutra_compiler.compression.weights import CodebookWeight, ScalarWeight, nearest_codewords
 from lutra_compiler.ir.encoding import ProductQuantized, Quantization
 from lutra_compiler.ir.graph import Graph, Input
 from lutra_compiler.ir.ops import BatchNorm, Clamp, Conv2d, Flatten, MaxPool, Softmax
@@ -18,16 +18,21 @@ def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def test_the_gradient_of_a_learned_step_is_that_of_rounding_straight_through() -> None:
-    value = (torch.randn(400, generator=generator()) * 3).requires_grad_()
-    scale, zero_point, weights = torch.tensor(0.02, requires_grad=True), -20, torch.randn(400, generator=generator(1))
-    (fake_quantize_learned(value, scale, zero_point) * weights).sum().backward()
-    found = value.grad, scale.grad
-    value.grad = scale.grad = None
-    steps = (value / scale).clamp(-128 - zero_point, 127 - zero_point)
-    (round_straight_through(steps) * scale * weights).sum().backward()
-    torch.testing.assert_close(found, (value.grad, scale.grad))
-    assert 0 < int((value.grad == 0).sum()) < 400  # some values are beyond the grid, some within
+@pytest.mark.parametrize("shape", [(400,), (3, 200_000), (2, 3, 5, 7)])
+def test_the_gradient_of_a_learned_step_is_that_of_rounding_straight_through(shape: tuple[int, ...]) -> None:
+    value = (torch.randn(shape, generator=generator()) * 3).requires_grad_()
+    scale, low, high, weights = torch.tensor(0.02, requires_grad=True), -108, 147, torch.randn(shape, generator=generator(1))
+    found = fake_quantize_learned(value, scale, -20)
+    (found * weights).sum().backward()
+    with torch.no_grad():
+        steps = value / scale
+        rounded = steps.round()
+        clipped = (rounded < low) | (rounded > high)
+        of_scale = torch.where(clipped, rounded.clamp(low, high), rounded - steps)  # Esser 2020, eq. 3
+        torch.testing.assert_close(found, rounded.clamp(low, high) * scale)
+        torch.testing.assert_close(value.grad, weights.where(~clipped, torch.zeros(())))
+        torch.testing.assert_close(scale.grad, (of_scale.double() * weights).sum().float(), rtol=1e-3, atol=1e-3)
+    assert 0 < int(clipped.sum()) < value.numel()
 
 
 def image_network() -> Graph:

@@ -37,6 +37,7 @@ from lutra_compiler.errors import CompressionError
 from lutra_compiler.ir.encoding import ProductQuantized
 from lutra_compiler.ir.graph import Graph
 from lutra_compiler.ir.ops import Softmax
+from lutra_compiler.passes.fold_batchnorm import fold_batchnorm
 
 _SCORE_SAMPLES = 2048
 _STATISTICS_SAMPLES = 5000  # of batch norms
@@ -84,7 +85,7 @@ def compress(
     if isinstance(softmax, Softmax):
         graph = replace(graph, ops=tuple(op for op in graph.ops if op is not softmax), outputs=softmax.inputs)
     config = config.for_samples(len(samples), samples.labels is not None)
-    run = _Run(TorchGraph(graph).eval(), samples, config, validation, report, checkpoints, stages)
+    run = _Run(TorchGraph(fold_batchnorm(graph)).eval(), samples, config, validation, report, checkpoints, stages)
     layer_settings(graph, config)  # settings that cannot be met are refused before hours of training
     if config.method == "reconstruct":
         inputs = samples.first(config.calibration_samples).inputs.to(training_device())
