@@ -21,6 +21,7 @@ from lutra.host import open_bundle
 from lutra.host.bundle import quantize
 from lutra.validation import Validation
 from lutra.zoo.data import dataset_of, load
+from lutra_compiler.config import load_config
 
 ROOT = Path(__file__).resolve().parents[1]
 OUTSIDE_ARENA = 4096  # bytes of RAM that a board's firmware may need beside the arena
@@ -98,28 +99,46 @@ def accuracy_table(rows: list[Row]) -> str:
 def seed_table(rows: list[Row]) -> str:
     """What all seeds of each point gave; the artefact is the one of median accuracy."""
     seeds = json.loads((ROOT / "benchmarks/seeds.json").read_text())
-    header = ("point", "seed", "model bytes", "accuracy")
-    body = [
-        (f"`zoo:{row.name}`", seed, f"{found['model_bytes']:,}", percent(found["accuracy"]))
-        for row in rows
-        for seed, found in seeds[row.name].items()
-    ]
+    header = ("point", "seed", "model bytes", "accuracy", "epochs", "trained in")
+    body = []
+    for row in rows:
+        epochs = str(epochs_of(row.name))
+        for seed, found in seeds[row.name].items():
+            size, accuracy = f"{found['model_bytes']:,}", percent(found["accuracy"])
+            body.append((f"`zoo:{row.name}`", seed, size, accuracy, epochs, found.get("made", "")))
     return table(header, body)
 
 
+def epochs_of(name: str) -> int:
+    """Epochs of all stages of a point's recipe."""
+    config = load_config(zoo.recipe(name))
+    training, pruned = config.training, bool(config.pruning.widths)
+    before = training.pruning.epochs * (config.pruning.rounds - 1) + training.recovery.epochs if pruned else 0
+    return before + training.assignment.epochs + training.codewords.epochs
+
+
 def speed_table(rows: list[Row]) -> str:
-    """Estimated cycles of each artefact against those of the unpruned int8 network by TensorFlow Lite Micro with CMSIS-NN."""
-    baseline = json.loads((ROOT / "benchmarks/cmsis_nn.json").read_text())["networks"]["figures"]
+    """Flash, RAM and estimated cycles of each artefact, against the unpruned int8 network by TensorFlow Lite Micro with CMSIS-NN."""
+    figures = json.loads((ROOT / "benchmarks/cmsis_nn.json").read_text())["networks"]["figures"]
+    baseline = figures | {"resnet8": figures["mlperf_ic_resnet8"]}
     targets = {"M0+": "cortex-m0plus", "M4": "cortex-m4", "M55": "cortex-m55"}
-    header = ("artefact", *(f"{name}, M cycles" for name in targets))
+    header = ("artefact", "flash on M4", "RAM on M4", *(f"{name}, M cycles" for name in targets))
     body = []
     for row in rows:
-        theirs = baseline.get(row.name.partition("/")[0], {}).get("million_cycles", {})
-        cells = []
-        for target in targets.values():
-            ours = lutra.analyze(f"{zoo.PREFIX}{row.name}", target).cycles / 1e6
-            cells.append(f"{ours:.3f}" + (f" ({theirs[target] / ours:.1f}x faster)" if target in theirs else ""))
+        theirs = baseline.get(row.name.partition("/")[0], {})
+        analyses = {target: lutra.analyze(f"{zoo.PREFIX}{row.name}", target) for target in targets.values()}
+        m4 = analyses["cortex-m4"]
+        cells = [f"{m4.flash_bytes:,} B", f"{m4.ram_bytes:,} B"]
+        for target, analysis in analyses.items():
+            ours, cycles = analysis.cycles / 1e6, theirs.get("million_cycles", {}).get(target)
+            cells.append(f"{ours:.3f}" + (f" ({cycles / ours:.1f}x faster)" if cycles else ""))
         body.append((f"`zoo:{row.name}`", *cells))
+    for network in dict.fromkeys(row.name.partition("/")[0] for row in rows):
+        if network in baseline:
+            cycles, sizes = baseline[network]["million_cycles"], baseline[network]["bytes_on_cortex_m4"]
+            cells = [f"{sizes['code'] + sizes['model']:,} B", f"{sizes['ram']:,} B"]
+            cells += [f"{cycles[target]:.3f}" for target in targets.values()]
+            body.append((f"{NAMES[network]}, int8 by TFLM + CMSIS-NN", *cells))
     return table(header, body)
 
 
@@ -176,9 +195,10 @@ How each was made is in its file: `python/lutra/zoo/recipes/` holds the settings
 again: with the same versions, number of threads and kind of processor a recipe gives the same bytes, otherwise float rounding differs.
 `lutra zoo train NETWORK` trains the float network.
 
-## Speed
-Estimated cycles of one inference by the compiler's cost model (zero wait states; M55 by a model of our own), and how many times faster
-that is than the unpruned int8 network by TensorFlow Lite Micro with CMSIS-NN ([models.md](benchmarks/models.md)).
+## Flash, RAM and speed
+Flash is model, kernels and schedule, RAM is arena and stack. Estimated cycles of one inference by the compiler's cost model (zero wait
+states; M55 by a model of our own), and how many times faster that is than the unpruned int8 network by TensorFlow Lite Micro with
+CMSIS-NN ([models.md](benchmarks/models.md)).
 
 {speed_table(rows)}
 

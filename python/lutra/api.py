@@ -116,16 +116,28 @@ def check_output(path: str | Path) -> None:
         raise OutputError(f"{path} cannot be written; choose a file in a folder that exists and is writable")
 
 
-def train(network: str, *, report: "Callable[[Progress], None] | None" = None) -> Model:
-    """Train a float network of the zoo from scratch by its published recipe."""
+def train(
+    network: str,
+    *,
+    report: "Callable[[Progress], None] | None" = None,
+    checkpoint: str | Path | None = None,
+    resume: bool = False,
+) -> Model:
+    """Train a float network of the zoo from scratch by its published recipe.
+
+    With a `checkpoint` folder an interrupted run goes on after its last whole epoch if `resume` is set, and ends with the same weights.
+    Raises ConfigurationError, DataError, OutputError.
+    """
     _require_torch("training")
     from lutra.zoo.networks import NETWORKS
-    from lutra.zoo.train import train_float
-    from lutra_compiler.compression.training import silent
+    from lutra.zoo.train import FLOAT_RECIPES, train_float
+    from lutra_compiler.compression.training import Checkpoints, silent
 
     if network not in NETWORKS:
         raise ConfigurationError(f"the zoo has no network '{network}'; {nearest(network, NETWORKS)}")
-    return train_float(network, report=report or silent)
+    identity = {"network": network, "recipe": to_plain(FLOAT_RECIPES[network]), "lutra": __version__}
+    with _opened(checkpoint, lambda: identity, resume) as folder:
+        return train_float(network, report=report or silent, checkpoints=None if folder is None else Checkpoints(folder.directory))
 
 
 def analyze(source: Source, target: str = DEFAULT_TARGET, *, flash: int | None = None, ram: int | None = None) -> Analysis:
@@ -357,8 +369,6 @@ def _run(
 ) -> "Iterator[_Run]":
     """A compression about to begin, or to go on: everything that can be refused before hours of training is."""
     _require_torch("compression")
-    from lutra_compiler.compression.training import main_process_first
-
     model, config = _model(source), for_samples(config or CompressionConfig(), data)
     if model.graph.encodings:
         raise CompressionError("the model is compressed already; start from its float network")
@@ -373,14 +383,25 @@ def _run(
         raise ConfigurationError("a limit of the drop in accuracy needs labels, in the training and the validation samples")
     target_by_name(budget.target)
     int8 = driver.analyze(model, target_by_name(DEFAULT_TARGET))
-    folder = None if checkpoint is None else _Checkpoint(Path(checkpoint))
-    if folder:
-        with main_process_first():
-            folder.open(_identity(model.graph, data, config, budget), resume or not is_main_process())
-    try:
+    with _opened(checkpoint, lambda: _identity(model.graph, data, config, budget), resume) as folder:
         yield _Run(model, data, config, budget, int8.model_bytes, folder)
+
+
+@contextlib.contextmanager
+def _opened(checkpoint: str | Path | None, identity: Callable[[], dict[str, Any]], resume: bool) -> "Iterator[_Checkpoint | None]":
+    """The folder of a run that begins, or goes on; removed again if an error ends the run before anything is in it."""
+    if checkpoint is None:
+        yield None
+        return
+    from lutra_compiler.compression.training import main_process_first
+
+    folder = _Checkpoint(Path(checkpoint))
+    with main_process_first():
+        folder.open(identity(), resume or not is_main_process())
+    try:
+        yield folder
     except LutraError:
-        if folder and is_main_process() and folder.directory.is_dir() and [path.name for path in folder.directory.iterdir()] == [_RUN]:
+        if is_main_process() and folder.directory.is_dir() and [path.name for path in folder.directory.iterdir()] == [_RUN]:
             discard_checkpoint(folder.directory)
         raise
 

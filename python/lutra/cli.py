@@ -268,7 +268,7 @@ def compress(
     folder = checkpoint or output.with_name(f"{output.name}.checkpoint")
     budget = Budget(flash, ram, cycles, max_drop, target)
     try:
-        with _progress() as show:
+        with _interruptible(folder), _progress() as show:
             if pareto:
                 plans = api.pareto(
                     source, training, settings, budget,
@@ -280,10 +280,6 @@ def compress(
                 )
         if not api.is_main_process():
             return
-    except KeyboardInterrupt:
-        kept = f"the last checkpoint is in {printable(folder)}, go on with --resume" if folder.exists() else "nothing was written"
-        print(f"interrupted; {kept}", file=sys.stderr)
-        raise typer.Exit(INTERRUPTED) from None
     except BudgetError as error:
         if as_json:
             _print_json({"model": model, "fits": False, "reason": str(error), "nearest": error.nearest})
@@ -584,18 +580,25 @@ def zoo_list(as_json: Json = False) -> None:
 def zoo_train(
     network: Annotated[str, typer.Argument(help="A network of the zoo, such as lenet5.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The .lutra file to write.")],
+    checkpoint: Annotated[Path | None, typer.Option(help="Folder for an interrupted run; else OUTPUT.checkpoint.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Train a float network of the zoo from scratch by its published recipe. Needs PyTorch.
+    """Train a float network of the zoo from scratch by its published recipe. Needs PyTorch. Ctrl-C keeps the last checkpoint.
 
     \b
-    Example:
+    Examples:
       lutra zoo train lenet5 -o lenet5-float.lutra
+      lutra zoo train resnet20 -o resnet20-float.lutra --resume
     """
     api.check_output(output)
-    with _progress() as show:
-        model = api.train(network, report=show)
+    folder = checkpoint or output.with_name(f"{output.name}.checkpoint")
+    with _interruptible(folder), _progress() as show:
+        model = api.train(network, report=show, checkpoint=folder, resume=resume)
+    if not api.is_main_process():
+        return
     api.save(model, output)
+    api.discard_checkpoint(folder)
     validation = zoo_data.load(zoo_data.dataset_of(model), "validation")
     accuracy = accuracy_of(run_float(model, validation), validation)
     record = {"network": network, "output": str(output), "validation_accuracy": accuracy}
@@ -675,6 +678,17 @@ def _training_data(
     if settings.method == "reconstruct":
         return training, None, settings
     return *training.hold_out(max(1, min(len(training) // 10, _HELD_OUT))), settings
+
+
+@contextmanager
+def _interruptible(checkpoint: Path) -> "Iterator[None]":
+    """Ctrl-C during a training ends the command, saying what is kept."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        kept = f"the last checkpoint is in {printable(checkpoint)}, go on with --resume" if checkpoint.exists() else "nothing was written"
+        print(f"interrupted; {kept}", file=sys.stderr)
+        raise typer.Exit(INTERRUPTED) from None
 
 
 @contextmanager

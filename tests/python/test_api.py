@@ -20,6 +20,7 @@ from lutra.zoo import train as zoo_train
 from lutra.zoo.networks import INPUT_SHAPES, NETWORKS
 from lutra_compiler.compression.torch_graph import TorchGraph
 from lutra_compiler.config import StageConfig, load_config
+from lutra_compiler.errors import ConfigurationError, OutputError
 
 pytestmark = pytest.mark.usefixtures("host_cache")
 
@@ -143,22 +144,47 @@ def test_networks_of_the_zoo_are_read_as_they_compute(network: str) -> None:
         torch.testing.assert_close(TorchGraph(graph).eval()(images), module(images), rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("network", ["lenet300", "resnet8"])
-def test_float_networks_are_trained_on_their_data_set(network: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    rng = np.random.default_rng(4)
+@pytest.fixture
+def few_samples(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+    """Float networks of the zoo are trained for two epochs on 64 random samples; gives the splits that were asked for."""
     asked = []
 
     def few(name: str, split: str) -> lutra.Dataset:
         asked.append((name, split))
-        images = rng.normal(size=(64, *INPUT_SHAPES[network])).astype(np.float32)
-        return lutra.make_dataset(images, rng.integers(10, size=64))
+        rng = np.random.default_rng(4)
+        shape = INPUT_SHAPES["lenet300" if name == "mnist" else "resnet8"]
+        return lutra.make_dataset(rng.normal(size=(64, *shape)).astype(np.float32), rng.integers(10, size=64))
 
+    short = {name: replace(recipe, stage=StageConfig(2, 1e-3)) for name, recipe in zoo_train.FLOAT_RECIPES.items()}
     monkeypatch.setattr(zoo_train, "load", few)
-    recipe = zoo_train.FLOAT_RECIPES[network]
-    monkeypatch.setattr(zoo_train, "FLOAT_RECIPES", {network: replace(recipe, stage=StageConfig(1, 1e-3))})
+    monkeypatch.setattr(zoo_train, "FLOAT_RECIPES", short)
+    return asked
+
+
+def test_the_training_of_a_float_network_goes_on_where_it_was_interrupted(few_samples: list[tuple[str, str]], tmp_path: Path) -> None:
+    def interrupt(progress: Any) -> None:
+        if (progress.epoch, progress.step) == (1, progress.steps // 2):
+            raise KeyboardInterrupt
+
+    whole, stages = api.train("resnet8", checkpoint=tmp_path / "whole"), []
+    with pytest.raises(KeyboardInterrupt):
+        api.train("resnet8", report=interrupt, checkpoint=tmp_path / "run")
+    with pytest.raises(OutputError, match="resume it"):
+        api.train("resnet8", checkpoint=tmp_path / "run")
+    with pytest.raises(ConfigurationError, match="another network and recipe"):
+        api.train("lenet300", checkpoint=tmp_path / "run", resume=True)
+    resumed = api.train("resnet8", report=lambda progress: stages.append(progress.epoch), checkpoint=tmp_path / "run", resume=True)
+    assert stages == [2]
+    assert few_samples
+    for name, parameter in whole.graph.parameters.items():
+        np.testing.assert_array_equal(parameter, resumed.graph.parameters[name])
+
+
+@pytest.mark.parametrize("network", ["lenet300", "resnet8"])
+def test_float_networks_are_trained_on_their_data_set(network: str, few_samples: list[tuple[str, str]]) -> None:
     model = api.train(network)
     dataset = "mnist" if network == "lenet300" else "cifar10-centred"
-    assert asked == [(dataset, "train"), (dataset, "validation")]
+    assert few_samples == [(dataset, "train"), (dataset, "validation")]
     assert model.metadata["dataset"] == dataset
     assert model.graph.trainable_parameters() == sum(p.numel() for p in NETWORKS[network]().parameters())
 
