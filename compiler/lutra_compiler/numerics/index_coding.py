@@ -68,6 +68,11 @@ def _decoded(coded: bytes, count: int, codewords: int, index_bits: int) -> Bytes
     return indices
 
 
+def searched(indices: Bytes) -> int:
+    """How many of the indices a decoder has to search for: all but the most frequent one."""
+    return indices.size - int(np.bincount(indices.ravel()).max(initial=0))
+
+
 def table_bytes(codewords: int, index_bits: int) -> int:
     """Bytes of the frequency codes at the start of a coded table."""
     return -(-codewords * index_bits // 8)

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from lutra_compiler.ir.encoding import ProductQuantized, ScalarQuantized, WeightEncoding
-from lutra_compiler.numerics.index_coding import encode_indices
+from lutra_compiler.numerics.index_coding import encode_indices, searched
 from lutra_compiler.numerics.k_means import CODEWORD_L1_LIMIT
 from lutra_compiler.numerics.packing import pack_indices, split_indices
 from lutra_compiler.program.choose_kernel import Candidate, Impossible, Unpacking
@@ -55,7 +55,7 @@ class _Layer:
         unpacking = self.unpacking if "indices" in KERNELS[kernel].tables else None
         if unpacking:
             flash += unpacking.coded.nbytes + 4 + KERNELS[UNPACK].descriptor.size_bytes + 4
-            time += cycles(UNPACK, unpacking.fields, self.target)
+            time += cycles(UNPACK, {**unpacking.fields, "searched": unpacking.searched}, self.target)
             scratch = unpacking.index_bytes + max(scratch, scratch_bytes(UNPACK, unpacking.fields))
         return Candidate(kernel, fields, tables, time, flash, scratch, unpacking=unpacking)
 
@@ -127,13 +127,14 @@ def _coded(encoding: ProductQuantized) -> tuple[Tables, dict[str, int]]:
 def _unpacking(encoding: ProductQuantized) -> Unpacking:
     bits, codewords = encoding.index_bits, encoding.codewords
     packed = pack_indices(encoding.indices, bits)
-    coded = encode_indices(split_indices(packed, bits), codewords, bits)
+    symbols = split_indices(packed, bits)
+    coded = encode_indices(symbols, codewords, bits)
     fields = {
         "bytes_low": packed.size % 65536, "bytes_high": packed.size // 65536,
         "coded_bytes_low": coded.size % 65536, "coded_bytes_high": coded.size // 65536,
         "log2_codewords": codewords.bit_length() - 1, "index_bits": bits,
     }
-    return Unpacking(fields, coded, packed.size)
+    return Unpacking(fields, coded, packed.size, searched(symbols))
 
 
 def _blocks(count: int, limit: int | None = None) -> Iterator[int]:

@@ -24,11 +24,13 @@ class Limits:
 
 @dataclass(frozen=True)
 class Unpacking:
-    """A call of lutra_unpack_indices that decodes a layer's indices: its descriptor's members, its table, and bytes that it writes."""
+    """A call of lutra_unpack_indices that decodes a layer's indices: its descriptor's members, its table, bytes that it writes, and how
+    many indices it has to search for because they are not the most frequent one."""
 
     fields: Mapping[str, int]
     coded: TableData
     index_bytes: int
+    searched: int
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ FAST_SUBVECTORS = (2, 4, 8, 16)  # lengths for which native table loops exist
 
 
 def work(kernel: str, fields: Fields) -> Work:
-    """Counts by kind; each call counts as one "call"."""
+    """Counts by kind; each call counts as one "call". `fields`: the descriptor's, and of lutra_unpack_indices how many are `searched`."""
     return {"call": 1.0, **_WORK[kernel](fields)}
 
 
@@ -489,11 +489,14 @@ def _softmax(f: Fields) -> Work:
 
 
 def _unpack_indices(f: Fields) -> Work:
-    symbols = (f["bytes_low"] + 65536 * f["bytes_high"]) * 8 / f["index_bits"]
+    size = float(f["bytes_low"] + 65536 * f["bytes_high"])
     codes = float(1 << f["log2_codewords"])
     return {
         "codes": codes,
-        "symbols": symbols,
+        "bytes": size,
+        "symbols": size * 8 / f["index_bits"],
+        "searched": float(f["searched"]),
+        "search steps": float(f["searched"] * f["log2_codewords"]),
         "stream bytes": f["coded_bytes_low"] + 65536 * f["coded_bytes_high"] - codes * f["index_bits"] / 8,
     }
 
