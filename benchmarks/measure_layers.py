@@ -50,14 +50,12 @@ from lutra_compiler.ir.ops import (
     Step,
     Upsample,
 )
-from lutra_compiler.numerics.index_coding import searched
-from lutra_compiler.numerics.packing import split_indices
 from lutra_compiler.program.choose_kernel import Candidate, fastest
+from lutra_compiler.program.cost_model import known_fields
 from lutra_compiler.program.interpreter import interpret
 from lutra_compiler.program.kernels import UNPACK
 from lutra_compiler.program.lower import SOFTMAX_OUTPUT, lower
-from lutra_compiler.program.program import Call, Program
-from lutra_compiler.program.tables import decoded_indices
+from lutra_compiler.program.program import Program
 from lutra_compiler.records import from_plain
 from lutra_compiler.target import target_by_name
 
@@ -113,7 +111,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Measurement:
-    """One call of `kernel` with the descriptor `fields`, for one input. Reads and stores count accesses; `model_bytes`: its tables,
+    """One call of `kernel` with the `fields` of the cost model, for one input. Reads and stores count accesses; `model_bytes`: its tables,
     its descriptor, and their CRC-32s."""
 
     layer: Layer
@@ -378,7 +376,7 @@ def measure_batch(target: str, build_dir: Path, cases: Sequence[Case]) -> BatchR
         Measurement(
             layer=case.layer,
             kernel=call.kernel.removeprefix("lutra_"),
-            fields=_fields(call, program),
+            fields=dict(known_fields(call, program)),
             macs=call.layer.macs,
             instructions=int(rows["executions"].sum()),
             cycles=cycles,
@@ -394,14 +392,6 @@ def measure_batch(target: str, build_dir: Path, cases: Sequence[Case]) -> BatchR
         for rows in [run.profile[run.profile["layer"] == index]]
     )
     return BatchRun(program, firmware, run, measurements)
-
-
-def _fields(call: Call, program: Program) -> dict[str, int]:
-    """What the cost model knows of a call."""
-    if call.kernel != UNPACK:
-        return dict(call.fields)
-    indices = split_indices(decoded_indices(call, program.tables), call.fields["index_bits"])
-    return {**call.fields, "searched": searched(indices)}
 
 
 def measure(

@@ -22,7 +22,7 @@ from lutra_compiler.ir.ops import BatchNorm, Conv2d, Linear, Softmax
 from lutra_compiler.model_file import load_model
 from lutra_compiler.passes import canonicalise, prepare_for_lowering
 from lutra_compiler.program.choose_kernel import Choose, Limits, bytes_alive, fastest
-from lutra_compiler.program.cost_model import cycles
+from lutra_compiler.program.cost_model import call_cycles, program_cycles
 from lutra_compiler.program.footprint import footprint
 from lutra_compiler.program.kernels import KERNELS
 from lutra_compiler.program.lower import lower
@@ -217,7 +217,7 @@ def outlook(model: Model, target: Target) -> Outlook:
 def _cost(name: str, graph: Graph, target: Target) -> Cost:
     program = build_program(graph, target)
     needed = footprint(program)
-    estimate = sum(cycles(call.kernel, call.fields, program.target) for call in program.calls)
+    estimate = program_cycles(program)
     return Cost(name, needed.model, needed.flash, needed.ram, estimate)
 
 
@@ -273,6 +273,6 @@ def _analyze_call(program: Program, index: int, call: Call) -> LayerAnalysis:
         other_bytes=sum(sizes[role] for role in (Role.DESCRIPTOR, Role.MULTIPLIERS, Role.EXPONENTIALS, Role.LOOKUP, Role.MASK)),
         scratch_bytes=0 if call.scratch is None else program.buffers[call.scratch].size_bytes,
         ram_bytes=bytes_alive(index, program.buffers),
-        cycles=cycles(call.kernel, call.fields, program.target),
+        cycles=call_cycles(call, program),
         candidates=call.layer.candidates,
     )

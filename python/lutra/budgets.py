@@ -10,7 +10,7 @@ from lutra.boards.firmware import BUILD_TOOLS
 from lutra_compiler.budget import Budget
 from lutra_compiler.driver import Model, generate_bundle
 from lutra_compiler.program.choose_kernel import Limits
-from lutra_compiler.program.cost_model import cycles
+from lutra_compiler.program.cost_model import program_cycles
 from lutra_compiler.program.footprint import footprint
 from lutra_compiler.target import target_by_name
 
@@ -46,7 +46,7 @@ def fit_of(model: Model, budget: Budget, limited: bool = True) -> Fit:
     with tempfile.TemporaryDirectory() as folder:
         bundle = Path(folder, "bundle")
         program = generate_bundle(model, bundle, "model", target_by_name(budget.target), limits)
-        taken = sum(cycles(call.kernel, call.fields, program.target) for call in program.calls)
+        taken = program_cycles(program)
         cpu = target_by_name(budget.target).cpu
         if cpu is None or not can_measure():
             needed = footprint(program)

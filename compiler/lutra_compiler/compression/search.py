@@ -43,7 +43,7 @@ from lutra_compiler.ir.graph import Graph
 from lutra_compiler.ir.ops import BatchNorm, Softmax
 from lutra_compiler.model_file import load_model, save_model
 from lutra_compiler.program.choose_kernel import Choose, Limits, fastest
-from lutra_compiler.program.cost_model import cycles
+from lutra_compiler.program.cost_model import program_cycles
 from lutra_compiler.program.footprint import footprint
 from lutra_compiler.program.program import Program
 from lutra_compiler.records import RecordError, from_plain, to_plain
@@ -316,7 +316,7 @@ class Search:
         except BudgetError:
             return None
         needed = footprint(program)
-        taken = sum(cycles(call.kernel, call.fields, program.target) for call in program.calls)
+        taken = program_cycles(program)
         if not budget.admits(needed.flash, needed.ram, taken):
             return None
         pruning = self.config.pruning
