@@ -33,7 +33,7 @@ FLOAT_RECIPES: Mapping[str, FloatRecipe] = {
     "alexnet": FloatRecipe("cifar10-centred", StageConfig(50, 0.1), replace(_CIFAR10, batch_size=256)),
     "vgg16": FloatRecipe("cifar10-centred", StageConfig(100, 0.05), _CIFAR10),
     "resnet8": FloatRecipe("cifar10-centred", StageConfig(200, 0.1), _CIFAR10),
-    "resnet20": FloatRecipe("cifar10-centred", StageConfig(100, 0.1), _CIFAR10),
+    "resnet20": FloatRecipe("cifar10-centred", StageConfig(80, 0.1), _CIFAR10),
     "resnet18": FloatRecipe("cifar10-centred", StageConfig(100, 0.1), _CIFAR10),
 }
 
