@@ -102,17 +102,17 @@ static const uint16_t tiny_t9_softmax_int8_exponentials[256] = {
   0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
 };
 
-/* CRC-32 of each table. */
+/* CRC-32 of each table, in the order of tiny_checked in tiny.c. */
 static const uint32_t tiny_crc[10] = {
   0x9a1bcedau,
+  0x8c63f3a9u,
+  0xe48f4c3cu,
   0x44462d26u,
   0xf47ae215u,
   0x22118eccu,
-  0x8c63f3a9u,
   0xd356c8e5u,
   0x2714caa3u,
   0x749bf7f8u,
-  0xe48f4c3cu,
   0x581cd023u,
 };
 
