@@ -74,8 +74,9 @@ def needed_files(code: str, cpu: str | None = None) -> tuple[Path, ...]:
 
 
 def without_comments(path: Path) -> str:
-    """A file of the runtime as code alone, under its licence line."""
-    code = re.sub(r"\n{3,}", "\n\n", re.sub(r"[ \t]+\n", "\n", _code(path)))
+    """A file of the runtime as code alone, under its licence line; nothing is aligned far to the right."""
+    code = re.sub(r"[ \t]+(\\?\n)", r"\1", _code(path))
+    code = re.sub(r"\n{3,}", "\n\n", re.sub(r"^ {9,}", 8 * " ", code, flags=re.MULTILINE))
     return "/* SPDX-License-Identifier: Apache-2.0 */\n" + code.lstrip()
 
 
