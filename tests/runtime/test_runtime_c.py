@@ -94,6 +94,13 @@ def portable_archives(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, 
 
 
 @pytest.mark.board
+@pytest.mark.parametrize("cpu", SIZES.CPUS)
+def test_runtime_builds_without_optimisation(cpu: str, tmp_path: Path) -> None:
+    compiler("arm-none-eabi-gcc")
+    SIZES.build(cpu, tmp_path, "-DCMAKE_BUILD_TYPE=Debug")  # warnings are errors
+
+
+@pytest.mark.board
 @pytest.mark.xdist_group("runtime_arm")
 def test_runtime_needs_only_memcpy_memset_and_what_libgcc_computes(archives: Mapping[str, Path]) -> None:
     for cpu, archive in archives.items():
