@@ -12,7 +12,7 @@ from lutra.host import BundleError, DataError, Port, open_bundle
 from lutra.host.bundle import quantize
 
 VALUES_A_LINE = 23  # of golden.h: a prime, so that rows of an image do not begin alike though noise repeats itself
-_NOISE_BYTES = 5 * VALUES_A_LINE  # then it begins anew, line by line: archives of an export stay small
+_NOISE_BYTES = 2 * VALUES_A_LINE  # then it begins anew, line by line: archives of an export stay small
 
 Values = tuple[npt.NDArray[np.int8], ...]
 

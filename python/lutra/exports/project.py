@@ -14,7 +14,7 @@ from lutra.exports.golden import VALUES_A_LINE, Golden, golden_vector
 from lutra.exports.write import write_project
 from lutra.host import runtime_directory
 from lutra.host.manifest import Manifest, read_manifest
-from lutra.runtime import license_file, needed_files, without_comments
+from lutra.runtime import license_text, needed_files, without_comments
 from lutra_compiler import __version__
 from lutra_compiler.codegen.identifiers import check_prefix
 from lutra_compiler.errors import ConfigurationError
@@ -90,7 +90,7 @@ def _project(kind: Kind, manifest: Manifest, golden: Golden) -> dict[str, bytes]
     view = _view(manifest, target, golden, sources)
     files = {str(library / "src" / path): content for path, content in code.items()}
     files[str(library / f"src/{prefix}.json")] = _manifest_text(manifest)
-    files[str(library / "LICENSE")] = license_file().read_bytes()
+    files[str(library / "LICENSE")] = license_text().encode("ascii")
     files[str(example / f"{prefix}_golden.h")] = _render("golden.h.j2", view)
     root = _TEMPLATES / kind.name
     for path in sorted(root.rglob("*.j2")):
@@ -100,9 +100,9 @@ def _project(kind: Kind, manifest: Manifest, golden: Golden) -> dict[str, bytes]
 
 
 def _manifest_text(manifest: Manifest) -> bytes:
-    """The manifest, without what only matters to training: firmware has no use for it."""
-    model = {key: value for key, value in manifest.content["model"].items() if key != "configuration"}
-    return (json.dumps({**manifest.content, "model": model}, indent=1, allow_nan=False) + "\n").encode("ascii")
+    """The manifest, without what tells of the training: firmware has no use for it."""
+    model = {key: value for key, value in manifest.content["model"].items() if key not in ("configuration", "seeds", "versions")}
+    return (json.dumps({**manifest.content, "model": model}, allow_nan=False) + "\n").encode("ascii")
 
 
 def _runtime(manifest: Manifest, cpu: str | None) -> dict[str, bytes]:

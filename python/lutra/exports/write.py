@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import os
 import tempfile
+import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
@@ -25,9 +27,11 @@ def write_project(files: Mapping[str, bytes], directory: Path, force: bool) -> N
         directory.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{directory.name}.", dir=directory.parent) as temporary:
             new, old = Path(temporary, "new"), Path(temporary, "old")
+            now = int(time.time())  # one time for all: archives are smaller
             for name, content in files.items():
                 (new / name).parent.mkdir(parents=True, exist_ok=True)
                 (new / name).write_bytes(content)
+                os.utime(new / name, (now, now))
             if directory.is_dir() and any(directory.iterdir()):
                 _exchange(files, _stale(files, directory), directory, new, old)
             else:
