@@ -120,10 +120,10 @@ def test_runtime_has_no_variables(archives: Mapping[str, Path]) -> None:
 @pytest.mark.board
 @pytest.mark.xdist_group("runtime_arm")
 @pytest.mark.parametrize(("cpu", "kernels", "limit"), [
-    ("cortex-m0", SIZES.ALL, 7168),
-    ("cortex-m4", SIZES.ALL, 6912),
-    ("cortex-m0", SIZES.SMALLEST, 832),
-    ("cortex-m4", SIZES.SMALLEST, 768),
+    ("cortex-m0", SIZES.ALL, 7040),
+    ("cortex-m4", SIZES.ALL, 6784),
+    ("cortex-m0", SIZES.SMALLEST, 816),
+    ("cortex-m4", SIZES.SMALLEST, 760),
 ])  # fmt: skip
 def test_portable_kernels_are_small(portable_archives: Mapping[str, Path], cpu: str, kernels: Sequence[str], limit: int) -> None:
     assert SIZES.flash_bytes(portable_archives[cpu], kernels) <= limit
@@ -132,10 +132,10 @@ def test_portable_kernels_are_small(portable_archives: Mapping[str, Path], cpu: 
 @pytest.mark.board
 @pytest.mark.xdist_group("runtime_arm")
 @pytest.mark.parametrize(("cpu", "kernels", "limit"), [
-    ("cortex-m0", SIZES.ALL, 8384),
-    ("cortex-m4", SIZES.ALL, 11904),
-    ("cortex-m0", SIZES.SMALLEST, 1536),
-    ("cortex-m4", SIZES.SMALLEST, 2208),
+    ("cortex-m0", SIZES.ALL, 8240),
+    ("cortex-m4", SIZES.ALL, 11568),
+    ("cortex-m0", SIZES.SMALLEST, 1504),
+    ("cortex-m4", SIZES.SMALLEST, 1968),
 ])  # fmt: skip
 def test_native_loops_do_not_grow(archives: Mapping[str, Path], cpu: str, kernels: Sequence[str], limit: int) -> None:
     assert SIZES.flash_bytes(archives[cpu], kernels) <= limit
