@@ -93,7 +93,7 @@ def _sweeps(kernel: str, f: Mapping[str, int]) -> float:
 LOOPS: Mapping[str, tuple[str | tuple[str, ...], Callable[[Mapping[str, int]], float]]] = {
     "linear_lut": (("lutra_add_lookups", "add_8", "add_groups", "add_column"), lambda f: subvectors(f) * f["out_c"]),
     "linear_pairs": ("lutra_add_pair_lookups", lambda f: subvectors(f) // 8 * 4 * f["out_c"]),
-    "conv2d_lut": (("lutra_add_pixel_lookups", "lutra_add_near_lookups"), partial(_sweeps, "lutra_conv2d_lut")),
+    "conv2d_lut": (("lutra_add_pixel_lookups",), partial(_sweeps, "lutra_conv2d_lut")),
     "conv2d_lut8": ("lutra_add_lookups8", partial(_sweeps, "lutra_conv2d_lut8")),
 }
 

@@ -119,7 +119,7 @@ def linked_sections(link_map: Path) -> dict[str, int]:
 
 
 def schedule_code(archive: Path, cpu: str) -> dict[str, float]:
-    """A bound of what the compiled NAME.c takes besides its tables, fitted to random networks. Needs torch."""
+    """A bound of what the compiled NAME.c takes besides the network's tables, fitted to random networks. Needs torch."""
     from random_networks import coded_network
 
     rows, sizes, stacks = [], [], []
@@ -132,7 +132,8 @@ def schedule_code(archive: Path, cpu: str) -> dict[str, float]:
             flags = [*c_flags(archive), "-Os", "-DNDEBUG", "-std=c99", *includes]
             subprocess.run([COMPILER, *flags, "-c", str(bundle / "x.c"), "-o", str(compiled)], check=True)
             with compiled.open("rb") as file:
-                sizes.append(sum(s["sh_size"] for s in ELFFile(file).iter_sections() if s.name.startswith(".text")))
+                sections = ((s.name, s["sh_size"]) for s in ELFFile(file).iter_sections())
+                sizes.append(sum(size for name, size in sections if name.startswith((".text", ".rodata.x_checked"))))
             stacks.append(worst_stack_bytes(compiled, ["x_run", "x_check"], vector=cpu == "cortex-m55"))
         arguments = sum(1 + len(call.tables) + len(call.inputs) + 1 + (call.scratch is not None) for call in program.calls)
         rows.append([arguments, len(program.tables), 1])

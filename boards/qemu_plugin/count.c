@@ -135,6 +135,12 @@ static void on_access(unsigned int vcpu, qemu_plugin_meminfo_t info, uint64_t ad
   }
 }
 
+/* Bytes of a Thumb instruction. qemu_plugin_insn_size counts in what QEMU looks ahead at where a page ends. */
+static size_t size_of(const struct qemu_plugin_insn *instruction) {
+  const uint8_t *const bytes = qemu_plugin_insn_data(instruction);
+  return bytes[1] >= 0xE8u ? 4u : 2u;
+}
+
 static void on_translation(qemu_plugin_id_t id, struct qemu_plugin_tb *translation) {
   struct block *block = allocate(1, sizeof *block);
   const size_t count = qemu_plugin_tb_n_insns(translation);
@@ -142,7 +148,7 @@ static void on_translation(qemu_plugin_id_t id, struct qemu_plugin_tb *translati
   for (size_t i = 0; i < count; i++) {
     struct qemu_plugin_insn *instruction = qemu_plugin_tb_get_insn(translation, i);
     const uint64_t address = qemu_plugin_insn_vaddr(instruction);
-    struct instruction *entry = find(address, qemu_plugin_insn_size(instruction));
+    struct instruction *entry = find(address, size_of(instruction));
     if (i == 0) {
       block->start = address;
     }

@@ -39,9 +39,10 @@ def runtime_sources() -> tuple[Path, ...]:
     return tuple(sorted((runtime_directory() / "src").rglob("*.c")))
 
 
-def license_file() -> Path:
-    """The licence of the runtime."""
-    return runtime_directory().parent / "LICENSE"
+def license_text() -> str:
+    """The licence of the runtime, without the appendix that tells how to apply it to one's own work."""
+    terms, end, _ = (runtime_directory().parent / "LICENSE").read_text(encoding="ascii").partition("END OF TERMS AND CONDITIONS\n")
+    return terms + end
 
 
 def needed_files(code: str, cpu: str | None = None) -> tuple[Path, ...]:
@@ -74,8 +75,10 @@ def needed_files(code: str, cpu: str | None = None) -> tuple[Path, ...]:
 
 
 def without_comments(path: Path) -> str:
-    """A file of the runtime as code alone, under its licence line."""
-    code = re.sub(r"\n{3,}", "\n\n", re.sub(r"[ \t]+\n", "\n", _code(path)))
+    """A file of the runtime as code alone, under its licence line, indented by a space a level."""
+    code = re.sub(r"[ \t]+(\\?\n)", r"\1", _code(path))
+    code = re.sub(r"^ +", lambda spaces: " " * min(len(spaces[0]) // 2, 4), code, flags=re.MULTILINE)
+    code = re.sub(r"\n{3,}", "\n\n", code)
     return "/* SPDX-License-Identifier: Apache-2.0 */\n" + code.lstrip()
 
 

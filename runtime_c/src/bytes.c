@@ -42,19 +42,6 @@ void lutra_clear(uint32_t *words, uint32_t count) {
                    : [count] "r"(count)
                    : "q0", "lr", "memory");
 }
-
-void lutra_add_products(uint32_t *sums, const int8_t *weights, int32_t factor, uint32_t count) {
-  __asm__ volatile("wlstp.32 lr, %[count], 2f\n"
-                   "1: vldrw.32 q0, [%[sums]]\n"
-                   "vldrb.s32 q1, [%[weights]], #4\n"
-                   "vmla.s32 q0, q1, %[factor]\n"
-                   "vstrw.32 q0, [%[sums]], #16\n"
-                   "letp lr, 1b\n"
-                   "2:\n"
-                   : [sums] "+r"(sums), [weights] "+l"(weights)
-                   : [factor] "r"(factor), [count] "r"(count)
-                   : "q0", "q1", "lr", "memory");
-}
 #elif defined(WORDS)
 /* Words at any address, then bytes. `word`, `byte`: loads of them. */
 #define MOVE(word, byte)                              \
@@ -120,14 +107,6 @@ void lutra_clear(uint32_t *words, uint32_t count) {
   volatile uint32_t *word = words;
   do {
     *word++ = 0u;
-  } while (--count > 0u);
-}
-#endif
-
-#ifndef VECTORS
-void lutra_add_products(uint32_t *sums, const int8_t *weights, int32_t factor, uint32_t count) {
-  do {
-    *sums++ += (uint32_t)(factor * *weights++);
   } while (--count > 0u);
 }
 #endif

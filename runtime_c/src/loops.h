@@ -52,19 +52,18 @@ typedef void lutra_build_pair_tables_loop(const int16_t *tables, int16_t *pairs)
 typedef void lutra_add_pair_lookups_loop(const uint8_t *indices, const int16_t *pairs, uint32_t *sums, uint32_t rows);
 
 /* Lookup tables of two vectors at once, for two pixels of a convolution: entry (i, k) holds the dot products of codeword k with
- * a[i * d ..] and with b[i * d ..], int16 both, in 32 bits of a form that only this loop and the next two know. */
+ * a[i * d ..] and with b[i * d ..], int16 both, in 32 bits of a form that only this loop and the next one know. */
 typedef void lutra_build_pixel_tables_loop(const int8_t *codebook, uint32_t codewords, uint32_t d, const int8_t *a, const int8_t *b,
                                            uint32_t count, uint32_t *tables);
 
 /* For each row n and each i < count: a[n] += a's half of the entry that lies offsets[n * count + i] bytes (a multiple of 4) after
- * `tables`, b[n] += b's half. Row n is finished before row n + 1 begins: b may be a + k for any k >= 1. If
- * `packed`, any four of the entries that a row adds may be added as int16. */
-typedef void lutra_add_pixel_lookups_loop(const uint16_t *offsets, uint32_t count, const uint32_t *tables, uint32_t packed,
-                                          uint32_t *a, uint32_t *b, uint32_t rows);
-
-/* The same of 8-bit offsets: tables of 256 bytes at most. */
-typedef void lutra_add_near_lookups_loop(const uint8_t *offsets, uint32_t count, const uint32_t *tables, uint32_t packed, uint32_t *a,
-                                         uint32_t *b, uint32_t rows);
+ * `tables`, b[n] += b's half. Row n is finished before row n + 1 begins: b may be a + k for any k >= 1. `form` is a sum of
+ * LUTRA_PACKED: any four of the entries that a row adds may be added as int16, and
+ * LUTRA_FAR: offsets are uint16; else uint8, which reach tables of 256 bytes. */
+typedef void lutra_add_pixel_lookups_loop(const void *offsets, uint32_t count, const uint32_t *tables, uint32_t form, uint32_t *a,
+                                          uint32_t *b, uint32_t rows);
+#define LUTRA_PACKED 1u
+#define LUTRA_FAR 2u
 
 /* Patches: what the weights of a filter meet at each of LUTRA_PATCH_PIXELS output pixels, `length` values a pixel, in
  * LUTRA_PATCH_BYTES(length) bytes, aligned to 4, of a form that only the next two loops know.
@@ -111,7 +110,6 @@ lutra_build_pair_tables_loop lutra_build_pair_tables_reference;
 lutra_add_pair_lookups_loop lutra_add_pair_lookups_reference;
 lutra_build_pixel_tables_loop lutra_build_pixel_tables_reference;
 lutra_add_pixel_lookups_loop lutra_add_pixel_lookups_reference;
-lutra_add_near_lookups_loop lutra_add_near_lookups_reference;
 lutra_patch_set_loop lutra_patch_set_reference;
 lutra_patch_dot_loop lutra_patch_dot_reference;
 lutra_dot_rows_loop lutra_dot_rows_reference;
@@ -150,7 +148,6 @@ lutra_requantize_loop lutra_requantize_reference;
 #ifndef lutra_build_pixel_tables
 #define lutra_build_pixel_tables lutra_build_pixel_tables_reference
 #define lutra_add_pixel_lookups lutra_add_pixel_lookups_reference
-#define lutra_add_near_lookups lutra_add_near_lookups_reference
 #endif
 #ifndef lutra_patch_dot
 #define lutra_patch_set lutra_patch_set_reference

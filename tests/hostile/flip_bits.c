@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Flips every bit of every table of the bundle `tiny`, one at a time. tables.h lists the tables, whose `const` the test has removed, and how
- * many of the first are descriptors or CRCs of descriptors. Exits with 0 if all went as it must. */
+/* Flips every bit of every table of the bundle `tiny`, one at a time. tables.h lists the tables, whose `const` the test has removed, and which
+ * are descriptors or CRCs of descriptors. Exits with 0 if all went as it must. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -24,6 +24,7 @@ TARGETS = [
     ("mps2-an505", "cortex-m33", "MinSizeRel"),
     ("mps3-an547", "cortex-m55", "MinSizeRel"),
     ("mps3-an547", "cortex-m55", "Release"),
+    ("mps3-an547", "cortex-m55", "Debug"),
 ]
 KERNEL_CPUS = ("cortex-m0plus", "cortex-m3", "cortex-m4", "cortex-m55")  # one for each set of loops
 

@@ -44,24 +44,14 @@ void lutra_build_pixel_tables(const int8_t *codebook, uint32_t codewords, uint32
   lutra_build_pixel_tables_reference(codebook, codewords, d, a, b, count, tables);
 }
 
-void lutra_add_pixel_lookups(const uint16_t *offsets, uint32_t count, const uint32_t *tables, uint32_t packed, uint32_t *a,
-                             uint32_t *b, uint32_t rows) {
-  CHECK(count >= 1u && rows >= 1u && packed <= 1u);
+void lutra_add_pixel_lookups(const void *offsets, uint32_t count, const uint32_t *tables, uint32_t form, uint32_t *a, uint32_t *b,
+                             uint32_t rows) {
+  CHECK(count >= 1u && rows >= 1u && form <= (LUTRA_PACKED | LUTRA_FAR));
   CHECK(a < b || b + rows <= a);
   for (uint32_t i = 0u; i < rows * count; i++) {
-    CHECK(offsets[i] % 4u == 0u);
+    CHECK(((form & LUTRA_FAR) != 0u ? ((const uint16_t *)offsets)[i] : ((const uint8_t *)offsets)[i]) % 4u == 0u);
   }
-  lutra_add_pixel_lookups_reference(offsets, count, tables, packed, a, b, rows);
-}
-
-void lutra_add_near_lookups(const uint8_t *offsets, uint32_t count, const uint32_t *tables, uint32_t packed, uint32_t *a, uint32_t *b,
-                            uint32_t rows) {
-  CHECK(count >= 1u && rows >= 1u && packed <= 1u);
-  CHECK(a < b || b + rows <= a);
-  for (uint32_t i = 0u; i < rows * count; i++) {
-    CHECK(offsets[i] % 4u == 0u);
-  }
-  lutra_add_near_lookups_reference(offsets, count, tables, packed, a, b, rows);
+  lutra_add_pixel_lookups_reference(offsets, count, tables, form, a, b, rows);
 }
 
 void lutra_patch_set(void *patches, uint32_t pair, const int8_t *a, const int8_t *b, uint32_t step, uint32_t run, uint32_t rows) {

@@ -10,7 +10,6 @@
 #define lutra_add_pair_lookups lutra_add_pair_lookups_checked
 #define lutra_build_pixel_tables lutra_build_pixel_tables_checked
 #define lutra_add_pixel_lookups lutra_add_pixel_lookups_checked
-#define lutra_add_near_lookups lutra_add_near_lookups_checked
 #define lutra_patch_set lutra_patch_set_checked
 #define lutra_patch_dot lutra_patch_dot_checked
 #define lutra_dot_rows lutra_dot_rows_checked
@@ -30,7 +29,6 @@ lutra_build_pair_tables_loop lutra_build_pair_tables;
 lutra_add_pair_lookups_loop lutra_add_pair_lookups;
 lutra_build_pixel_tables_loop lutra_build_pixel_tables;
 lutra_add_pixel_lookups_loop lutra_add_pixel_lookups;
-lutra_add_near_lookups_loop lutra_add_near_lookups;
 lutra_patch_set_loop lutra_patch_set;
 lutra_patch_dot_loop lutra_patch_dot;
 lutra_dot_rows_loop lutra_dot_rows;

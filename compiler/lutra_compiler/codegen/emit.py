@@ -31,6 +31,7 @@ def emit(program: Program, prefix: str, metadata: Mapping[str, Any]) -> dict[str
     """
     check_prefix(prefix)
     tables = [_TableView.of(program, table, prefix) for table in program.tables]
+    checked = sorted(tables, key=lambda table: not table.is_descriptor)
     view = {
         "prefix": prefix,
         "macro": prefix.upper(),
@@ -41,8 +42,9 @@ def emit(program: Program, prefix: str, metadata: Mapping[str, Any]) -> dict[str
         "outputs": [_port(program, index, port) for index, port in enumerate(program.outputs)],
         "pointers": [f"inputs[{i}]" for i in range(len(program.inputs))] + [f"outputs[{i}]" for i in range(len(program.outputs))],
         "tables": tables,
-        "descriptors": [table for table in tables if table.is_descriptor],
-        "arrays": [table for table in tables if not table.is_descriptor],
+        "checked": checked,
+        "descriptors": sum(table.is_descriptor for table in tables),
+        "extent": "uint16_t" if all(max(table.halfwords, table.octets) <= 0xFFFF for table in tables) else "uint32_t",
         "calls": [_call(program, index, call, tables) for index, call in enumerate(program.calls)],
         "scratch_sizes": sorted({_scratch_size(program, call) for call in program.calls if call.scratch is not None}),
         "descriptor_sizes": sorted({(d.c_type, d.size_bytes) for d in (KERNELS[call.kernel].descriptor for call in program.calls)}),

@@ -55,7 +55,7 @@ def table_lines(table: Table, descriptor: Descriptor) -> Iterator[str]:
         yield "}"
     elif table.role is Role.CHANNELS:
         pairs = zip(table.data[0::2].view(np.int16).tolist(), table.data[1::2].tolist(), strict=True)
-        yield from _wrapped([f"{{{bias}, {multiplier}}}" for bias, multiplier in pairs], _LINE // 4)
+        yield from _wrapped([f"{{{bias},{multiplier}}}" for bias, multiplier in pairs], _LINE // 4)
     else:
         yield from _wrapped(table.data.tolist(), _LINE)
 
@@ -81,4 +81,4 @@ def _as_signed(value: int, low: int, high: int) -> int:
 
 def _wrapped(values: list[int] | list[str], count: int) -> Iterator[str]:
     for start in range(0, len(values), count):
-        yield ", ".join(map(str, values[start : start + count])) + ","
+        yield ",".join(map(str, values[start : start + count])) + ","

@@ -11,6 +11,9 @@ from lutra.dataset import Dataset
 from lutra.host import BundleError, DataError, Port, open_bundle
 from lutra.host.bundle import quantize
 
+VALUES_A_LINE = 23  # of golden.h: a prime, so that rows of an image do not begin alike though noise repeats itself
+_NOISE_BYTES = 2 * VALUES_A_LINE  # then it begins anew, line by line: archives of an export stay small
+
 Values = tuple[npt.NDArray[np.int8], ...]
 
 
@@ -42,5 +45,5 @@ def golden_vector(bundle: Path, data: Dataset | None) -> Golden:
 
 def _noise(index: int, port: Port) -> npt.NDArray[np.int8]:
     """int8 [1, *shape], any value as likely: the same in every version of NumPy."""
-    values = np.frombuffer(hashlib.shake_128(f"lutra {index}".encode()).digest(port.size_bytes), np.int8)
-    return values.reshape(1, *port.shape)
+    values = np.frombuffer(hashlib.shake_128(f"lutra {index}".encode()).digest(_NOISE_BYTES), np.int8)
+    return np.resize(values, (1, *port.shape))

@@ -1,5 +1,6 @@
 """What an export holds: the bundle and the runtime files that it needs, the same for all, and the files of a build system around them."""
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,11 +10,11 @@ from typing import Any
 import jinja2
 
 from lutra.dataset import Dataset
-from lutra.exports.golden import Golden, golden_vector
+from lutra.exports.golden import VALUES_A_LINE, Golden, golden_vector
 from lutra.exports.write import write_project
 from lutra.host import runtime_directory
 from lutra.host.manifest import Manifest, read_manifest
-from lutra.runtime import license_file, needed_files, without_comments
+from lutra.runtime import license_text, needed_files, without_comments
 from lutra_compiler import __version__
 from lutra_compiler.codegen.identifiers import check_prefix
 from lutra_compiler.errors import ConfigurationError
@@ -75,12 +76,12 @@ def export_bundle(bundle: Path, kind: str, directory: Path, data: Dataset | None
     check_prefix(manifest.prefix)
     if re.fullmatch(chosen.headers, manifest.prefix):
         raise ConfigurationError(f"{kind} has a header {manifest.prefix}.h of its own; generate the bundle again with another --prefix")
-    files = _project(chosen, manifest, golden_vector(bundle, data), (bundle / f"{manifest.prefix}.json").read_bytes())
+    files = _project(chosen, manifest, golden_vector(bundle, data))
     write_project(files, directory, force)
     return Export(manifest.prefix, kind, directory, tuple(sorted(files)))
 
 
-def _project(kind: Kind, manifest: Manifest, golden: Golden, manifest_text: bytes) -> dict[str, bytes]:
+def _project(kind: Kind, manifest: Manifest, golden: Golden) -> dict[str, bytes]:
     """The content of every file, by its path."""
     prefix, target = manifest.prefix, target_by_name(str(manifest.content.get("target")))
     library, example = (PurePosixPath(path.replace("PREFIX", prefix)) for path in (kind.library, kind.example))
@@ -88,14 +89,20 @@ def _project(kind: Kind, manifest: Manifest, golden: Golden, manifest_text: byte
     sources = sorted(f"src/{path}" for path in code if path.endswith(".c"))
     view = _view(manifest, target, golden, sources)
     files = {str(library / "src" / path): content for path, content in code.items()}
-    files[str(library / f"src/{prefix}.json")] = manifest_text
-    files[str(library / "LICENSE")] = license_file().read_bytes()
+    files[str(library / f"src/{prefix}.json")] = _manifest_text(manifest)
+    files[str(library / "LICENSE")] = license_text().encode("ascii")
     files[str(example / f"{prefix}_golden.h")] = _render("golden.h.j2", view)
     root = _TEMPLATES / kind.name
     for path in sorted(root.rglob("*.j2")):
         name = str(PurePosixPath(path.relative_to(root)).with_suffix("")).replace("PREFIX", prefix)
         files[name] = _render(f"{kind.name}/{path.relative_to(root).as_posix()}", view)
     return files
+
+
+def _manifest_text(manifest: Manifest) -> bytes:
+    """The manifest, without what tells of the training: firmware has no use for it."""
+    model = {key: value for key, value in manifest.content["model"].items() if key not in ("configuration", "seeds", "versions")}
+    return (json.dumps({**manifest.content, "model": model}, allow_nan=False) + "\n").encode("ascii")
 
 
 def _runtime(manifest: Manifest, cpu: str | None) -> dict[str, bytes]:
@@ -130,9 +137,9 @@ def _view(manifest: Manifest, target: Target, golden: Golden, sources: list[str]
 
 
 def _rows(values: Any) -> Iterator[str]:
-    """The numbers as C, 24 a line."""
-    for start in range(0, len(values), 24):
-        yield ", ".join(str(int(value)) for value in values[start : start + 24])
+    """The numbers as C, line by line."""
+    for start in range(0, len(values), VALUES_A_LINE):
+        yield ", ".join(str(int(value)) for value in values[start : start + VALUES_A_LINE])
 
 
 def _render(template: str, view: dict[str, Any]) -> bytes:

@@ -1,4 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#if defined(__GNUC__) && !defined(__clang__) && !defined(__OPTIMIZE__)
+#pragma GCC optimize("O1") /* -O0 leaves too few registers to the assembly below */
+#endif
 #include "../loops.h"
 
 #ifdef LUTRA_ARM_MVE_BACKEND_H

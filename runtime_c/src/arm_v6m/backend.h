@@ -5,10 +5,8 @@
 
 lutra_build_pixel_tables_loop lutra_build_pixel_tables_v6m;
 lutra_add_pixel_lookups_loop lutra_add_pixel_lookups_v6m;
-lutra_add_near_lookups_loop lutra_add_near_lookups_v6m;
 #define lutra_build_pixel_tables lutra_build_pixel_tables_v6m
 #define lutra_add_pixel_lookups lutra_add_pixel_lookups_v6m
-#define lutra_add_near_lookups lutra_add_near_lookups_v6m
 
 lutra_build_tables_loop lutra_build_tables_v6m;
 #define lutra_build_tables lutra_build_tables_v6m

@@ -5,18 +5,17 @@
 
 #pragma GCC diagnostic ignored "-Wunused-parameter" /* naked functions find theirs in registers */
 
-/* r0 output, r1 channels, r2 sums, r6 bias_shift, r7 acc_shift, r8 1 << (output_shift - 1), r9 output_shift,
- * r10 zero point - minimum, r11 maximum - minimum, r12 minimum, lr end of sums. All but the last step is done relative to the minimum,
- * where clamping takes no branch below and one above. Not `asrs` and the carry: sums may wrap. */
+/* r0 output, r1 channels, r2 sums, r6 bias_shift, r7 acc_shift, r9 output_shift - 1, r10 2 * (zero point - minimum) + 1, which rounds
+ * before the last position of the shift, r11 maximum - minimum, r12 minimum, lr end of sums. All but the last step is done relative to the
+ * minimum, where clamping takes no branch below and one above. */
 static LUTRA_NAKED void requantize_pixel(const lutra_requantization *how, const lutra_channel *channels, const uint32_t *sums,
                                          uint32_t count, int8_t *output) {
   __asm__ volatile(".syntax unified\n"
                    "push {r4-r7, lr}\n"
-                   "mov r4, r8\n"
                    "mov r5, r9\n"
                    "mov r6, r10\n"
                    "mov r7, r11\n"
-                   "push {r4-r7}\n"
+                   "push {r5-r7}\n"
                    "lsls r3, #2\n"
                    "adds r3, r2\n"
                    "mov lr, r3\n"
@@ -26,6 +25,8 @@ static LUTRA_NAKED void requantize_pixel(const lutra_requantization *how, const 
                    "ldrsb r3, [r0, r7]\n"
                    "mov r12, r3\n"
                    "subs r4, r3\n"
+                   "lsls r4, #1\n"
+                   "adds r4, #1\n"
                    "mov r10, r4\n"
                    "movs r7, #2\n"
                    "ldrsb r4, [r0, r7]\n"
@@ -34,12 +35,9 @@ static LUTRA_NAKED void requantize_pixel(const lutra_requantization *how, const 
                    "ldrb r6, [r0, #3]\n"
                    "ldrb r7, [r0, #4]\n"
                    "ldrb r4, [r0, #5]\n"
-                   "mov r9, r4\n"
                    "subs r4, #1\n"
-                   "movs r3, #1\n"
-                   "lsls r3, r4\n"
-                   "mov r8, r3\n"
-                   "ldr r0, [sp, #36]\n"
+                   "mov r9, r4\n"
+                   "ldr r0, [sp, #32]\n"
                    "1: ldm r1!, {r4}\n"
                    "ldm r2!, {r3}\n"
                    "sxth r5, r4\n"
@@ -50,12 +48,10 @@ static LUTRA_NAKED void requantize_pixel(const lutra_requantization *how, const 
                    "lsls r4, r4, #4\n"
                    "lsrs r4, r4, #20\n"
                    "muls r3, r4\n"
-                   "mov r4, r8\n"
-                   "lsls r4, r5\n"
-                   "adds r3, r4\n"
                    "add r5, r9\n"
                    "asrs r3, r5\n"
                    "add r3, r10\n"
+                   "asrs r3, r3, #1\n"
                    "asrs r4, r3, #31\n"
                    "bics r3, r4\n"
                    "cmp r3, r11\n"
@@ -66,8 +62,7 @@ static LUTRA_NAKED void requantize_pixel(const lutra_requantization *how, const 
                    "adds r0, #1\n"
                    "cmp r2, lr\n"
                    "bne 1b\n"
-                   "pop {r4-r7}\n"
-                   "mov r8, r4\n"
+                   "pop {r5-r7}\n"
                    "mov r9, r5\n"
                    "mov r10, r6\n"
                    "mov r11, r7\n"

@@ -15,8 +15,6 @@ lutra_build_pixel_tables_loop lutra_build_pixel_tables_v7m;
 #define lutra_build_pixel_tables lutra_build_pixel_tables_v7m
 lutra_add_pixel_lookups_loop lutra_add_pixel_lookups_v7m;
 #define lutra_add_pixel_lookups lutra_add_pixel_lookups_v7m
-lutra_add_near_lookups_loop lutra_add_near_lookups_v7m;
-#define lutra_add_near_lookups lutra_add_near_lookups_v7m
 lutra_requantize_loop lutra_requantize_v7m;
 #define lutra_requantize lutra_requantize_v7m
 /* Clamps output[p * step + n] for n < count, p < pixels. */

@@ -198,8 +198,8 @@ LUTRA_OUT_OF_LINE static void requantize_line(const lutra_requantization *how, l
   uint32_t sum;
 #define OUTPUT                                                                                  \
   "ldr %[sum], [%[sums]], #4\nadd %[sum], %[sum], %[bias]\nasr %[sum], %[sum], %[acc_shift]\n"  \
-  "mla %[sum], %[sum], %[multiplier], %[half]\nasr %[sum], %[sum], %[shift]\n"                  \
-  "add %[sum], %[zero_point], %[sum], asr #1\nssat %[sum], #8, %[sum]\n"                        \
+  "mul %[sum], %[sum], %[multiplier]\nasr %[sum], %[sum], %[shift]\n"                           \
+  "add %[sum], %[sum], %[rounding]\nssat %[sum], #8, %[sum], asr #1\n"                          \
   "strb %[sum], [%[output]]\nadd %[output], %[output], %[step]\n"
   __asm__ volatile("adds %[count], %[count], #1\n"
                    "lsrs %[count], %[count], #1\n"
@@ -209,8 +209,8 @@ LUTRA_OUT_OF_LINE static void requantize_line(const lutra_requantization *how, l
                    "bne 1b\n"
                    : [sums] "+r"(sums), [output] "+r"(output), [count] "+r"(count), [sum] "=&r"(sum)
                    : [bias] "r"(begin + ((uint32_t)channel.bias << how->bias_shift)), [acc_shift] "r"((uint32_t)how->acc_shift),
-                     [multiplier] "r"(channel.multiplier & 0x0FFFu), [half] "r"(1u << shift), [shift] "r"(shift),
-                     [zero_point] "r"((int32_t)how->output_zero_point), [step] "r"(step)
+                     [multiplier] "r"(channel.multiplier & 0x0FFFu), [shift] "r"(shift),
+                     [rounding] "r"(2 * how->output_zero_point + 1), [step] "r"(step)
                    : "cc", "memory");
 }
 

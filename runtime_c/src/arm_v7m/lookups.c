@@ -5,8 +5,8 @@
 
 #pragma GCC diagnostic ignored "-Wunused-parameter" /* of naked functions */
 
-/* r0 goes over indices, lr over sums; r1-r4 are what is looked up in r5-r12. Of 4-bit indices four rows an iteration, the first time as
- * many as are more than a multiple of four. Loads that follow each other overlap. An index beyond its table reads what follows. */
+/* r0 goes over indices, lr over sums; r1-r4 are what is looked up in r5-r12. Of 4-bit indices three rows an iteration, the first time
+ * as many as are more than a multiple of three. Loads that follow each other overlap. An index beyond its table reads what follows. */
 #define INDEX(t, at) "ldrb " #t ", [r0, #" #at "]\n"
 #define ENTRY(t, table) "ldrsh " #t ", [" #table ", " #t ", lsl #1]\n"
 #define NEXT "]!"
@@ -19,12 +19,12 @@
   "add r1, r3\nadd r1, r2\nstr r1, [lr], #4\nadds r0, #8\n"
 
 /* The same of 4-bit indices. `at`: of the row; `end` comes after it; `load`: something else. */
-#define TWO(at, table, next_table, load)                                                                   \
-  "ubfx r3, r1, #" #at ", #4\nubfx r4, r1, #" #at " + 4, #4\n" ENTRY(r3, table) ENTRY(r4, next_table) load \
-  "add r2, r3\nadd r2, r4\n"
+#define UPPER(at) "ubfx r4, r1, #" #at ", #4\n"
+#define TWO(at, upper, table, next_table, load)                                                            \
+  "ubfx r3, r1, #" #at ", #4\n" upper ENTRY(r3, table) ENTRY(r4, next_table) load "add r2, r3\nadd r2, r4\n"
 #define NIBBLES(at, end, load)                                                                             \
-  "ldr r1, [r0, #" #at end "\nldr r2, [lr]\n" TWO(0, r5, r6, "") TWO(8, r7, r8, "") TWO(16, r9, r10, "")   \
-  TWO(24, r11, r12, load)                                                                                  \
+  "ldr r1, [r0, #" #at end "\nldr r2, [lr]\n" TWO(0, UPPER(4), r5, r6, "") TWO(8, UPPER(12), r7, r8, "")   \
+  TWO(16, UPPER(20), r9, r10, "") TWO(24, "lsrs r4, r1, #28\n", r11, r12, load)                            \
   "str r2, [lr], #4\n"
 
 /* LUTRA_GROUP lookups a row. `bits`: of an index. Sums end at [sp]. */
@@ -49,19 +49,19 @@ LUTRA_NAKED static void add_8(const uint8_t *indices, uint32_t bits, uint32_t co
                    "cmp lr, r4\n"
                    "bne 1b\n"
                    "pop {r3-r11, pc}\n"
-                   "5: negs r4, r4\n"
-                   "ands r4, #3\n" /* rows to skip the first time */
-                   "sub r0, r0, r4, lsl #2\n"
+                   "5: movs r1, #3\n" /* r4: rows, then those of the first time, 0 for three */
+                   "udiv r2, r4, r1\n"
+                   "subs r0, #4\n"
+                   "mls r4, r2, r1, r4\n"
+                   "cbz r4, 1f\n"
                    "subs r0, #4\n"
                    "cmp r4, #2\n"
-                   "bhi 4f\n"
-                   "beq 3f\n"
-                   "cmp r4, #1\n"
                    "beq 2f\n"
+                   "subs r0, #4\n"
+                   "b 3f\n"
                    "1:\n" NIBBLES(4, "]", "")
                    "2:\n" NIBBLES(8, "]", "")
-                   "3:\n" NIBBLES(12, "]", "")
-                   "4:\n" NIBBLES(16, NEXT, "ldr r1, [sp]\n")
+                   "3:\n" NIBBLES(12, NEXT, "ldr r1, [sp]\n")
                    "cmp lr, r1\n"
                    "bne 1b\n"
                    "pop {r3-r11, pc}\n");

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "../bytes.h"
 #include "../loops.h"
 
 #ifdef LUTRA_ARM_V7M_BACKEND_H
@@ -177,10 +178,7 @@ void lutra_patch_dot_v7m(const void *patches, uint32_t pixels, const int8_t *wei
         what.odd = 8u;
         what.couples = 1u;
         if (is_short) {
-          volatile int8_t *const bytes = (int8_t *)&word; /* not by memcpy */
-          for (uint32_t i = 0u; i < length; i++) {
-            bytes[i] = row[i];
-          }
+          lutra_copy_bytes(&word, row, length);
           first = (const int8_t *)&word;
         }
         second = first;

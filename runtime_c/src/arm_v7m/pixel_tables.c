@@ -162,16 +162,14 @@ void lutra_build_pixel_tables_v7m(const int8_t *codebook, uint32_t codewords, ui
   "bne 1b\n"       \
   "b 0b\n"
 
-/* Two entries: see below. */
-void lutra_add_pixel_lookups_v7m_sweeps(const void *offsets, uint32_t count, const uint32_t *tables, uint32_t packed, uint32_t *a,
-                                        uint32_t *b, uint32_t rows);
-
-/* Sweeps over all rows, each for some of a row's offsets: 8, 4 or 1 of two bytes, 4, 3, 2 or 1 of one byte. r12: 1 or 0, the logarithm of
- * these bytes; lr keeps it. At sp: offsets, count and packed; at sp + 48: a, b and rows. r2 becomes what is left of the count, then
+/* Sweeps over all rows, each for some of a row's offsets: 8, 4 or 1 of two bytes, 4, 3, 2 or 1 of one byte. lr: 1 or 0, the logarithm of
+ * these bytes. At sp: offsets, count and whether sums are packed; at sp + 48: a, b and rows. r2 becomes what is left of the count, then
  * whether sums are packed, r3 what a sweep is for. */
-LUTRA_NAKED void lutra_add_pixel_lookups_v7m_sweeps(const void *offsets, uint32_t count, const uint32_t *tables, uint32_t packed,
-                                                    uint32_t *a, uint32_t *b, uint32_t rows) {
+LUTRA_NAKED void lutra_add_pixel_lookups_v7m(const void *offsets, uint32_t count, const uint32_t *tables, uint32_t form, uint32_t *a,
+                                             uint32_t *b, uint32_t rows) {
   __asm__ volatile(".syntax unified\n"
+                   "lsr r12, r3, #1\n"
+                   "and r3, #1\n"
                    "push {r0, r1, r3-r11, lr}\n"
                    "mov lr, r12\n"
                    "lsl r10, r1, r12\n"
@@ -222,17 +220,5 @@ LUTRA_NAKED void lutra_add_pixel_lookups_v7m_sweeps(const void *offsets, uint32_
                    "8:\n" SWEEP(ROW_3_PACKED(BYTE))
                    "10:\n" SWEEP(ROW_4_PACKED(BYTE))
                    "9:\n" SWEEP(ROW_4(BYTE)));
-}
-
-LUTRA_NAKED void lutra_add_pixel_lookups_v7m(const uint16_t *offsets, uint32_t count, const uint32_t *tables, uint32_t packed,
-                                             uint32_t *a, uint32_t *b, uint32_t rows) {
-  __asm__ volatile("mov r12, #1\n"
-                   "b lutra_add_pixel_lookups_v7m_sweeps\n");
-}
-
-LUTRA_NAKED void lutra_add_near_lookups_v7m(const uint8_t *offsets, uint32_t count, const uint32_t *tables, uint32_t packed, uint32_t *a,
-                                            uint32_t *b, uint32_t rows) {
-  __asm__ volatile("mov r12, #0\n"
-                   "b lutra_add_pixel_lookups_v7m_sweeps\n");
 }
 #endif

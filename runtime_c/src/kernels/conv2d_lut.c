@@ -16,6 +16,7 @@ typedef struct {
   uint32_t *tables;
   uint8_t *offsets; /* of table entries: [block][kernel row][position][output channel][subvector of the block], or of one tap */
   uint32_t offset_bytes; /* 1 if all tables are near, else 2 */
+  uint32_t form;         /* of lookups: loops.h */
   uint32_t first, count; /* subvectors whose tables exist at once: a block */
   uint32_t *sums;        /* of output row i, which an input row meets with kernel row ky */
   uint32_t i;
@@ -79,8 +80,8 @@ LUTRA_OUT_OF_LINE static uint32_t next_block(convolution *conv) {
 EXPAND_ROW(expand_near, uint8_t)
 EXPAND_ROW(expand_far, uint16_t)
 
-/* Sets the offsets of a kernel row's position in the tables of the block. */
-LUTRA_OUT_OF_LINE static void expand(const convolution *conv, uint32_t ky, uint32_t position, uint8_t *offsets) {
+/* Sets the offsets of a kernel row's position in the tables of the block; returns the tap that is there. */
+LUTRA_OUT_OF_LINE static uint32_t expand(const convolution *conv, uint32_t ky, uint32_t position, uint8_t *offsets) {
   const uint32_t table_bytes = conv->coding.codewords * (uint32_t)sizeof *conv->tables, bytes = conv->offset_bytes;
   const uint32_t tap = ky * conv->layer->kernel_w + tap_at(conv->layer, position);
   for (uint32_t m = 0u; m < conv->count; m += LUTRA_GROUP) {
@@ -97,6 +98,7 @@ LUTRA_OUT_OF_LINE static void expand(const convolution *conv, uint32_t ky, uint3
       column += conv->count * bytes;
     }
   }
+  return tap;
 }
 
 /* Where the offsets of a kernel row's position are. */
@@ -123,11 +125,7 @@ LUTRA_OUT_OF_LINE static void add_columns(const convolution *conv, uint32_t ky, 
     if (layer->keep_offsets == 0u) {
       expand(conv, ky, position, offsets);
     }
-    if (conv->offset_bytes == 1u) {
-      lutra_add_near_lookups(offsets, conv->count, conv->tables, layer->packed_sums, a, b, rows);
-    } else {
-      lutra_add_pixel_lookups((const uint16_t *)(const void *)offsets, conv->count, conv->tables, layer->packed_sums, a, b, rows);
-    }
+    lutra_add_pixel_lookups(offsets, conv->count, conv->tables, conv->form, a, b, rows);
     a += rows;
     b += rows;
     position++;
@@ -176,11 +174,8 @@ static void prepare(convolution *conv) {
     }
     for (uint32_t ky = 0u; ky < layer->kernel_h; ky++) {
       for (uint32_t position = 0u; position < layer->kernel_w; position++) {
-        if (layer->keep_offsets != 0u) {
-          expand(conv, ky, position, offsets_at(conv, ky, position));
-        }
+        const uint32_t tap = expand(conv, ky, position, offsets_at(conv, ky, position));
         if (layer->padded != 0u) {
-          const uint32_t tap = ky * layer->kernel_w + tap_at(layer, position);
           add_columns(conv, ky, position, 1u, conv->padding + tap * layer->out_c, conv->spare);
         }
       }
@@ -326,6 +321,7 @@ void lutra_conv2d_lut(const lutra_conv2d *layer, const int8_t *codebook, const u
   conv.padding = conv.spare + layer->out_c;
   conv.offsets = (uint8_t *)(conv.padding + (layer->padded ? conv.taps * layer->out_c : 0u));
   conv.offset_bytes = LUTRA_CONV2D_LUT_OFFSET_BYTES(conv.coding.codewords, layer->block);
+  conv.form = layer->packed_sums + LUTRA_FAR * (conv.offset_bytes - 1u);
   conv.first = conv.count = 0u;
   prepare(&conv);
   uint32_t begun = 0u; /* output rows whose sums are in the ring, or stored */

@@ -18,26 +18,19 @@ void lutra_build_pixel_tables_reference(const int8_t *codebook, uint32_t codewor
   }
 }
 
-/* `entry`: the bytes after `tables` of row n's entry i. */
-#define ADD_LOOKUPS(entry)                                   \
-  (void)packed;                                              \
-  for (uint32_t n = 0u; n < rows; n++) {                     \
-    uint32_t sum = 0u, high = 0u;                            \
-    for (uint32_t i = 0u; i < count; i++) {                  \
-      const uint32_t both = tables[(entry) >> 2];            \
-      sum += both;                                           \
-      high += (uint32_t)((int32_t)both >> 16);               \
-    }                                                        \
-    a[n] += sum - (high << 16) - (count << 15);              \
-    b[n] += high;                                            \
-  }
-
-void lutra_add_pixel_lookups_reference(const uint16_t *offsets, uint32_t count, const uint32_t *tables, uint32_t packed, uint32_t *a,
+void lutra_add_pixel_lookups_reference(const void *offsets, uint32_t count, const uint32_t *tables, uint32_t form, uint32_t *a,
                                        uint32_t *b, uint32_t rows) {
-  ADD_LOOKUPS(*offsets++)
-}
-
-void lutra_add_near_lookups_reference(const uint8_t *offsets, uint32_t count, const uint32_t *tables, uint32_t packed, uint32_t *a,
-                                      uint32_t *b, uint32_t rows) {
-  ADD_LOOKUPS(*offsets++)
+  const uint8_t *near = offsets;
+  const uint16_t *far = offsets;
+  for (uint32_t n = 0u; n < rows; n++) {
+    uint32_t sum = 0u, high = 0u;
+    for (uint32_t i = 0u; i < count; i++) {
+      const uint32_t offset = (form & LUTRA_FAR) != 0u ? *far++ : *near++;
+      const uint32_t both = tables[offset >> 2];
+      sum += both;
+      high += (uint32_t)((int32_t)both >> 16);
+    }
+    a[n] += sum - (high << 16) - (count << 15);
+    b[n] += high;
+  }
 }

@@ -123,20 +123,18 @@ static void pixel_lookups_either(uint32_t number, int near) {
   uint32_t *const actual = sums_of(sums), *const expected = copy_of(actual, sums * 4u);
   NATIVE(build_pixel_tables)(codebook, codewords, d, x, y, count, tables);
   check_registers();
+  const void *looked_up = offsets;
   if (near) {
     uint8_t *const bytes = (uint8_t *)random_bytes(count * rows);
     for (uint32_t i = 0u; i < count * rows; i++) {
       bytes[i] = (uint8_t)offsets[i];
     }
-    NATIVE(add_near_lookups)(bytes, count, tables, packed, actual + a, actual + b, rows);
-    lutra_build_pixel_tables_reference(codebook, codewords, d, x, y, count, tables);
-    lutra_add_near_lookups_reference(bytes, count, tables, packed, expected + a, expected + b, rows);
-    compare_words("sums", actual, expected, corrupt ? 0u : sums);
-    return;
+    looked_up = bytes;
   }
-  NATIVE(add_pixel_lookups)(offsets, count, tables, packed, actual + a, actual + b, rows);
+  const uint32_t form = (packed ? LUTRA_PACKED : 0u) + (near ? 0u : LUTRA_FAR);
+  NATIVE(add_pixel_lookups)(looked_up, count, tables, form, actual + a, actual + b, rows);
   lutra_build_pixel_tables_reference(codebook, codewords, d, x, y, count, tables);
-  lutra_add_pixel_lookups_reference(offsets, count, tables, packed, expected + a, expected + b, rows);
+  lutra_add_pixel_lookups_reference(looked_up, count, tables, form, expected + a, expected + b, rows);
   if (!corrupt) {
     compare_words("sums", actual, expected, sums);
   }
