@@ -80,8 +80,8 @@ LUTRA_OUT_OF_LINE static uint32_t next_block(convolution *conv) {
 EXPAND_ROW(expand_near, uint8_t)
 EXPAND_ROW(expand_far, uint16_t)
 
-/* Sets the offsets of a kernel row's position in the tables of the block; returns the tap that is there. */
-LUTRA_OUT_OF_LINE static uint32_t expand(const convolution *conv, uint32_t ky, uint32_t position, uint8_t *offsets) {
+/* Sets the offsets of a kernel row's position in the tables of the block. */
+LUTRA_OUT_OF_LINE static void expand(const convolution *conv, uint32_t ky, uint32_t position, uint8_t *offsets) {
   const uint32_t table_bytes = conv->coding.codewords * (uint32_t)sizeof *conv->tables, bytes = conv->offset_bytes;
   const uint32_t tap = ky * conv->layer->kernel_w + tap_at(conv->layer, position);
   for (uint32_t m = 0u; m < conv->count; m += LUTRA_GROUP) {
@@ -98,7 +98,6 @@ LUTRA_OUT_OF_LINE static uint32_t expand(const convolution *conv, uint32_t ky, u
       column += conv->count * bytes;
     }
   }
-  return tap;
 }
 
 /* Where the offsets of a kernel row's position are. */
@@ -174,8 +173,11 @@ static void prepare(convolution *conv) {
     }
     for (uint32_t ky = 0u; ky < layer->kernel_h; ky++) {
       for (uint32_t position = 0u; position < layer->kernel_w; position++) {
-        const uint32_t tap = expand(conv, ky, position, offsets_at(conv, ky, position));
+        if (layer->keep_offsets != 0u) {
+          expand(conv, ky, position, offsets_at(conv, ky, position));
+        }
         if (layer->padded != 0u) {
+          const uint32_t tap = ky * layer->kernel_w + tap_at(layer, position);
           add_columns(conv, ky, position, 1u, conv->padding + tap * layer->out_c, conv->spare);
         }
       }
