@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
+from lutra_compiler.program.kernels import KERNELS
 from lutra_compiler.program.work import work
 
 TABLE = Path(__file__).with_name("cycles.json")
@@ -20,7 +21,9 @@ def cycles(kernel: str, fields: Mapping[str, int], target: str) -> float:
     coefficients = _table().get(target, _table().get(STAND_IN, {})).get(kernel)
     if coefficients is None:
         return math.inf
-    return sum(coefficients.get(kind, 0.0) * count for kind, count in work(kernel, fields).items())
+    own = sum(coefficients.get(kind, 0.0) * count for kind, count in work(kernel, fields).items())
+    each_step = KERNELS[kernel].each_step
+    return own + fields["steps"] * cycles(each_step, fields, target) if each_step else own
 
 
 @functools.cache
