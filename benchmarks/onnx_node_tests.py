@@ -29,8 +29,9 @@ from lutra_compiler.compression.torch_graph import TorchGraph
 from lutra_compiler.driver import build_program
 from lutra_compiler.errors import LutraError, UnsupportedModelError
 from lutra_compiler.frontends import onnx_reader
+from lutra_compiler.ir.encoding import HIDDEN_STATE
 from lutra_compiler.ir.graph import Graph
-from lutra_compiler.ir.ops import Softmax
+from lutra_compiler.ir.ops import Recurrent, Softmax
 from lutra_compiler.passes import canonicalise
 from lutra_compiler.program.interpreter import interpret
 from lutra_compiler.target import target_by_name
@@ -175,6 +176,9 @@ def _forms(node: onnx.NodeProto, feeds: dict[str, Array], data: tuple[str, ...],
     rank = arrays[0].ndim
     if rank and arrays[0].shape[0] == 1:
         yield _Form(node, data, arrays, constants, expected, "")
+        if node.op_type in ("GRU", "LSTM") and expected.ndim > 1 and len(expected) == 1:  # the second axis is the batch
+            moved, results = tuple(array.swapaxes(0, 1) for array in arrays), np.moveaxis(expected, expected.ndim - 2, 0)
+            yield _Form(node, data, moved, constants, results, f"{len(results)} samples, of one step")
     elif rank > 1 and expected.ndim and expected.shape[0] == arrays[0].shape[0]:
         yield _Form(node, data, arrays, constants, expected, f"{len(expected)} samples")
     for ones in range(1, 5 - max(rank, expected.ndim)):
@@ -293,8 +297,9 @@ def _integer_program(graph: Graph, inputs: Sequence[Array]) -> tuple[Graph, Any]
     for name, root in roots.items():
         low, high = ranges.get(root, (0.0, 0.0))
         ranges[root] = min(low, float(values[name].min())), max(high, float(values[name].max()))
-    fixed = {op.output for op in graph.ops if isinstance(op, Softmax)}
-    quantization = {name: SOFTMAX_OUTPUT if root in fixed else quantization_of_range(*ranges[root]) for name, root in roots.items()}
+    fixed = {op.output: SOFTMAX_OUTPUT for op in graph.ops if isinstance(op, Softmax)}
+    fixed |= {op.output: HIDDEN_STATE for op in graph.ops if isinstance(op, Recurrent)}
+    quantization = {name: fixed.get(root) or quantization_of_range(*ranges[root]) for name, root in roots.items()}
     encoded = replace(encoded, encodings=encoded.encodings, quantization=quantization)
     return encoded, build_program(encoded, target_by_name("generic"))
 

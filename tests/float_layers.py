@@ -93,7 +93,7 @@ def float_layer(graph: Graph, op: Op, inputs: Sequence[Array]) -> Array:
 
 
 def recurrent_layer(graph: Graph, op: Recurrent, x: Array, met: Array | None = None) -> Array:
-    """Hidden states, rounded to their int8 scale only where the weight meets them; or there those of all steps, `met`, in its output's shape."""
+    """Hidden states, rounded to their int8 scale only where the weight meets them; or there `met`, those of all steps in int8."""
     weight = graph.weight(op.weight).astype(np.float64)
     units = weight.shape[1]
     initial = graph.parameters[op.initial].astype(np.float64) if op.initial else np.zeros((op.states, units))

@@ -206,7 +206,7 @@ class TorchGraph(nn.Module):
             states.append(hidden)
         if not op.sequence:
             return hidden
-        return torch.stack(states[::-1] if op.reverse else states, 2).unflatten(2, x.shape[2:])
+        return torch.stack(states[::-1] if op.reverse else states, 2).reshape(len(x), -1, *x.shape[2:])
 
     @torch.no_grad()
     def project(self) -> None:

@@ -62,7 +62,7 @@ class _View:
 
 
 class Unbatched(str):
-    """A value whose first axis is not the batch, as recurrent layers have them: the name of the same value with the batch before its axes."""
+    """A value whose first axis is not the batch, as recurrent layers have it: the name of the same value with a batch before it."""
 
 
 def graph_shape(source: Shape) -> Shape:

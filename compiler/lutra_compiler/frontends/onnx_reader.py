@@ -436,7 +436,7 @@ class _Reader:
 
 def _first_output(node: onnx.NodeProto) -> str:
     """The first output that is not left out."""
-    return next(filter(None, node.output))
+    return str(next(filter(None, node.output)))
 
 
 def _not_first() -> Unsupported:

@@ -456,8 +456,8 @@ class OperatorBuilder(GraphBuilder):
         return self.swapped(name, y, last)
 
     def recurrent(self, name: str, kind: type[Recurrent], x: str, directions: Sequence[Direction]) -> tuple[str, list[str]]:
-        """A recurrent layer on [1, steps, features]: its hidden states [1, steps, units], of all directions one after the other, and the last
-        one of each, [1, units]."""
+        """A recurrent layer on [1, steps, features]: its hidden states [1, steps, units], of all directions one after the other, and of each
+        the last one, [1, units]."""
         shape = self.source_shape(x)
         if isinstance(x, Unbatched) or len(shape) != 3:
             raise Unsupported(f"its input has shape {list(shape)}", "give it [1, steps, features]")
@@ -467,11 +467,11 @@ class OperatorBuilder(GraphBuilder):
             part = f"{name}.reverse" if each.reverse else name
             _check_direction(part, kind, each, shape[2])
             whole = self.conv2d(f"{part}.input", steps, each.weight[:, :, None, None], each.bias, (1, 1), (0, 0, 0, 0), 1)
-            parameters = {"weight": each.recurrent_weight, "bias": each.recurrent_bias, "initial": each.initial}
-            parameters = {role: array for role, array in parameters.items() if array is not None and (role == "weight" or array.any())}
-            states.append(self._emit(kind, part, (whole,), parameters, reverse=each.reverse))
-            place = 0 if each.reverse else shape[1] - 1
-            last.append(self.reshape(f"{part}.last", self.gather(f"{part}.last", states[-1], 2, [place]), (1, parameters["weight"].shape[1])))
+            more = {"bias": each.recurrent_bias, "initial": each.initial}
+            more = {role: array for role, array in more.items() if array is not None and array.any()}
+            states.append(self._emit(kind, part, (whole,), {"weight": each.recurrent_weight, **more}, reverse=each.reverse))
+            end = self.gather(f"{part}.last", states[-1], 2, [0 if each.reverse else shape[1] - 1])
+            last.append(self.reshape(f"{part}.last", end, (1, each.recurrent_weight.shape[1])))
         return self.swapped(name, self.concat(name, states, 1), 2), last
 
     def softmax(self, name: str, x: str, axis: int) -> str:
@@ -570,9 +570,9 @@ def _check_direction(name: str, kind: type[Recurrent], each: Direction, features
         "initial": (kind.states, units),
     }
     for role, shape in wanted.items():
-        array = getattr(each, role)
+        array, what = getattr(each, role), role.replace("_", " ")
         if array is not None and array.shape != shape:
-            raise ModelError(f"layer '{name}': its {role.replace('_', ' ')} has shape {list(array.shape)}; it must have shape {list(shape)}")
+            raise ModelError(f"layer '{name}': its {what} has shape {list(array.shape)}; it must have shape {list(shape)}")
 
 
 def _check_size(name: str, *sizes: int) -> None:

@@ -258,7 +258,7 @@ class Recurrent(Op):
     """The hidden states h of a recurrent layer, or the last one alone: pixels are time steps, in the order of memory.
 
     x[t] are the gates' pre-activations without what the hidden state adds, r = weight @ h[t - 1] + bias; gates lie one after the other.
-    `initial`: the states before the first step, [states, units], absent for zeros. With `reverse` time runs from the last pixel to the first.
+    `initial`: the states before the first step, [states, units]; None: zeros. With `reverse` time runs from the last pixel to the first.
     """
 
     parameter_fields = ("weight", "bias", "initial")

@@ -19,6 +19,11 @@ MANTISSA_BITS = 12
 # Output steps. With half a step of the last shift and 255 steps * 2^-12 of the mantissa, a layer is within one step of its real value.
 ERROR_LIMIT = 3 / 8
 
+# Of recurrent layers: what the hidden state adds to a gate, in units of which it may be rounded by some, a thousandth in all.
+PRE_ACTIVATION = 2.0**-12
+PRE_ACTIVATION_MAX = (1 << 18) - 1
+PRE_ACTIVATION_ERROR = 4.0
+
 Reals = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 

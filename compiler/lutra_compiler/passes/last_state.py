@@ -1,5 +1,6 @@
 """Of a recurrent layer whose last hidden state alone is read, the others are not kept."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -33,9 +34,9 @@ def last_state(graph: Graph) -> Graph:
 
 def _shortened(graph: Graph, op: Recurrent, passed: list[Op], shape: tuple[int, ...]) -> Graph:
     """The graph with the last state of `op` in place of what the ops after it, `passed`, make of the sequence."""
-    names = {"name": passed[-1].name, "inputs": (op.output,), "output": passed[-1].output}
-    alone = Rearrange(**names, view=(int(np.prod(shape)),), order=(0,), shape=shape)
-    ops = [replace(op, sequence=False) if other is op else alone if other is passed[-1] else other for other in graph.ops]
+    end, view = passed[-1], (math.prod(shape),)
+    alone = Rearrange(name=end.name, inputs=(op.output,), output=end.output, view=view, order=(0,), shape=shape)
+    ops = [replace(op, sequence=False) if other is op else alone if other is end else other for other in graph.ops]
     return graph.with_ops([other for other in ops if not any(other is gone for gone in passed)])
 
 

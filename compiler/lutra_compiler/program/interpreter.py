@@ -311,7 +311,8 @@ def _tanh(x: Int32, table: Int32) -> Int32:
     """In units of 2^-15, of `x` in units of 2^-13."""
     size = np.minimum(np.abs(x), 65535)
     low, high = table[size >> 9], table[(size >> 9) + 1]
-    return np.sign(x) * (low + ((high - low) * (size & 511) + 256 >> 9))
+    y: Int32 = np.sign(x) * (low + ((high - low) * (size & 511) + 256 >> 9))
+    return y
 
 
 def _sigmoid(x: Int32, table: Int32) -> Int32:

@@ -36,7 +36,15 @@ from lutra_compiler.ir.ops import (
 )
 from lutra_compiler.ir.rearranging import moves_nothing, simplified
 from lutra_compiler.ir.shapes import infer_shapes
-from lutra_compiler.numerics.fixed_point import OutputRange, Requantization, requantize, rescale_multipliers
+from lutra_compiler.numerics.fixed_point import (
+    PRE_ACTIVATION,
+    PRE_ACTIVATION_ERROR,
+    PRE_ACTIVATION_MAX,
+    OutputRange,
+    Requantization,
+    requantize,
+    rescale_multipliers,
+)
 from lutra_compiler.program.candidates import candidates_of
 from lutra_compiler.program.choose_kernel import (
     Candidate,
@@ -68,8 +76,6 @@ from lutra_compiler.target import Target
 
 SOFTMAX_OUTPUT = Quantization(1 / 256, -128)
 SOFTMAX_CHANNELS = 512
-PRE_ACTIVATION = 2.0**-12  # unit of what gates are computed from
-PRE_ACTIVATION_ERROR = 4.0  # units by which the hidden state's part may be rounded: a thousandth
 STATE_SCALES = {"lstm": (2.0**-15, 2.0**-11), "gru": (2.0**-15,)}  # of initial states
 NORMALISED_SCALES = (2.0**-12, 2.0**10)  # of what is normalised: the kernel's shifts stay in range
 
@@ -289,9 +295,8 @@ class _Lowering:
         out_c, in_c = encoding.shape
         multipliers = HIDDEN_STATE.scale * encoding.scale.astype(np.float64) / PRE_ACTIVATION
         bias = self.graph.parameters[op.bias].astype(np.float64) if op.bias else np.zeros(out_c)
-        arithmetic = requantize(
-            op.name, encoding.integers(), multipliers, bias / PRE_ACTIVATION, 0, OutputRange(0, 1 - (1 << 18), (1 << 18) - 1), PRE_ACTIVATION_ERROR
-        )
+        limits = OutputRange(0, -PRE_ACTIVATION_MAX, PRE_ACTIVATION_MAX)
+        arithmetic = requantize(op.name, encoding.integers(), multipliers, bias / PRE_ACTIVATION, 0, limits, PRE_ACTIVATION_ERROR)
         (multiplier,), shift = rescale_multipliers(op.name, [source.scale / PRE_ACTIVATION], [255])
         steps = prod(self.shapes[op.inputs[0]][:-1])
         fields = _shifts(arithmetic) | {
@@ -306,12 +311,13 @@ class _Lowering:
         if op.initial is None:
             return np.zeros(1, np.uint16)
         states = self.graph.parameters[op.initial].astype(np.float64)
-        for state, scale in zip(states, STATE_SCALES[op.kind], strict=True):
-            limit = 32768 * scale
-            if np.abs(state).max() > limit:
-                raise LoweringError(f"{op.kind} '{op.name}' begins with a state of {np.abs(state).max():.3g}, at most {limit:g} is possible")
-        integers = np.clip(np.rint(states / np.array(STATE_SCALES[op.kind])[:, None]), -32768, 32767)
-        return integers.astype(np.int16).view(np.uint16).ravel()
+        scales = np.array(STATE_SCALES[op.kind])
+        for largest, limit in zip(np.abs(states).max(axis=1), 32768 * scales, strict=True):
+            if largest > limit:
+                raise LoweringError(f"{op.kind} '{op.name}' begins with a state of {largest:.3g}, at most {limit:g} is possible")
+        integers = np.clip(np.rint(states / scales[:, None]), -32768, 32767).astype(np.int16)
+        table: TableData = integers.view(np.uint16).ravel()
+        return table
 
     def encoding(self, op: Weighted) -> WeightEncoding:
         encoding = self.graph.encodings.get(op.weight)
