@@ -21,7 +21,8 @@ def permute_channels(graph: Graph, subvectors: Mapping[str, int], seed: int = 0)
     """
     channels = channels_of(graph)
     rng = np.random.default_rng(seed)
-    layers = sorted((op for op in weighted_layers(graph) if op.weight in subvectors and not isinstance(op, Recurrent)), key=lambda op: -graph.weight(op.weight).size)
+    layers = [op for op in weighted_layers(graph) if op.weight in subvectors and not isinstance(op, Recurrent)]
+    layers.sort(key=lambda op: -graph.weight(op.weight).size)
     exchanged: dict[int, int] = {}
     for group in _interchangeable(graph, channels):
         readers = [op for op in layers if np.isin(group, channels.elements[op.inputs[0]]).all()]

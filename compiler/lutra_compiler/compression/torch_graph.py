@@ -56,7 +56,7 @@ class TorchGraph(nn.Module):
     def __init__(self, graph: Graph, weights: "dict[str, WeightModule] | None" = None, *, learn_steps: bool = False) -> None:
         """`weights` overrides how single weights are held, by parameter name (see compression.weights).
 
-        With `learn_steps` the scales of all int8 values but inputs, softmax and hidden states are trained too (learned step size, Esser 2020).
+        With `learn_steps` the scales of int8 values are trained too (learned step size, Esser 2020), but of inputs, softmax, hidden states.
         """
         super().__init__()
         self.graph = graph

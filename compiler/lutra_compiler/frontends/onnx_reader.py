@@ -440,7 +440,7 @@ def _first_output(node: onnx.NodeProto) -> str:
 
 
 def _not_first() -> Unsupported:
-    return Unsupported("the batch is not the first axis of its input", "transpose it to the front, as it was before the recurrent layer")
+    return Unsupported("the batch is not the first axis of its input", "keep it there, but around recurrent layers")
 
 
 def _opset(model: onnx.ModelProto) -> int:

@@ -456,8 +456,8 @@ class OperatorBuilder(GraphBuilder):
         return self.swapped(name, y, last)
 
     def recurrent(self, name: str, kind: type[Recurrent], x: str, directions: Sequence[Direction]) -> tuple[str, list[str]]:
-        """A recurrent layer on [1, steps, features]: its hidden states [1, steps, units], of all directions one after the other, and of each
-        the last one, [1, units]."""
+        """A recurrent layer on [1, steps, features]: its hidden states [1, steps, units], of all directions one after the other, and of
+        each the last one, [1, units]."""
         shape = self.source_shape(x)
         if isinstance(x, Unbatched) or len(shape) != 3:
             raise Unsupported(f"its input has shape {list(shape)}", "give it [1, steps, features]")

@@ -274,7 +274,7 @@ _WITHOUT_BATCH = frozenset({
 
 
 def _not_first() -> Unsupported:
-    return Unsupported("the batch is not the first axis of its input", "transpose it to the front, as it was before the recurrent layer")
+    return Unsupported("the batch is not the first axis of its input", "keep it there, but around recurrent layers")
 
 
 def _padding(numbers: Pair) -> Padding:
