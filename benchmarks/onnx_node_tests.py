@@ -168,17 +168,21 @@ class _Form:
     constants: dict[str, Array]
     expected: Array  # [n, ...]
     how: str
+    transposed: tuple[tuple[int, ...], int] | None = None  # how the first input is, and the rank of the result, which is transposed back
 
 
 def _forms(node: onnx.NodeProto, feeds: dict[str, Array], data: tuple[str, ...], expected: Array) -> Iterator[_Form]:
     constants = {name: array for name, array in feeds.items() if name not in data}
     arrays = tuple(feeds[name] for name in data)
     rank = arrays[0].ndim
+    if node.op_type in ("GRU", "LSTM") and not any(attribute.name == "layout" and attribute.i for attribute in node.attribute):
+        # The batch is the second axis, of the result the last but one.
+        moved, results = tuple(array.swapaxes(0, 1) for array in arrays), np.moveaxis(expected, -2, 0)
+        how = f"{len(results)} samples, transposed before and after"
+        yield _Form(node, data, moved, constants, results, how, ((1, 0, 2), results.ndim))
+        return
     if rank and arrays[0].shape[0] == 1:
         yield _Form(node, data, arrays, constants, expected, "")
-        if node.op_type in ("GRU", "LSTM") and expected.ndim > 1 and len(expected) == 1:  # the second axis is the batch
-            moved, results = tuple(array.swapaxes(0, 1) for array in arrays), np.moveaxis(expected, expected.ndim - 2, 0)
-            yield _Form(node, data, moved, constants, results, f"{len(results)} samples, of one step")
     elif rank > 1 and expected.ndim and expected.shape[0] == arrays[0].shape[0]:
         yield _Form(node, data, arrays, constants, expected, f"{len(expected)} samples")
     for ones in range(1, 5 - max(rank, expected.ndim)):
@@ -235,6 +239,11 @@ def _network(source: onnx.ModelProto, form: _Form, end: str) -> tuple[onnx.Model
     model.CopyFrom(source)
     graph, output = model.graph, source.graph.output[0].name
     graph.node[0].CopyFrom(form.node)
+    if form.transposed:
+        (order, rank), node = form.transposed, graph.node[0]
+        graph.node.append(helper.make_node("Transpose", [node.input[0]], ["steps"], perm=order))
+        graph.node.append(helper.make_node("Transpose", ["states"], [output], perm=[rank - 2, *range(rank - 2), rank - 1]))
+        node.input[0], node.output[list(node.output).index(output)] = "steps", "states"
     ports = [
         helper.make_tensor_value_info(name, TensorProto.FLOAT, (1, *a.shape[1:])) for name, a in zip(form.data, form.samples, strict=True)
     ]

@@ -700,8 +700,9 @@ def _recurrent(b: OperatorBuilder, n: _Node) -> list[str]:
     n.forbid("input_forget", 0, "use a forget gate of its own")
     if "clip" in n.attributes:
         raise Unsupported(f"its clip is {n.attributes['clip']}", "leave it out")
-    if kind is Gru:
-        n.forbid("linear_before_reset", 1, "reset after the product, as PyTorch does, and Keras with reset_after=True")
+    if kind is Gru and n.attributes.get("linear_before_reset", 0) != 1:
+        remedy = "reset after it, as PyTorch does, and Keras with reset_after=True"
+        raise Unsupported("it resets before the product (linear_before_reset 0)", remedy)
     x = n.value(0)
     shape = b.source_shape(x)
     if len(shape) != 3:
