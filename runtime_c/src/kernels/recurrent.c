@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "recurrent.h"
 
-#include "../scale.h"
-
 void lutra_begin_recurrence(lutra_recurrence *now, const lutra_recurrent *layer, const lutra_channel *channels, const uint16_t *tangents,
                             const uint16_t *initial, uint32_t states, const int8_t *input, int8_t *output, void *scratch) {
   const uint32_t units = layer->in_c, step = layer->initial;
@@ -27,35 +25,25 @@ void lutra_begin_recurrence(lutra_recurrence *now, const lutra_recurrent *layer,
   }
 }
 
-uint32_t lutra_time(const lutra_recurrence *now) {
-  return now->layer->reverse != 0u ? now->left - 1u : now->layer->steps - now->left;
-}
-
-void lutra_put_hidden(lutra_recurrence *now, uint32_t n, int32_t hidden) {
-  const uint32_t row = now->layer->sequence != 0u ? lutra_time(now) * now->layer->in_c : 0u;
-  now->hidden[n] = now->output[row + n] = lutra_clamp(hidden, INT8_MIN, INT8_MAX);
-}
-
-int32_t lutra_input_part(const lutra_recurrence *now, uint32_t n) {
-  const lutra_recurrent *const how = now->layer;
-  const int32_t x = now->input[lutra_time(now) * how->out_c + n] - how->input_zero_point;
-  return lutra_scale(x, how->input_multiplier, how->input_shift, 0);
-}
-
-int32_t lutra_recurrent_part(const lutra_recurrence *now, uint32_t n) {
-  const lutra_recurrent *const how = now->layer;
-  const lutra_channel channel = now->channels[n];
-  const int32_t sum = (int32_t)(now->sums[n] + ((uint32_t)channel.bias << how->bias_shift));
-  const uint32_t multiplier = channel.multiplier & 0x0FFFu, shift = how->output_shift + ((uint32_t)channel.multiplier >> 12);
-  return lutra_limit(lutra_scale(sum >> how->acc_shift, multiplier, shift, 0), (1 << 18) - 1);
-}
-
-int32_t lutra_pre_activation(const lutra_recurrence *now, uint32_t n) {
-  return lutra_limit(lutra_input_part(now, n) + lutra_recurrent_part(now, n), INT16_MAX);
-}
-
-int32_t lutra_gate(const lutra_recurrence *now, uint32_t n) {
-  return (32768 + lutra_tanh(now->tangents, lutra_pre_activation(now, n))) >> 1;
+lutra_step lutra_next_step(lutra_recurrence *now, uint32_t whole) {
+  const lutra_recurrent how = *now->layer; /* for all the compiler knows, the sums might be the layer */
+  const lutra_channel *const channels = now->channels;
+  const uint32_t time = how.reverse != 0u ? now->left - 1u : (uint32_t)how.steps - now->left;
+  const int8_t *const input = now->input + time * how.out_c;
+  uint32_t *const sums = now->sums;
+  int32_t *const parts = (int32_t *)sums;
+  for (uint32_t n = 0u; n < how.out_c; n++) {
+    const lutra_channel channel = channels[n];
+    const int32_t sum = (int32_t)(sums[n] + ((uint32_t)channel.bias << how.bias_shift));
+    const uint32_t multiplier = channel.multiplier & 0x0FFFu, shift = how.output_shift + ((uint32_t)channel.multiplier >> 12);
+    int32_t part = lutra_limit(lutra_scale(sum >> how.acc_shift, multiplier, shift, 0), (1 << 18) - 1);
+    if (n < whole) {
+      part = lutra_limit(part + lutra_input_part(&how, input[n]), INT16_MAX);
+    }
+    parts[n] = part;
+  }
+  now->left--;
+  return (lutra_step){input, now->output + (how.sequence != 0u ? time * how.in_c : 0u), parts};
 }
 
 int32_t lutra_tanh(const uint16_t *tangents, int32_t x) {

@@ -3,6 +3,7 @@
 #ifndef LUTRA_RECURRENT_H
 #define LUTRA_RECURRENT_H
 
+#include "../scale.h"
 #include "linear.h"
 
 typedef struct {
@@ -18,6 +19,13 @@ typedef struct {
   lutra_linear linear; /* of weights and hidden state: sizes and coding alone */
 } lutra_recurrence;
 
+/* Where a step's values are. */
+typedef struct {
+  const int8_t *input;
+  int8_t *output;
+  const int32_t *parts; /* a of SPEC.md, or r; 2^-12 */
+} lutra_step;
+
 /* `states`: 2 of an LSTM, 1 of a GRU. */
 void lutra_begin_recurrence(lutra_recurrence *now, const lutra_recurrent *layer, const lutra_channel *channels, const uint16_t *tangents,
                             const uint16_t *initial, uint32_t states, const int8_t *input, int8_t *output, void *scratch);
@@ -26,17 +34,21 @@ void lutra_begin_recurrence(lutra_recurrence *now, const lutra_recurrent *layer,
 void lutra_lstm_step(lutra_recurrence *now);
 void lutra_gru_step(lutra_recurrence *now);
 
-/* The row of a step in `input` or, of all steps, in `output`. */
-uint32_t lutra_time(const lutra_recurrence *now);
-void lutra_put_hidden(lutra_recurrence *now, uint32_t n, int32_t hidden);
-/* Parts of the pre-activation of row n, and their sum, in units of 2^-12: x of SPEC.md, r, and a. */
-int32_t lutra_input_part(const lutra_recurrence *now, uint32_t n);
-int32_t lutra_recurrent_part(const lutra_recurrence *now, uint32_t n);
-int32_t lutra_pre_activation(const lutra_recurrence *now, uint32_t n);
-/* The sigmoid of row n's pre-activation, 0 to 32767. */
-int32_t lutra_gate(const lutra_recurrence *now, uint32_t n);
+/* Makes of the sums what the hidden state adds to each gate's pre-activation; of the first rows, `whole`, the pre-activations. */
+lutra_step lutra_next_step(lutra_recurrence *now, uint32_t whole);
+
 /* tanh of x in units of 2^-13, -32767 to 32767. */
 int32_t lutra_tanh(const uint16_t *tangents, int32_t x);
+
+/* The sigmoid of a pre-activation, 0 to 32767. */
+static inline int32_t lutra_sigmoid(const uint16_t *tangents, int32_t a) {
+  return (32768 + lutra_tanh(tangents, a)) >> 1;
+}
+
+/* A value of the input in units of 2^-12. */
+static inline int32_t lutra_input_part(const lutra_recurrent *how, int8_t value) {
+  return lutra_scale(value - how->input_zero_point, how->input_multiplier, how->input_shift, 0);
+}
 
 static inline int32_t lutra_limit(int32_t value, int32_t limit) {
   return value < -limit ? -limit : value > limit ? limit : value;
