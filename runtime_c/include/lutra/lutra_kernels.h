@@ -264,6 +264,7 @@ void lutra_conv2d_dense(const lutra_conv2d *layer, const int8_t *weights, const 
 void lutra_conv2d_depthwise(const lutra_conv2d *layer, const int8_t *weights, const lutra_channel *channels, const int8_t *input,
                             int8_t *output, void *scratch);
 
+/* Without `channels` (NULL) the sums of lut and pairs, without biases, stay at the beginning of `scratch`, and nothing is put out. */
 void lutra_linear_lut(const lutra_linear *layer, const int8_t *codebook, const uint8_t *indices, const lutra_channel *channels,
                       const int8_t *input, int8_t *output, void *scratch);
 /* For 16 codewords of 4-bit indices whose table entries add as int16 in pairs. */

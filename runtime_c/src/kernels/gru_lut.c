@@ -6,7 +6,7 @@ void lutra_gru_lut(const lutra_recurrent *layer, const int8_t *codebook, const u
   lutra_recurrence now;
   lutra_begin_recurrence(&now, layer, channels, tangents, initial, 1u, input, output, scratch);
   while (now.left > 0u) {
-    lutra_sum_lookups(&now.linear, codebook, indices, now.hidden, now.sums);
+    lutra_linear_lut(&now.linear, codebook, indices, NULL, now.hidden, NULL, now.sums);
     lutra_gru_step(&now);
   }
 }

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "../bytes.h"
 #include "coding.h"
-#include "linear.h"
 #include "requantization.h"
 
 /* A layer, and the group of subvectors whose tables exist. */
@@ -56,24 +55,22 @@ static void add(const progress *now, uint32_t size) {
                     now->coding.rows);
 }
 
-void lutra_sum_lookups(const lutra_linear *layer, const int8_t *codebook, const uint8_t *indices, const int8_t *input, uint32_t *sums) {
+void lutra_linear_lut(const lutra_linear *layer, const int8_t *codebook, const uint8_t *indices, const lutra_channel *channels,
+                      const int8_t *input, int8_t *output, void *scratch) {
   progress now;
-  begin(&now, layer, codebook, indices, input, sums);
+  begin(&now, layer, codebook, indices, input, scratch);
   for (uint32_t size; (size = next_group(&now)) > 0u;) {
     add(&now, size);
   }
+  if (channels != NULL) {
+    lutra_requantize(LUTRA_REQUANTIZATION(layer), channels, scratch, layer->out_c, 1u, output, 0u);
+  }
 }
 
-void lutra_linear_lut(const lutra_linear *layer, const int8_t *codebook, const uint8_t *indices, const lutra_channel *channels,
-                      const int8_t *input, int8_t *output, void *scratch) {
-  lutra_sum_lookups(layer, codebook, indices, input, scratch);
-  lutra_requantize(LUTRA_REQUANTIZATION(layer), channels, scratch, layer->out_c, 1u, output, 0u);
-}
-
-void lutra_sum_pair_lookups(const lutra_linear *layer, const int8_t *codebook, const uint8_t *indices, const int8_t *input,
-                            uint32_t *sums) {
+void lutra_linear_pairs(const lutra_linear *layer, const int8_t *codebook, const uint8_t *indices, const lutra_channel *channels,
+                        const int8_t *input, int8_t *output, void *scratch) {
   progress now;
-  begin(&now, layer, codebook, indices, input, sums);
+  begin(&now, layer, codebook, indices, input, scratch);
   for (uint32_t size; (size = next_group(&now)) > 0u;) {
     if (size == LUTRA_GROUP) {
       int16_t *const pairs = now.tables + LUTRA_GROUP * 16u;
@@ -83,10 +80,7 @@ void lutra_sum_pair_lookups(const lutra_linear *layer, const int8_t *codebook, c
       add(&now, size);
     }
   }
-}
-
-void lutra_linear_pairs(const lutra_linear *layer, const int8_t *codebook, const uint8_t *indices, const lutra_channel *channels,
-                        const int8_t *input, int8_t *output, void *scratch) {
-  lutra_sum_pair_lookups(layer, codebook, indices, input, scratch);
-  lutra_requantize(LUTRA_REQUANTIZATION(layer), channels, scratch, layer->out_c, 1u, output, 0u);
+  if (channels != NULL) {
+    lutra_requantize(LUTRA_REQUANTIZATION(layer), channels, scratch, layer->out_c, 1u, output, 0u);
+  }
 }

@@ -6,7 +6,7 @@ void lutra_lstm_pairs(const lutra_recurrent *layer, const int8_t *codebook, cons
   lutra_recurrence now;
   lutra_begin_recurrence(&now, layer, channels, tangents, initial, 2u, input, output, scratch);
   while (now.left > 0u) {
-    lutra_sum_pair_lookups(&now.linear, codebook, indices, now.hidden, now.sums);
+    lutra_linear_pairs(&now.linear, codebook, indices, NULL, now.hidden, NULL, now.sums);
     lutra_lstm_step(&now);
   }
 }
