@@ -1,5 +1,6 @@
 """Random small networks of recurrent layers: both cells, both directions, all ways to store a weight. One seed, one Program."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 
@@ -9,6 +10,7 @@ from lutra_compiler.errors import LoweringError
 from lutra_compiler.ir.encoding import HIDDEN_STATE
 from lutra_compiler.ir.graph import Graph
 from lutra_compiler.ir.ops import Concat, Conv2d, Flatten, Gru, Lstm, Recurrent
+from lutra_compiler.program.choose_kernel import Candidate, Choose
 from lutra_compiler.program.lower import lower
 from lutra_compiler.program.program import Program
 from lutra_compiler.target import target_by_name
@@ -24,12 +26,23 @@ def recurrent_network(seed: int) -> tuple[Graph, Program]:
         if not builder.is_lively(graph.outputs[0]):
             continue
         try:
-            program = lower(graph, target_by_name("generic"), choose=any_kernel(np.random.default_rng([seed, attempt, 7])))
+            program = lower(graph, target_by_name("generic"), choose=_often_pairs(np.random.default_rng([seed, attempt, 7])))
         except LoweringError:  # integers too coarse for the layer
             continue
         if program.arena_bytes < ARENA_LIMIT and program.model_bytes < TABLES_LIMIT:
             return graph, program
     raise AssertionError(f"seed {seed} gives no network within the limits")
+
+
+def _often_pairs(rng: np.random.Generator) -> Choose:
+    """Chooses at random, tables of pairs every other time that they are possible."""
+    choose = any_kernel(rng)
+
+    def often(candidates: Sequence[Candidate]) -> Candidate:
+        pairs = [candidate for candidate in candidates if candidate.kernel.endswith("_pairs")]
+        return pairs[0] if pairs and rng.random() < 0.5 else choose(candidates)
+
+    return often
 
 
 class _RecurrentBuilder(RandomBuilder):
