@@ -293,7 +293,7 @@ def _recurrent(step: "Callable[[Int32, Int32, Int32, Int32], tuple[Int32, Int32]
 
 
 def _lstm_step(x: Int32, r: Int32, c: Int32, table: Int32) -> tuple[Int32, Int32]:
-    i, f, g, o = np.split(_limited(x + r), 4, axis=1)
+    i, f, g, o = np.split(x + r, 4, axis=1)
     enter, forget, new, out = _sigmoid(i, table), _sigmoid(f, table), _tanh(2 * g, table), _sigmoid(o, table)
     c = np.clip(forget * c + (enter * new >> 4) + (1 << 14) >> 15, -32768, 32767)
     return c, out * _tanh(4 * c, table) + (1 << 22) >> 23
@@ -301,8 +301,8 @@ def _lstm_step(x: Int32, r: Int32, c: Int32, table: Int32) -> tuple[Int32, Int32
 
 def _gru_step(x: Int32, r: Int32, h: Int32, table: Int32) -> tuple[Int32, Int32]:
     (x_s, x_z, x_n), (r_s, r_z, r_n) = np.split(x, 3, axis=1), np.split(r, 3, axis=1)
-    s, z = _sigmoid(_limited(x_s + r_s), table), _sigmoid(_limited(x_z + r_z), table)
-    n = _tanh(2 * _limited(x_n + ((s >> 3) * r_n + (1 << 11) >> 12)), table)
+    s, z = _sigmoid(x_s + r_s, table), _sigmoid(x_z + r_z, table)
+    n = _tanh(2 * (x_n + ((s >> 3) * r_n + (1 << 11) >> 12)), table)
     h = z * h + (32768 - z) * n + (1 << 14) >> 15
     return h, h + 128 >> 8
 
@@ -318,10 +318,6 @@ def _tanh(x: Int32, table: Int32) -> Int32:
 def _sigmoid(x: Int32, table: Int32) -> Int32:
     """In units of 2^-15, of `x` in units of 2^-12: (1 + tanh(x / 2)) / 2."""
     return 32768 + _tanh(x, table) >> 1
-
-
-def _limited(x: Int32) -> Int32:
-    return np.clip(x, -32767, 32767)
 
 
 def _octets(x: Int32) -> Int32:

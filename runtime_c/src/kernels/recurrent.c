@@ -36,11 +36,8 @@ lutra_step lutra_next_step(lutra_recurrence *now, uint32_t whole) {
     const lutra_channel channel = channels[n];
     const int32_t sum = (int32_t)(sums[n] + ((uint32_t)channel.bias << how.bias_shift));
     const uint32_t multiplier = channel.multiplier & 0x0FFFu, shift = how.output_shift + ((uint32_t)channel.multiplier >> 12);
-    int32_t part = lutra_limit(lutra_scale(sum >> how.acc_shift, multiplier, shift, 0), (1 << 18) - 1);
-    if (n < whole) {
-      part = lutra_limit(part + lutra_input_part(&how, input[n]), INT16_MAX);
-    }
-    parts[n] = part;
+    const int32_t part = lutra_limit(lutra_scale(sum >> how.acc_shift, multiplier, shift, 0), (1 << 18) - 1);
+    parts[n] = n < whole ? part + lutra_input_part(&how, input[n]) : part;
   }
   now->left--;
   return (lutra_step){input, now->output + (how.sequence != 0u ? time * how.in_c : 0u), parts};
