@@ -14,7 +14,7 @@ from lutra.boards import board_by_name, build_firmwares, run_firmware
 from lutra.host import open_bundle
 from lutra_compiler.codegen.bundle import write_bundle
 from lutra_compiler.codegen.emit import emit
-from lutra_compiler.ir.encoding import HIDDEN_STATE, Quantization, WeightEncoding
+from lutra_compiler.ir.encoding import Quantization, WeightEncoding
 from lutra_compiler.ir.ops import Gru, Lstm, Recurrent
 from lutra_compiler.program.choose_kernel import Candidate, Choose
 from lutra_compiler.program.interpreter import interpret
@@ -95,8 +95,8 @@ def every_way(kind: type[Recurrent], weight: WeightEncoding) -> Program:
 
     def program(layers: int, choose: Choose) -> Program:
         ops = [kind(name=f"l{i}", inputs=("x",), output=f"y{i}", weight="w") for i in range(layers)]
-        fixed = {op.output: HIDDEN_STATE for op in ops}
-        return lower(graph(ops, x, weights, list(fixed), quantization | fixed), target_by_name("generic"), choose=choose)
+        outputs = [op.output for op in ops]
+        return lower(graph(ops, x, weights, outputs, quantization), target_by_name("generic"), choose=choose)
 
     program(1, first)
     numbers = count()
