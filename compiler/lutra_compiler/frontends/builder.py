@@ -109,6 +109,7 @@ class GraphBuilder:
         self._uses: Counter[str] = Counter()  # of each legal name
         self._views: dict[str, _View] = {}
         self._sources: dict[str, Shape] = {}  # shapes in the source that do not follow from a Graph's
+        self._stacks: dict[str, list[str]] = {}  # what was stacked, [1, U] each
         self._rearranged: dict[str, str] = {}  # views -> their numbers in the order of their axes
 
     def source_shape(self, value: str) -> Shape:

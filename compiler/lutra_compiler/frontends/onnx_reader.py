@@ -732,11 +732,11 @@ def _recurrent(b: OperatorBuilder, n: _Node) -> list[str]:
         directions.append(Direction(gates(weights[index]), gates(recurrent[index]), both[0], both[1], np.stack(states), backwards))
     sequence, last = b.recurrent(n.name, kind, x, directions)
     count = len(reverse)
-    together = b.reshape(n.name, b.concat(n.name, last, 1), (1, count, units) if batch_first else (1, count, 1, units))
     if batch_first:
+        together = b.reshape(n.name, b.concat(n.name, last, 1), (1, count, units))
         return [b.reshape(n.name, sequence, (1, steps, count, units)), together]
     whole = b.reshape(n.name, sequence, (1, steps, count, 1, units))
-    return [b.unbatched(n.name, whole), b.unbatched(n.name, together)]
+    return [b.unbatched(n.name, whole), b.stacked(n.name, last)]
 
 
 def _shape(b: GraphBuilder, n: _Node) -> Array:

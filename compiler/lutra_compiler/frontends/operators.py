@@ -196,6 +196,8 @@ class OperatorBuilder(GraphBuilder):
         shape = self.source_shape(x)
         axis %= len(shape)
         if isinstance(x, Unbatched):
+            if axis == 0 and len(indices) == 1 and x in self._stacks and -shape[0] <= indices[0] < shape[0]:
+                return self.reshape(name, self._stacks[x][indices[0]], (1, *shape[1:]))
             return self.unbatched(name, self.gather(name, str(x), axis + 1, indices))
         indices = tuple(index + shape[axis] if index < 0 else index for index in indices[: MAX_INDICES + 1])
         if not indices or not all(0 <= index < shape[axis] for index in indices):
@@ -255,8 +257,11 @@ class OperatorBuilder(GraphBuilder):
         shapes = [self.source_shape(value) for value in values]
         rank = len(shapes[0])
         axis %= rank
-        states = axis == 0 and rank == 3 and shapes[0][:2] == (1, 1)  # of recurrent layers: [layers, batch, units]
-        if states or any(isinstance(value, Unbatched) for value in values):
+        states = [value in self._stacks or shape[:2] == (1, 1) for value, shape in zip(values, shapes, strict=True)]
+        if axis == 0 and rank == 3 and all(states):
+            parts = [self._stacks.get(value) or [self.reshape(name, value, shapes[0][1:])] for value in values]
+            return self.stacked(name, [part for several in parts for part in several])
+        if any(isinstance(value, Unbatched) for value in values):
             return self.unbatched(name, self.concat(name, [self.with_batch(name, value) for value in values], axis + 1))
         orders = {self._base(value)[1] for value in values}
         if any(len(s) != rank or s[:axis] != shapes[0][:axis] or s[axis + 1 :] != shapes[0][axis + 1 :] for s in shapes) or axis == 0:
@@ -270,6 +275,15 @@ class OperatorBuilder(GraphBuilder):
             bases = [self._base(value)[0] for value in values]
             return self._view(name, self._joined(name, bases, order[axis]), order)
         return self._joined(name, [self._stored(value) for value in values], axis)
+
+    def stacked(self, name: str, states: Sequence[str]) -> str:
+        """States [1, U] one after the other, [n, 1, U], as recurrent layers put them out."""
+        units = self.source_shape(states[0])[1]
+        whole = self.reshape(name, self.concat(name, states, 1), (1, len(states), 1, units))
+        result = self.unbatched(name, whole)
+        if isinstance(result, Unbatched):
+            self._stacks[result] = list(states)
+        return result
 
     def _joined(self, name: str, values: Sequence[str], axis: int) -> str:
         shapes = [self.source_shape(value) for value in values]

@@ -58,9 +58,8 @@ def _recurrent(kind: type[Recurrent]) -> Handler:
             x, last = b.recurrent(name, kind, x, directions)
             every += last
         sequence = x if call["batch_first"] else b.transpose(call.name, x, (1, 0, 2))
-        states = b.reshape(call.name, b.concat(call.name, every, 1), (1, len(every), 1, initial.shape[3]))
         cells = Unsupported("its cell state is used", "use its hidden states only")
-        return [sequence, b.unbatched(call.name, states), cells]
+        return [sequence, b.stacked(call.name, every), cells]
 
     return handler
 

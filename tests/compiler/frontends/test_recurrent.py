@@ -200,7 +200,7 @@ REFUSED_NODES = {
         {"w": normal(1, 8, 3), "r": normal(1, 8, 2)}, {"x": (1, 4, 3)}, "z", 14,
     ),
     "its direction is 'sideways'": rnn("LSTM", direction="sideways"),
-    "its recurrent weight has shape": rnn("GRU", "t w w"),
+    "its weight has shape": rnn("GRU", "t w w"),
     "the batch is not the first axis": model(
         [node("Transpose", "x", "t", perm=[1, 0, 2]), node("Softmax", "t", "z")], {}, {"x": (1, 4, 3)}, "z"
     ),
