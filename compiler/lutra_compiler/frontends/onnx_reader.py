@@ -362,7 +362,8 @@ class _Reader:
         known = len(result) if isinstance(result, list) else 1
         for number, output in enumerate(node.output[known:], known + 1):
             if output in read:
-                raise Unsupported(f"its output {number} is used", f"use its first output{'s' if known > 1 else ''} only")
+                place = {2: "second", 3: "third"}.get(number, f"{number}th")
+                raise Unsupported(f"its {place} output is used", f"use its first output{'s' if known > 1 else ''} only")
         return result
 
     def _value(self, name: str) -> str | Array:

@@ -191,7 +191,7 @@ REFUSED_NODES = {
     r"it has peepholes \(P\)": rnn("LSTM", "t w r b - - - p"),
     r"its sequence_lens are \[5\] of 6": rnn("GRU", "t w r b short"),
     "it resets before the product": rnn("GRU", linear_before_reset=0),
-    "its output 3 is used": model(
+    "its third output is used": model(
         [node("Transpose", "x", "t", perm=[1, 0, 2]), node("LSTM", "t w r", "y h c", hidden_size=2), node("Relu", "c", "z")],
         {"w": normal(1, 8, 3), "r": normal(1, 8, 2)}, {"x": (1, 4, 3)}, "z", 14,
     ),
