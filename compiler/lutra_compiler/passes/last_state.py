@@ -1,55 +1,67 @@
 """Of a recurrent layer whose last hidden state alone is read, the others are not kept."""
 
 import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
-from lutra_compiler.ir.graph import Graph
+from lutra_compiler.ir.graph import Graph, Shape
 from lutra_compiler.ir.ops import Flatten, Gather, Op, Rearrange, Recurrent, Slice
 from lutra_compiler.ir.shapes import infer_shapes
 
 Places = npt.NDArray[np.int32]
 
+_FOLLOWED = 1 << 26  # numbers, in all: a second or two, whatever a network holds
+
 
 def last_state(graph: Graph) -> Graph:
     """Let each Recurrent put out its last state where all that is read of the sequence is what a Gather or a Slice takes as that."""
     shapes = infer_shapes(graph)
+    readers: dict[str, list[Op]] = defaultdict(list)
     for op in graph.ops:
-        if not isinstance(op, Recurrent) or not op.sequence:
-            continue
-        places: Places | None = np.arange(np.prod(shapes[op.output]), dtype=np.int32).reshape(shapes[op.output])
-        assert places is not None
-        last = places.reshape(-1, places.shape[-1])[0 if op.reverse else -1]
-        value, passed = op.output, list[Op]()
-        while places is not None and len(consumers := graph.consumers(value)) == 1 and value not in graph.outputs:
-            passed.append(reader := consumers[0])
-            value, places = reader.output, _moved(reader, places)
-            if places is not None and np.array_equal(places.ravel(), last) and len(last) < np.prod(shapes[op.output]):
-                graph = _shortened(graph, op, passed, shapes[value])
-                break
-    return graph
+        for value in op.inputs:
+            readers[value].append(op)
+    changed: dict[str, list[Op]] = {}  # by output of an op: what takes its place
+    followed = 0
+    for op in graph.ops:
+        if isinstance(op, Recurrent) and op.sequence and followed < _FOLLOWED:
+            passed = _to_the_last(op, shapes, readers, graph.outputs)
+            followed += math.prod(shapes[op.output]) * (1 + len(passed))
+            if passed:
+                end, shape = passed[-1], shapes[passed[-1].output]
+                alone = Rearrange(name=end.name, inputs=(op.output,), output=end.output, view=(math.prod(shape),), order=(0,), shape=shape)
+                changed |= {gone.output: [] for gone in passed} | {op.output: [replace(op, sequence=False)], end.output: [alone]}
+    return graph.with_ops([new for op in graph.ops for new in changed.get(op.output, [op])]) if changed else graph
 
 
-def _shortened(graph: Graph, op: Recurrent, passed: list[Op], shape: tuple[int, ...]) -> Graph:
-    """The graph with the last state of `op` in place of what the ops after it, `passed`, make of the sequence."""
-    end, view = passed[-1], (math.prod(shape),)
-    alone = Rearrange(name=end.name, inputs=(op.output,), output=end.output, view=view, order=(0,), shape=shape)
-    ops = [replace(op, sequence=False) if other is op else alone if other is end else other for other in graph.ops]
-    return graph.with_ops([other for other in ops if not any(other is gone for gone in passed)])
+def _to_the_last(op: Recurrent, shapes: Mapping[str, Shape], readers: Mapping[str, Sequence[Op]], kept: Sequence[str]) -> list[Op]:
+    """The ops after `op` that take nothing but its last state from its sequence; empty if there is more to it. `kept`: outputs."""
+    units, passed, value = shapes[op.output][-1], list[Op](), op.output
+    while math.prod(shapes[value]) > units:
+        if value in kept or len(readers[value]) != 1 or not isinstance(readers[value][0], Rearrange | Flatten | Gather | Slice):
+            return []
+        passed.append(readers[value][0])
+        value = passed[-1].output
+    places = np.arange(math.prod(shapes[op.output]), dtype=np.int32).reshape(shapes[op.output])
+    last = places.reshape(-1, units)[0 if op.reverse else -1]
+    for mover in passed:
+        places = _moved(mover, places)
+    return passed if np.array_equal(places.ravel(), last) else []
 
 
-def _moved(op: Op, places: Places) -> Places | None:
-    """Where each number of an op's output comes from, given where those of its input do; None for one that computes."""
+def _moved(op: Op, places: Places) -> Places:
+    """Where each number of an op's output comes from, given where those of its input do."""
     match op:
         case Rearrange():
             return places.reshape(op.view).transpose(op.order).reshape(op.shape)
-        case Flatten():
-            return (places if op.order == "HWC" or places.ndim == 1 else places.transpose(2, 0, 1)).ravel()
         case Gather():
             return places.take(op.indices, op.axis)
         case Slice():
             return places[tuple(slice(*cut) for cut in zip(op.start, op.stop, op.step, strict=True))]
+        case Flatten(order="CHW") if places.ndim == 3:
+            return places.transpose(2, 0, 1).ravel()
         case _:
-            return None
+            return places.ravel()
