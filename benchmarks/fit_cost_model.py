@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lutra_compiler.program.cost_model import TABLE
-from lutra_compiler.program.kernels import UNPACK
+from lutra_compiler.program.kernels import KERNELS, UNPACK
 from lutra_compiler.program.work import work
 from measure_layers import (
     BOARD_OF,
@@ -87,11 +87,23 @@ def by_kernel(measurements: Sequence[Measurement]) -> dict[str, list[Measurement
     return dict(sorted(found.items()))
 
 
+def predicted(table: Mapping[str, Coefficients], kernel: str, fields: Mapping[str, int]) -> float:
+    """Cycles by the cost model (cost_model.py) with another table."""
+    own = sum(table[kernel].get(name, 0.0) * count for name, count in work(kernel, fields).items())
+    return own + of_steps(table, kernel, fields)
+
+
+def of_steps(table: Mapping[str, Coefficients], kernel: str, fields: Mapping[str, int]) -> float:
+    """What the sums of a recurrent layer's steps take of that: a fully connected layer each."""
+    each_step = KERNELS[kernel].each_step
+    return fields["steps"] * predicted(table, each_step, fields) if each_step else 0.0
+
+
 def errors(table: Mapping[str, Coefficients], measurements: Sequence[Measurement]) -> dict[str, npt.NDArray[np.float64]]:
     """Relative errors of the predictions, by kernel."""
     return {
         kernel: np.array([
-            sum(table[kernel].get(name, 0.0) * count for name, count in work(kernel, m.fields).items()) / m.cycles - 1 for m in found
+            predicted(table, kernel, m.fields) / m.cycles - 1 for m in found
         ])
         for kernel, found in by_kernel(measurements).items()
     }
@@ -139,10 +151,10 @@ def main() -> None:
             random = [layer for seed in FITTED_SEEDS for layer in random_layers(seed, LAYERS, MACS)]
             fitted += measured(target, [*random, *OTHER_LAYERS, *depthwise_layers()])
             held_out += measured(target, random_layers(HELD_OUT_SEED, LAYERS, MACS))
-        table.setdefault(target, {}).update(
-            (kernel, fit([work(kernel, m.fields) for m in found], np.array([m.cycles for m in found])))
-            for kernel, found in by_kernel(fitted).items()
-        )
+        known = table.setdefault(target, {})
+        for kernel, found in sorted(by_kernel(fitted).items(), key=lambda item: KERNELS[item[0]].each_step is not None):
+            rest = np.array([m.cycles - of_steps(known, kernel, m.fields) for m in found])
+            known[kernel] = fit([work(kernel, m.fields) for m in found], rest)
         results[target] = errors(table[target], held_out)
         TABLE.write_text(json.dumps(table, indent=1, sort_keys=True) + "\n")
         print(report({target: results[target]}))

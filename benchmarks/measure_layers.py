@@ -27,7 +27,7 @@ from lutra.boards import BoardRun, Firmware, board_by_name, build_firmware, run_
 from lutra_compiler.codegen.bundle import write_bundle
 from lutra_compiler.codegen.emit import emit
 from lutra_compiler.errors import LoweringError
-from lutra_compiler.ir.encoding import ProductQuantized, Quantization, ScalarQuantized, WeightEncoding
+from lutra_compiler.ir.encoding import HIDDEN_STATE, ProductQuantized, Quantization, ScalarQuantized, WeightEncoding
 from lutra_compiler.ir.graph import Graph, Input, Shape
 from lutra_compiler.ir.ops import (
     Activation,
@@ -37,7 +37,9 @@ from lutra_compiler.ir.ops import (
     Clamp,
     Conv2d,
     Elementwise,
+    Gru,
     Linear,
+    Lstm,
     MaxPool,
     Normalise,
     Op,
@@ -93,7 +95,8 @@ class Layer:
     """What to measure. `op`: the kind of a Graph's op; `shape`: of the input; `out`: output channels; `coding`: None is int8.
 
     `zero_point`: of the input; `pool`: of a max pooling that follows a convolution; `order`: of the axes of a transposition, or the axes
-    that are normalised. A binary operator with an `out` has one value a channel for its second input.
+    that are normalised. A binary operator with an `out` has one value a channel for its second input. The input of a recurrent layer are
+    the gates of all its units, `out`.
     """
 
     op: str
@@ -153,6 +156,8 @@ class _Builder:
         match layer.op:
             case "conv2d" | "linear":
                 self.weighted(layer, name, x, y)
+            case "lstm" | "gru":
+                self.recurrent(layer, name, x, y)
             case "max_pool":
                 self.append(MaxPool(name=name, inputs=(x,), output=y, kernel=layer.kernel, stride=layer.stride, padding=layer.padding), x)
             case "average_pool":
@@ -222,6 +227,17 @@ class _Builder:
         self.quantization[y] = Quantization(OUTPUT_DEVIATIONS / 2 / 255, -128)
         if layer.pool != (1, 1):
             self.append(MaxPool(name=f"{name}.pool", inputs=(y,), output=f"{y}.pooled", kernel=layer.pool, stride=layer.pool), y)
+
+    def recurrent(self, layer: Layer, name: str, x: str, y: str) -> None:
+        """A recurrent layer whose gates take many values."""
+        kind = Lstm if layer.op == "lstm" else Gru
+        encoding = self.encoding(replace(layer, out=layer.shape[-1]), (layer.shape[-1], layer.out))
+        deviation = np.sqrt(np.square(encoding.integers().astype(np.float64)).sum(axis=1))
+        scale = self.rng.uniform(1, 3, layer.shape[-1]) / np.maximum(deviation, 1.0)
+        self.encodings[f"{name}.weight"] = replace(encoding, scale=scale.astype(np.float32))
+        self.parameters[f"{name}.bias"] = self.rng.normal(0, 0.5, layer.shape[-1]).astype(np.float32)
+        self.ops.append(kind(name=name, inputs=(x,), output=y, weight=f"{name}.weight", bias=f"{name}.bias"))
+        self.quantization[y] = HIDDEN_STATE
 
     def encoding(self, layer: Layer, shape: Shape) -> WeightEncoding:
         rng, scale = self.rng, np.ones(layer.out, np.float32)
@@ -487,6 +503,12 @@ OTHER_LAYERS = (
     Layer("normalise", (300,), order=(0,)),
     Layer("softmax", (10,)),
     Layer("softmax", (100,)),
+    *(
+        Layer(cell, (1, steps, gates * units), units, coding=coding, zero_point=3)
+        for cell, gates in (("lstm", 4), ("gru", 3))
+        for steps, units in ((20, 8), (6, 40), (3, 24))
+        for coding in (None, Coding(4, 16))
+    ),
 )
 
 

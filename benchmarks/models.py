@@ -33,7 +33,7 @@ from lutra_compiler.codegen.emit import emit
 from lutra_compiler.driver import build_program
 from lutra_compiler.errors import LoweringError
 from lutra_compiler.ir.graph import Graph
-from lutra_compiler.ir.ops import Conv2d, Linear
+from lutra_compiler.ir.ops import Conv2d, Weighted
 from lutra_compiler.program.choose_kernel import Limits
 from lutra_compiler.program.footprint import footprint
 from lutra_compiler.program.interpreter import interpret
@@ -81,7 +81,7 @@ def coded(model: lutra.Model) -> lutra.Model:
 
 def layer_configs(graph: Graph) -> tuple[lutra.LayerConfig, ...]:
     configs = []
-    for number, op in enumerate(op for op in graph.ops if isinstance(op, Conv2d | Linear)):
+    for number, op in enumerate(op for op in graph.ops if isinstance(op, Weighted)):
         shape = graph.weight_shape(op.weight)
         plain = shape[-1] < 4 or prod(shape) < 1024 or (isinstance(op, Conv2d) and op.groups > 1)
         configs.append(

@@ -29,8 +29,9 @@ from lutra_compiler.compression.torch_graph import TorchGraph
 from lutra_compiler.driver import build_program
 from lutra_compiler.errors import LutraError, UnsupportedModelError
 from lutra_compiler.frontends import onnx_reader
+from lutra_compiler.ir.encoding import HIDDEN_STATE
 from lutra_compiler.ir.graph import Graph
-from lutra_compiler.ir.ops import Softmax
+from lutra_compiler.ir.ops import Recurrent, Softmax
 from lutra_compiler.passes import canonicalise
 from lutra_compiler.program.interpreter import interpret
 from lutra_compiler.target import target_by_name
@@ -167,12 +168,19 @@ class _Form:
     constants: dict[str, Array]
     expected: Array  # [n, ...]
     how: str
+    transposed: tuple[tuple[int, ...], int] | None = None  # how the first input is, and the rank of the result, which is transposed back
 
 
 def _forms(node: onnx.NodeProto, feeds: dict[str, Array], data: tuple[str, ...], expected: Array) -> Iterator[_Form]:
     constants = {name: array for name, array in feeds.items() if name not in data}
     arrays = tuple(feeds[name] for name in data)
     rank = arrays[0].ndim
+    if node.op_type in ("GRU", "LSTM") and not any(attribute.name == "layout" and attribute.i for attribute in node.attribute):
+        # The batch is the second axis, of the result the last but one.
+        moved, results = tuple(array.swapaxes(0, 1) for array in arrays), np.moveaxis(expected, -2, 0)
+        how = f"{len(results)} samples, transposed before and after"
+        yield _Form(node, data, moved, constants, results, how, ((1, 0, 2), results.ndim))
+        return
     if rank and arrays[0].shape[0] == 1:
         yield _Form(node, data, arrays, constants, expected, "")
     elif rank > 1 and expected.ndim and expected.shape[0] == arrays[0].shape[0]:
@@ -231,6 +239,11 @@ def _network(source: onnx.ModelProto, form: _Form, end: str) -> tuple[onnx.Model
     model.CopyFrom(source)
     graph, output = model.graph, source.graph.output[0].name
     graph.node[0].CopyFrom(form.node)
+    if form.transposed:
+        (order, rank), node = form.transposed, graph.node[0]
+        graph.node.append(helper.make_node("Transpose", [node.input[0]], ["steps"], perm=order))
+        graph.node.append(helper.make_node("Transpose", ["states"], [output], perm=[rank - 2, *range(rank - 2), rank - 1]))
+        node.input[0], node.output[list(node.output).index(output)] = "steps", "states"
     ports = [
         helper.make_tensor_value_info(name, TensorProto.FLOAT, (1, *a.shape[1:])) for name, a in zip(form.data, form.samples, strict=True)
     ]
@@ -293,8 +306,9 @@ def _integer_program(graph: Graph, inputs: Sequence[Array]) -> tuple[Graph, Any]
     for name, root in roots.items():
         low, high = ranges.get(root, (0.0, 0.0))
         ranges[root] = min(low, float(values[name].min())), max(high, float(values[name].max()))
-    fixed = {op.output for op in graph.ops if isinstance(op, Softmax)}
-    quantization = {name: SOFTMAX_OUTPUT if root in fixed else quantization_of_range(*ranges[root]) for name, root in roots.items()}
+    fixed = {op.output: SOFTMAX_OUTPUT for op in graph.ops if isinstance(op, Softmax)}
+    fixed |= {op.output: HIDDEN_STATE for op in graph.ops if isinstance(op, Recurrent)}
+    quantization = {name: fixed.get(root) or quantization_of_range(*ranges[root]) for name, root in roots.items()}
     encoded = replace(encoded, encodings=encoded.encodings, quantization=quantization)
     return encoded, build_program(encoded, target_by_name("generic"))
 

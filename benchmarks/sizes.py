@@ -29,9 +29,9 @@ CPUS = ("cortex-m0", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33", "corte
 SMALLEST = ("lutra_linear_lut", "lutra_crc32")
 COMMON = ("lutra_conv2d_dense", "lutra_conv2d_lut", "lutra_linear_lut", "lutra_crc32")
 FUNCTIONS = (*KERNELS, "lutra_crc32")
-LATER = (  # for vectors, pruned features, coded indices, and networks of other people
+LATER = (  # for vectors, pruned features, coded indices, networks of other people, and recurrent ones
     "lutra_conv2d_lut8", "lutra_select_int8", "lutra_unpack_indices", "lutra_lookup_int8", "lutra_binary_int8", "lutra_copy_int8",
-    "lutra_normalise_int8",
+    "lutra_normalise_int8", *(name for name, kernel in KERNELS.items() if kernel.each_step),
 )  # fmt: skip
 ALL = tuple(name for name in FUNCTIONS if name not in LATER)
 ALWAYS = ("lutra_crc32", "memcpy", "memset")  # of libc a firmware mostly has these anyway: they count in any case
@@ -83,10 +83,16 @@ def table(archives: Mapping[str, Path], portable: Mapping[str, Path]) -> str:
         "| --- |" + " ---: |" * len(CPUS),
     ]
     for names, build_of, remark in [*((names, archives, "") for names in sets), *((names, portable, ", portable") for names in sets[-3:])]:
-        short = [name.removeprefix("lutra_").removesuffix("_int8") for name in (LATER if names == ALL else names)]
+        short = dict.fromkeys(label_of(name) for name in (LATER if names == ALL else names))
         label = f"all but {', '.join(short)}" if names == ALL else " + ".join(name.removeprefix("lutra_") for name in names)
         lines.append(f"| {label}{remark} | " + " | ".join(str(flash_bytes(build_of[cpu], names)) for cpu in CPUS) + " |")
     return "\n".join(lines) + "\n"
+
+
+def label_of(kernel: str) -> str:
+    """A kernel's name in a list; the kernels of a recurrent layer are one."""
+    short = kernel.removeprefix("lutra_").removesuffix("_int8")
+    return short.partition("_")[0] if kernel in KERNELS and KERNELS[kernel].each_step else short
 
 
 def code(archives: Mapping[str, Path]) -> dict[str, Any]:

@@ -18,12 +18,14 @@ from lutra_compiler.ir.ops import (
     Elementwise,
     Flatten,
     Gather,
+    Gru,
     Linear,
     MaxPool,
     Normalise,
     Op,
     Pad,
     Rearrange,
+    Recurrent,
     Select,
     Slice,
     Softmax,
@@ -82,10 +84,41 @@ def float_layer(graph: Graph, op: Op, inputs: Sequence[Array]) -> Array:
         case Normalise():
             axes = tuple(axis + 1 for axis in op.axes)
             return (x - x.mean(axis=axes, keepdims=True)) / np.sqrt(x.var(axis=axes, keepdims=True) + op.epsilon)
+        case Recurrent():
+            return recurrent_layer(graph, op, x)
         case Softmax():
             e = np.exp(x - x.max(axis=-1, keepdims=True))
             return e / e.sum(axis=-1, keepdims=True)
     raise NotImplementedError(op.kind)
+
+
+def recurrent_layer(graph: Graph, op: Recurrent, x: Array, met: Array | None = None) -> Array:
+    """Hidden states, rounded to their int8 scale only where the weight meets them; or there `met`, those of all steps in int8."""
+    weight = graph.weight(op.weight).astype(np.float64)
+    units = weight.shape[1]
+    initial = graph.parameters[op.initial].astype(np.float64) if op.initial else np.zeros((op.states, units))
+    steps = x.reshape(len(x), -1, x.shape[-1])
+    state, hidden = (np.tile(part, (len(x), 1)) for part in (initial[-1], initial[0]))
+    states = np.zeros((len(x), steps.shape[1], units))
+    order = range(steps.shape[1])[:: -1 if op.reverse else 1]
+    for t in order:
+        r = np.clip(np.rint(hidden * 128), -128, 127) / 128 @ weight.T + (graph.parameters[op.bias] if op.bias else 0)
+        if isinstance(op, Gru):
+            (x_s, x_z, x_n), (r_s, r_z, r_n) = np.split(steps[:, t], 3, axis=1), np.split(r, 3, axis=1)
+            z = _sigmoid(x_z + r_z)
+            state = (1 - z) * np.tanh(x_n + _sigmoid(x_s + r_s) * r_n) + z * state
+            hidden = state
+        else:
+            i, f, g, o = np.split(steps[:, t] + r, 4, axis=1)
+            state = _sigmoid(f) * state + _sigmoid(i) * np.tanh(g)
+            hidden = _sigmoid(o) * np.tanh(state)
+        states[:, t] = hidden
+        hidden = hidden if met is None else met.reshape(states.shape)[:, t]
+    return states.reshape(*x.shape[:-1], units) if op.sequence else states[:, order[-1]]
+
+
+def _sigmoid(x: Array) -> Array:
+    return 1 / (1 + np.exp(-x))
 
 
 def layers_of(graph: Graph, program: Program, seed: int) -> Iterator[tuple[Call, Array, Array]]:

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from lutra_compiler.ir.encoding import ProductQuantized, Quantization, ScalarQuantized, WeightEncoding
+from lutra_compiler.ir.encoding import HIDDEN_STATE, ProductQuantized, Quantization, ScalarQuantized, WeightEncoding
 from lutra_compiler.ir.graph import Graph, Input, Shape
-from lutra_compiler.ir.ops import Op, Softmax
+from lutra_compiler.ir.ops import Op, Recurrent, Softmax
 
 EVERYWHERE = Quantization(0.05, -5)
 SOFTMAX = Quantization(1 / 256, -128)
@@ -40,14 +40,14 @@ def graph(
 ) -> Graph:
     """A graph whose values all have one quantization unless told otherwise; its output is the last op's."""
     values = [*inputs, *(op.output for op in ops)]
-    softmax = {op.output: SOFTMAX for op in ops if isinstance(op, Softmax)}
+    fixed = {op.output: SOFTMAX if isinstance(op, Softmax) else HIDDEN_STATE for op in ops if isinstance(op, Softmax | Recurrent)}
     return Graph(
         inputs=tuple(Input(name, shape, "NCHW" if len(shape) == 3 else "NF") for name, shape in inputs.items()),
         ops=tuple(ops),
         outputs=tuple(outputs or [ops[-1].output]),
         parameters={},
         encodings=weights or {},
-        quantization={**dict.fromkeys(values, EVERYWHERE), **softmax, **(quantization or {})},
+        quantization={**dict.fromkeys(values, EVERYWHERE), **fixed, **(quantization or {})},
     )
 
 

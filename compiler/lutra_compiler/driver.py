@@ -16,9 +16,9 @@ from lutra_compiler.compression.default_setting import default_setting
 from lutra_compiler.config import LayerConfig
 from lutra_compiler.errors import LoweringError, ModelError
 from lutra_compiler.frontends.onnx_reader import read_onnx
-from lutra_compiler.ir.encoding import ProductQuantized, Quantization, ScalarQuantized, WeightEncoding
+from lutra_compiler.ir.encoding import HIDDEN_STATE, ProductQuantized, Quantization, ScalarQuantized, WeightEncoding
 from lutra_compiler.ir.graph import Graph, Shape
-from lutra_compiler.ir.ops import BatchNorm, Conv2d, Linear, Softmax
+from lutra_compiler.ir.ops import BatchNorm, Recurrent, Softmax, Weighted
 from lutra_compiler.model_file import load_model
 from lutra_compiler.passes import canonicalise, prepare_for_lowering
 from lutra_compiler.program.choose_kernel import Choose, Limits, bytes_alive, fastest
@@ -225,7 +225,7 @@ def _int8_stand_in(graph: Graph) -> Graph:
     return _stand_in(graph, lambda op: LayerConfig(kind="int8"))
 
 
-def _stand_in(graph: Graph, setting: Callable[[Conv2d | Linear], LayerConfig]) -> Graph:
+def _stand_in(graph: Graph, setting: Callable[[Weighted], LayerConfig]) -> Graph:
     """`graph` with its weights stored as `setting` says and with made-up numbers, other ones for each layer: no size depends on them, but
     equal tables are stored once."""
     rng = np.random.default_rng(0)
@@ -240,14 +240,16 @@ def _stand_in(graph: Graph, setting: Callable[[Conv2d | Linear], LayerConfig]) -
         return ProductQuantized(codebook, rng.integers(0, chosen.codewords, places, np.uint8), scale, shape, chosen.index_bits)
 
     norms = {name for op in graph.ops if isinstance(op, BatchNorm) for name in op.parameter_names}
-    layers = {op.weight: op for op in graph.ops if isinstance(op, Conv2d | Linear)}
+    layers = {op.weight: op for op in graph.ops if isinstance(op, Weighted)}
     parameters = {name: np.full_like(array, name in norms) for name, array in graph.parameters.items()}
     encodings = {name: encoded(graph.weight_shape(name), setting(op)) for name, op in layers.items()}
-    probabilities = {op.output for op in graph.ops if isinstance(op, Softmax)}
-    quantization = {
-        value: Quantization(1 / 256, -128) if value in probabilities else Quantization(1 / 16, 0) for value in graph.materialised_values()
-    }
+    fixed = {op.output: Quantization(1 / 256, -128) for op in graph.ops if isinstance(op, Softmax)}
+    fixed |= {op.output: HIDDEN_STATE for op in graph.ops if isinstance(op, Recurrent)}
+    quantization = {value: fixed.get(root, Quantization(1 / 16, 0)) for value, root in graph.quantization_roots().items()}
     return replace(graph.with_parameters(parameters).with_encodings(encodings), quantization=quantization)
+
+
+_NAMED_ROLES = (Role.INDICES, Role.CODED, Role.CODEBOOK, Role.WEIGHTS, Role.CHANNELS)  # that an analysis has numbers of their own for
 
 
 def _analyze_call(program: Program, index: int, call: Call) -> LayerAnalysis:
@@ -270,7 +272,7 @@ def _analyze_call(program: Program, index: int, call: Call) -> LayerAnalysis:
         codebook_bytes=sizes[Role.CODEBOOK],
         weight_bytes=sizes[Role.WEIGHTS],
         channel_bytes=sizes[Role.CHANNELS],
-        other_bytes=sum(sizes[role] for role in (Role.DESCRIPTOR, Role.MULTIPLIERS, Role.EXPONENTIALS, Role.LOOKUP, Role.MASK)),
+        other_bytes=sum(sizes.values()) - sum(sizes[role] for role in _NAMED_ROLES),
         scratch_bytes=0 if call.scratch is None else program.buffers[call.scratch].size_bytes,
         ram_bytes=bytes_alive(index, program.buffers),
         cycles=call_cycles(call, program),

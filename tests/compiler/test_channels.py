@@ -32,6 +32,7 @@ from lutra_compiler.ir.ops import (
     Elementwise,
     Flatten,
     Gather,
+    Gru,
     Linear,
     MaxPool,
     Normalise,
@@ -295,3 +296,20 @@ def test_features_of_removed_channels_go_with_them() -> None:
 def test_impossible_features_are_refused(features: dict[str, int], reason: str) -> None:
     with pytest.raises(CompressionError, match=reason):
         with_selects(residual_network(), PruningConfig(features=features))
+
+
+def test_units_of_recurrent_layers_and_what_computes_their_gates_stay() -> None:
+    ops = (
+        Conv2d(name="gates", inputs=("x",), output="gates", weight="gates"),
+        Gru(name="gru", inputs=("gates",), output="h", weight="r"),
+        Conv2d(name="head", inputs=("h",), output="y", weight="head"),
+        Conv2d(name="last", inputs=("y",), output="z", weight="last"),
+    )
+    shapes = {"gates": (6, 1, 1, 3), "r": (6, 2), "head": (5, 1, 1, 2), "last": (4, 1, 1, 5)}
+    graph = Graph((Input("x", (1, 7, 3), "NHWC"),), ops, ("z",), {name: np.ones(s, np.float32) for name, s in shapes.items()})
+    channels = channels_of(graph)
+    assert {*channels.elements["gates"].tolist(), *channels.elements["h"].tolist()} <= channels.fixed
+    assert target_widths(graph, PruningConfig(rate=0.5)) == {"y": 2}
+    smaller = prune(graph, {"y": 2}, magnitude_scores(graph))
+    assert smaller.weight_shape("head") == (2, 1, 1, 2)
+    assert smaller.weight_shape("r") == (6, 2)

@@ -31,7 +31,9 @@ from lutra_compiler.ir.ops import (
     Elementwise,
     Flatten,
     Gather,
+    Gru,
     Linear,
+    Lstm,
     MaxPool,
     Normalise,
     Pad,
@@ -82,6 +84,10 @@ def everything() -> Graph:
         unary(Normalise, "h5", "h6", axes=(0, 1), epsilon=1e-4),
         unary(Upsample, "h6", "h7", factors=(2, 1)),
         unary(Slice, "h7", "i", start=(0, 0, 0), stop=(2, 4, 7), step=(1, 1, 1)),
+        unary(Slice, "h7", "r", start=(0, 0, 0), stop=(1, 4, 4), step=(1, 1, 1)),
+        unary(Lstm, "r", "r1", weight="r1.w", initial="r1.i", reverse=True),
+        unary(Pad, "r1", "r2", channels=(1, 1)),
+        unary(Gru, "r2", "r3", weight="r3.w", bias="r3.b", sequence=False),
         unary(Flatten, "i", "j"),
         unary(Select, "j", "j2", indices=(*range(27), *range(28, 56))),
         unary(Linear, "j2", "k", weight="k.w", activation=Clamp(0.0, None)),
@@ -90,10 +96,12 @@ def everything() -> Graph:
     )
     assert {type(op) for op in ops} == set(OP_KINDS)
     parameters = {name: np.abs(floats(3)) for name in ("a.b", "n.scale", "n.offset", "n.mean", "n.variance")} | {"l.b": floats(5)}
+    parameters |= {"r1.i": floats(2, 1), "r3.b": floats(3)}
     weight = ScalarQuantized(RNG.integers(-127, 128, (3, 2, 2, 2), np.int8), np.abs(floats(3)))
     entropy_coded = replace(coded((5, 7), 32, 2, 8), coded=True)
     encodings: dict[str, WeightEncoding] = {"a.w": weight, "k.w": coded((7, 2 * 4 * 7 - 1), 16, 8, 4), "l.w": entropy_coded}
-    graph = Graph((Input("x", (4, 4, 2), "NCHW"),), ops, ("m", "g"), parameters, encodings)
+    encodings |= {"r1.w": ScalarQuantized(RNG.integers(-127, 128, (4, 1), np.int8), np.abs(floats(4))), "r3.w": coded((3, 1), 2, 1, 4)}
+    graph = Graph((Input("x", (4, 4, 2), "NCHW"),), ops, ("m", "g", "r3"), parameters, encodings)
     return replace(graph, quantization={value: Quantization(0.1 + i, -i) for i, value in enumerate(graph.materialised_values())})
 
 

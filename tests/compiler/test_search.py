@@ -23,8 +23,10 @@ from lutra_compiler.compression.training import Samples, fit
 from lutra_compiler.compression.widths import cost, narrower
 from lutra_compiler.config import CompressionConfig, LayerConfig, PruningConfig, SearchConfig, StageConfig, TrainingConfig
 from lutra_compiler.errors import BudgetError, CompressionError, ConfigurationError
+from lutra_compiler.frontends.torch_export import graph_from_module
 from lutra_compiler.ir.graph import Graph
 from lutra_compiler.ir.ops import Softmax
+from lutra_compiler.passes import canonicalise
 from lutra_compiler.program.choose_kernel import Choose, Limits
 from lutra_compiler.program.cost_model import program_cycles
 from lutra_compiler.program.footprint import footprint
@@ -276,3 +278,25 @@ def test_every_layer_keeps_two_channels_however_little_is_asked_for(trained: Gra
     assert set(narrower(trained, scores, 1e-6).values()) == {2}
 
 
+def test_recurrent_layers_take_part() -> None:
+    torch.manual_seed(0)
+    rnn, head = torch.nn.GRU(4, 16, batch_first=True), torch.nn.Linear(16, 3)
+
+    class Network(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.rnn, self.head = rnn, head
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            scores: torch.Tensor = self.head(self.rnn(x)[0][:, -1])
+            return scores
+
+    x = torch.randn(400, 6, 4)
+    graph = canonicalise(graph_from_module(Network(), (x[:1],)))
+    samples = Samples(x, TorchGraph(graph).eval()(x).argmax(1))
+    found = search(graph, Budget(flash=7400, target="cortex-m4"), samples=samples)
+    plan = found.best()[0]
+    assert plan.flash <= 7400
+    assert [int(layer.layer) for layer in plan.config.layers] == [0, 1, 2]
+    kinds = {option.setting.kind for option in found._level(0).layers[1].options if option.loss is not None}
+    assert kinds == {"int8", "pq"}

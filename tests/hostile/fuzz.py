@@ -27,7 +27,10 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 CORPUS, BUILD = Path(__file__).parent / "corpus", ROOT / "build/fuzz"
 SECONDS_EACH, MEGABYTES, MAX_BYTES = 10, 2048, 1 << 16
-ATTRIBUTES = ("axis", "axes", "pads", "strides", "kernel_shape", "perm", "group", "auto_pad", "keepdims", "to", "ceil_mode", "dilations")
+ATTRIBUTES = (
+    "axis", "axes", "pads", "strides", "kernel_shape", "perm", "group", "auto_pad", "keepdims", "to", "ceil_mode", "dilations", "direction",
+    "layout", "linear_before_reset", "hidden_size", "activations", "clip",
+)  # fmt: skip
 NUMBERS = (-(2**63), -(2**31), -129, -2, -1, 0, 1, 2, 3, 4, 7, 8, 255, 256, 65535, 65536, 2**24, 2**31, 2**40, 2**62, 2**63 - 1)
 
 

@@ -18,6 +18,7 @@ from lutra_compiler.program.interpreter import interpret
 from lutra_compiler.program.program import Program
 from operator_programs import operator_network
 from random_programs import random_inputs, random_program
+from recurrent_programs import recurrent_network
 from tiny_program import with_random_indices
 
 pytestmark = pytest.mark.usefixtures("host_cache")
@@ -63,7 +64,7 @@ MUTANTS = [
     ("kernels/coding.c", "n * lutra_index_bytes(coding, size)", "n * lutra_index_bytes(coding, LUTRA_GROUP)"),
     ("kernels/coding.h", "coding->channels - m * coding->subvector, coding->subvector", "coding->subvector, coding->subvector"),
     ("kernels/decode.c", "weights += length", "weights += coding->subvector"),
-    ("kernels/linear_decode.c", "x += length", "x += coding.subvector - 1u"),
+    ("kernels/linear.h", "x += length", "x += coding->subvector - 1u"),
     ("kernels/linear_lut.c", "now->tables + count * coding->codewords", "now->tables"),
     ("kernels/linear_lut.c", "now->input = last + d", "now->input = last"),
     ("kernels/linear_lut.c", "lutra_clear(sums, layer->out_c)", "lutra_clear(sums, 1u)"),
@@ -169,6 +170,32 @@ MUTANTS = [
     ("kernels/normalise.c", "k += how.inner) {\n        sum", "k += 1u) {\n        sum"),
     ("kernels/normalise.c", "- sum + half", "+ half"),
     ("kernels/normalise.c", "input += size", "input += 0u"),
+    ("kernels/recurrent.c", "(states - 1u) * units * step", "0u"),
+    ("kernels/recurrent.c", "initial[n * step] + 128", "initial[n * step]"),
+    ("kernels/recurrent.c", "last[n * step]", "last[n]"),
+    ("kernels/recurrent.c", "how.reverse != 0u", "how.reverse == 9u"),
+    ("kernels/recurrent.c", "time * how.out_c", "0u * time * how.out_c"),
+    ("kernels/recurrent.c", "time * how.in_c", "0u * time * how.in_c"),
+    ("kernels/recurrent.c", "n < whole", "n <= whole"),
+    ("kernels/recurrent.c", "channel.multiplier & 0x0FFFu", "channel.multiplier & 0x07FFu"),
+    ("kernels/recurrent.c", "(1 << 18) - 1", "(1 << 13) - 1"),
+    ("kernels/recurrent.c", "+ 256) >> 9", ") >> 9"),
+    ("kernels/recurrent.c", "x < 0 ? -y : y", "y"),
+    ("kernels/recurrent.c", "65535", "32767"),
+    ("kernels/recurrent.h", "- how->input_zero_point", ""),
+    ("kernels/recurrent.h", "32768 + lutra_tanh(tangents, a)", "32768 + lutra_tanh(tangents, a + a)"),
+    ("kernels/lstm.c", ">> 4) + (1 << 14)", ">> 4)"),
+    ("kernels/lstm.c", "2 * a[2u * units]", "a[2u * units]"),
+    ("kernels/lstm.c", "4 * cell", "2 * cell"),
+    ("kernels/lstm.c", "+ (1 << 22)", ""),
+    ("kernels/lstm_decode.c", "lutra_row_sum(&coding, n,", "lutra_row_sum(&coding, 0u,"),
+    ("kernels/lstm_lut.c", "initial, 2u,", "initial, 1u,"),
+    ("kernels/gru.c", "+ (1 << 11)", ""),
+    ("kernels/gru.c", "32768 - update", "32767 - update"),
+    ("kernels/gru.c", "+ 128) >> 8", ") >> 8"),
+    ("kernels/gru.c", "step.input[2u * units + n]", "step.input[n]"),
+    ("kernels/gru_decode.c", "n < coding.rows", "n + 1u < coding.rows"),
+    ("kernels/gru_dense.c", "layer->out_c, now.sums", "layer->in_c, now.sums"),
 ]
 
 # Of files that several kernels share, the ends of the names of these kernels; others are named after their kernel.
@@ -177,6 +204,8 @@ USERS = {
     "patches": ("conv2d_dense", "conv2d_decode"), "convolve_patches": ("conv2d_dense", "conv2d_decode"), "dot_rows": ("dense", "decode"),
     "decode": ("conv2d_decode",), "coding": ("lut", "pairs", "decode", "lut8"), "linear_lut": ("linear_lut", "linear_pairs"),
     "multiply_row": ("binary",), "combine_row": ("binary",),
+    "linear": ("decode",), "recurrent": tuple(f"{cell}_{form}" for cell in ("lstm", "gru") for form in ("lut", "pairs", "decode", "dense")),
+    **{cell: tuple(f"{cell}_{form}" for form in ("lut", "pairs", "decode", "dense")) for cell in ("lstm", "gru")},
     "depthwise": ("depthwise",), "requantize": ("",), "window": ("max_pool",), "dot": ("",), "scale": ("",), "bytes": ("",),
     "store_pixel": ("conv2d_lut", "conv2d_dense", "conv2d_decode"),
 }
@@ -191,18 +220,22 @@ def program_of(name: str) -> Program:
         return fully_connected(name)[0]
     if name in OPERATORS:
         return operator_network(OPERATORS.index(name))[1]
+    if name in RECURRENT:
+        return recurrent_network(RECURRENT.index(name))[1]
     program = random_program(int(name))
     return with_random_indices(program) if int(name) % 2 else program
 
 
 OPERATORS = [f"operators {seed}" for seed in range(40)]
-PROGRAMS = [*CONVOLUTIONS, *VECTORS, *map(str, SEEDS), *OPERATORS]
+RECURRENT = [f"recurrent {seed}" for seed in range(80)]
+PROGRAMS = [*CONVOLUTIONS, *VECTORS, *map(str, SEEDS), *OPERATORS, *RECURRENT]
 
 
 def inputs_of(name: str) -> list[np.ndarray]:
     if name in CONVOLUTIONS or name in VECTORS:
         return [extreme_inputs(program_of(name))]
-    return random_inputs(program_of(name), SAMPLES, OPERATORS.index(name) if name in OPERATORS else int(name))
+    number = next((names.index(name) for names in (OPERATORS, RECURRENT) if name in names), None)
+    return random_inputs(program_of(name), SAMPLES, int(name) if number is None else number)
 
 
 @cache

@@ -20,6 +20,8 @@ _FORMS: dict[Role, tuple[str, str]] = {  # element type in NumPy and in C
     Role.MULTIPLIERS: ("uint16", "uint16_t"),
     Role.EXPONENTIALS: ("uint16", "uint16_t"),
     Role.LOOKUP: ("int8", "int8_t"),
+    Role.TANGENTS: ("uint16", "uint16_t"),
+    Role.INITIAL: ("uint16", "uint16_t"),
     Role.MASK: ("uint8", "uint8_t"),
 }
 

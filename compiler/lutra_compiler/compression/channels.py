@@ -24,6 +24,7 @@ from lutra_compiler.ir.ops import (
     Op,
     Pad,
     Rearrange,
+    Recurrent,
     Select,
     Slice,
 )
@@ -86,6 +87,9 @@ def channels_of(graph: Graph) -> Channels:
                 owner_of_fresh.update(dict.fromkeys(elements[op.output].tolist(), op.output))
                 if isinstance(op, Conv2d) and op.groups > 1:
                     fixed += [first, elements[op.output]]
+            case Recurrent():
+                elements[op.output] = fresh(shapes[op.output][-1])
+                fixed += [first, elements[op.output]]  # a unit is a row of each gate and a column of all
             case Add():
                 tie(first, elements[op.inputs[1]])
                 elements[op.output] = first

@@ -4,13 +4,13 @@ import numpy as np
 
 from lutra_compiler.config import LayerConfig
 from lutra_compiler.ir.graph import Graph
-from lutra_compiler.ir.ops import Conv2d, Linear
+from lutra_compiler.ir.ops import Conv2d, Weighted
 
 _SMALL_LAYER = 1024  # weights; below, a codebook costs more than it saves
 _LARGE_LAYER = 4096  # weights; from here on 256 codewords are a small part
 
 
-def default_setting(graph: Graph, op: Conv2d | Linear, trained: bool = True) -> LayerConfig:
+def default_setting(graph: Graph, op: Weighted, trained: bool = True) -> LayerConfig:
     """int8 for small and grouped layers and for those with few input channels, else 16 codewords of 4: one bit a weight.
 
     What is not trained needs four: 256 codewords of 2, or 16 of 1 where the larger codebook does not pay.

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lutra_compiler.compression.prune import weighted_layers
+from lutra_compiler.compression.prune import met_by, weighted_layers
 from lutra_compiler.compression.torch_graph import TorchGraph
 from lutra_compiler.errors import DataError
 from lutra_compiler.ir.graph import FloatArray, Graph
@@ -27,7 +27,7 @@ def input_power(graph: Graph, samples: Iterable[Tensor]) -> Mapping[str, FloatAr
             batches += 1
             values = module.to(batch.device).run(batch)
             for op in weighted_layers(graph):
-                square = values[op.inputs[0]].float().square()
+                square = values[met_by(op)].float().square()
                 mean = square.mean((0, 2, 3)) if square.ndim == 4 else square.mean(0)
                 sums[op.weight] = sums.get(op.weight, 0) + mean.numpy(force=True).astype(np.float64)
     if not batches:

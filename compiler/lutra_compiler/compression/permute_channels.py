@@ -8,7 +8,7 @@ import numpy as np
 from lutra_compiler.compression.channels import Channels, Elements, channels_of
 from lutra_compiler.compression.prune import weighted_layers
 from lutra_compiler.ir.graph import FloatArray, Graph
-from lutra_compiler.ir.ops import BatchNorm, Conv2d, Linear, Select
+from lutra_compiler.ir.ops import BatchNorm, Conv2d, Linear, Recurrent, Select, Weighted
 from lutra_compiler.numerics.channel_order import channel_order
 
 
@@ -21,7 +21,8 @@ def permute_channels(graph: Graph, subvectors: Mapping[str, int], seed: int = 0)
     """
     channels = channels_of(graph)
     rng = np.random.default_rng(seed)
-    layers = sorted((op for op in weighted_layers(graph) if op.weight in subvectors), key=lambda op: -graph.weight(op.weight).size)
+    layers = [op for op in weighted_layers(graph) if op.weight in subvectors and not isinstance(op, Recurrent)]
+    layers.sort(key=lambda op: -graph.weight(op.weight).size)
     exchanged: dict[int, int] = {}
     for group in _interchangeable(graph, channels):
         readers = [op for op in layers if np.isin(group, channels.elements[op.inputs[0]]).all()]
@@ -60,7 +61,7 @@ def _interchangeable(graph: Graph, channels: Channels) -> list[Elements]:
     return [np.array(elements) for elements in sets.values() if len(elements) > 1]
 
 
-def _part(graph: Graph, channels: Channels, op: Conv2d | Linear, group: Elements, subvector: int) -> FloatArray | None:
+def _part(graph: Graph, channels: Channels, op: Weighted, group: Elements, subvector: int) -> FloatArray | None:
     """What a layer multiplies the channels of `group` with, [out, taps, channels]; None if they do not fill its subvectors."""
     weight = graph.weight(op.weight)
     flat = weight.reshape(len(weight), -1, weight.shape[-1])

@@ -27,7 +27,7 @@ from lutra_compiler.config import CompressionConfig, LayerConfig, StageConfig
 from lutra_compiler.errors import CompressionError, DataError
 from lutra_compiler.ir.encoding import ProductQuantized, Quantization, WeightEncoding
 from lutra_compiler.ir.graph import Graph, Input
-from lutra_compiler.ir.ops import Activation, BatchNorm, Conv2d, Linear, Op
+from lutra_compiler.ir.ops import Activation, BatchNorm, Conv2d, Linear, Op, Recurrent, Weighted
 from lutra_compiler.ir.shapes import infer_shapes
 from lutra_compiler.numerics.product_quantization import quantize_rows
 from lutra_compiler.numerics.sweep import sweep
@@ -116,7 +116,7 @@ def _follows(rest: Sequence[Op]) -> bool:
 
 
 def _weighted(op: Op) -> bool:
-    return isinstance(op, Conv2d | Linear)
+    return isinstance(op, Weighted)
 
 
 def _like(block: Graph, quantized: Graph) -> Graph:
@@ -140,7 +140,7 @@ def _encode(block: Graph, inputs: Tensor, wanted: Tensor, settings: Mapping[str,
     """The block with all weights encoded, one after the other, each on what the layers before it, encoded already, make of `inputs`."""
     encoded = block
     for position, op in enumerate(block.ops):
-        if not isinstance(op, Conv2d | Linear):
+        if not isinstance(op, Weighted):
             continue
         weight, setting = block.parameters[op.weight], settings[op.weight]
         encoding: WeightEncoding
@@ -158,13 +158,15 @@ def _encode(block: Graph, inputs: Tensor, wanted: Tensor, settings: Mapping[str,
     return encoded
 
 
-def _before(block: Graph, op: Conv2d | Linear) -> Graph:
-    """What computes the input of `op`."""
+def _before(block: Graph, op: Weighted) -> Graph:
+    """What computes the values that the weight of `op` meets; of a recurrent layer the hidden states of all steps."""
+    if isinstance(op, Recurrent):
+        return replace(block, outputs=(op.output,)).with_ops((*block.ops[: block.ops.index(op)], replace(op, sequence=True)))
     return replace(block, outputs=op.inputs).with_ops(block.ops[: block.ops.index(op)])
 
 
 def _moments(
-    op: Conv2d | Linear, shape: tuple[int, ...], ours: Graph, inputs: Tensor, theirs: Graph, wanted: Tensor
+    op: Weighted, shape: tuple[int, ...], ours: Graph, inputs: Tensor, theirs: Graph, wanted: Tensor
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """E[x x^T] [n, n] of the inputs x of one output of `op`, in the order of a flattened row, and E[y x^T] with y the float network's.
 
@@ -184,10 +186,12 @@ def _moments(
     return (moments + ridge) / count, (crossed + ridge) / count
 
 
-def _rows(x: Tensor, op: Conv2d | Linear, shape: tuple[int, ...]) -> Tensor:
+def _rows(x: Tensor, op: Weighted, shape: tuple[int, ...]) -> Tensor:
     """What each output of `op` is computed from: [outputs, taps * channels]."""
     if isinstance(op, Linear):
         return x
+    if isinstance(op, Recurrent):
+        return x.permute(0, 2, 3, 1).reshape(-1, shape[1])
     _, height, width, channels = shape
     top, left, bottom, right = op.padding
     patches = functional.unfold(functional.pad(x, (left, right, top, bottom)), (height, width), stride=op.stride)

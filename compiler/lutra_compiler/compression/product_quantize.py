@@ -40,7 +40,7 @@ def order_channels(graph: Graph, config: CompressionConfig) -> Graph:
 
 
 def product_quantize(graph: Graph, config: CompressionConfig, importance: Mapping[str, FloatArray] | None = None) -> Graph:
-    """Encode every convolution and fully connected layer of a float graph.
+    """Encode every convolution, fully connected and recurrent layer of a float graph.
 
     `importance`: by weight, what weighs squared errors of its entries, in its shape or its shape without the rows.
     """

@@ -15,14 +15,19 @@ from lutra_compiler.compression.training import Samples, training_device
 from lutra_compiler.config import PruningConfig
 from lutra_compiler.errors import CompressionError
 from lutra_compiler.ir.graph import Graph
-from lutra_compiler.ir.ops import Conv2d, Flatten, Linear, Op, Select
+from lutra_compiler.ir.ops import Flatten, Linear, Op, Recurrent, Select, Weighted
 
 Scores = Mapping[str, np.ndarray]  # by layer output value: a score a channel
 
 
-def weighted_layers(graph: Graph) -> tuple[Conv2d | Linear, ...]:
-    """Convolutions and fully connected layers in order; a layer's number is its place here."""
-    return tuple(op for op in graph.ops if isinstance(op, Conv2d | Linear))
+def weighted_layers(graph: Graph) -> tuple[Weighted, ...]:
+    """Convolutions, fully connected and recurrent layers in order; a layer's number is its place here."""
+    return tuple(op for op in graph.ops if isinstance(op, Weighted))
+
+
+def met_by(op: Weighted) -> str:
+    """The value whose channels a layer's weight meets: its input, of a recurrent layer its hidden states."""
+    return op.output if isinstance(op, Recurrent) else op.inputs[0]
 
 
 def with_selects(graph: Graph, config: PruningConfig) -> Graph:
@@ -31,8 +36,8 @@ def with_selects(graph: Graph, config: PruningConfig) -> Graph:
     _require_known(config.features, layers, "features")
     ops: list[Op] = []
     for op in graph.ops:
-        wish = config.features_of(op.name, layers.index(op)) if isinstance(op, Conv2d | Linear) else None
-        if isinstance(op, Conv2d | Linear) and wish is not None:
+        wish = config.features_of(op.name, layers.index(op)) if isinstance(op, Weighted) else None
+        if isinstance(op, Weighted) and wish is not None:
             features, source = graph.weight_shape(op.weight)[-1], graph.producer(op.inputs[0])
             if not isinstance(op, Linear) or not (source is None or isinstance(source, Flatten)) or len(graph.consumers(op.inputs[0])) > 1:
                 raise CompressionError(
@@ -48,7 +53,7 @@ def with_selects(graph: Graph, config: PruningConfig) -> Graph:
     return replace(graph, ops=tuple(ops))
 
 
-def _require_known(wishes: Mapping[str, int], layers: tuple[Conv2d | Linear, ...], kind: str) -> None:
+def _require_known(wishes: Mapping[str, int], layers: tuple[Weighted, ...], kind: str) -> None:
     known = {str(index) for index in range(len(layers))} | {op.name for op in layers if not op.name.isdecimal()}
     if unknown := sorted(set(wishes) - known):
         raise CompressionError(f"pruning.{kind} names '{unknown[0]}', but the layers are {', '.join(sorted(op.name for op in layers))}")
@@ -120,7 +125,7 @@ def _keep_features(graph: Graph, value: str, kept: np.ndarray) -> Graph:
 def magnitude_scores(graph: Graph) -> Scores:
     """L2 norm of the weights of each output channel, and of each selected feature, relative to the layer's mean."""
     norms = {}
-    for op in weighted_layers(graph):
+    for op in _computing(graph):
         square = np.square(graph.weight(op.weight)).reshape(graph.weight_shape(op.weight)[0], -1)
         norms[op.output] = np.sqrt(square.sum(1))
         if isinstance(graph.producer(op.inputs[0]), Select):
@@ -171,9 +176,14 @@ def loss_changes(graph: Graph, samples: Samples, teacher: torch.nn.Module | None
 
 
 def widths_of(graph: Graph) -> dict[str, int]:
-    """Channels by output value of the layers with weights, features of Selects."""
-    widths = {op.output: graph.weight_shape(op.weight)[0] for op in weighted_layers(graph)}
+    """Channels by output value of the layers with a row of weights for each, features of Selects."""
+    widths = {op.output: graph.weight_shape(op.weight)[0] for op in _computing(graph)}
     return widths | {op.output: len(op.indices) for op in graph.ops if isinstance(op, Select)}
+
+
+def _computing(graph: Graph) -> tuple[Weighted, ...]:
+    """Layers with a row of weights for each channel: all but recurrent ones, whose units stay."""
+    return tuple(op for op in weighted_layers(graph) if not isinstance(op, Recurrent))
 
 
 def round_widths(start: Mapping[str, int], target: Mapping[str, int], step: int, rounds: int) -> dict[str, int]:

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from lutra_compiler.compression.allocate import Layer, Level, Option, given_codebooks
 from lutra_compiler.compression.product_quantize import scalar_quantize
-from lutra_compiler.compression.prune import weighted_layers
+from lutra_compiler.compression.prune import met_by, weighted_layers
 from lutra_compiler.compression.torch_graph import TorchGraph
 from lutra_compiler.compression.training import training_device
 from lutra_compiler.config import CompressionConfig, LayerConfig
@@ -148,7 +148,7 @@ def measure_losses(
 def _proxy(weight: npt.NDArray[np.float32], encoding: WeightEncoding, moments: Floats, fisher: Floats) -> float:
     error = np.square(encoding.dense() - weight).astype(np.float64).reshape(len(weight), -1, weight.shape[-1]).sum(1)
     spread = moments if error.shape[1] == len(moments) else np.full(error.shape[1], moments.mean())  # of groups: any of their inputs
-    return float(fisher @ error @ spread)
+    return float(np.resize(fisher, len(error)) @ error @ spread)  # of gates: that of their unit
 
 
 def _promising(layer: Layer, proxies: Sequence[float]) -> list[int]:
@@ -195,7 +195,7 @@ def second_moments(graph: Graph, inputs: Tensor, classes: bool) -> tuple[Mapping
     module = TorchGraph(graph).to(device).eval()
     layers = weighted_layers(graph)
     moments = {op.output: np.zeros(0) for op in layers}
-    fisher = {op.output: np.zeros(graph.weight_shape(op.weight)[0]) for op in layers}
+    fisher = {op.output: np.zeros(0) for op in layers}
     generator = torch.Generator().manual_seed(0)
     for batch in inputs.split(_BATCH):
         values = module.run(batch.to(device))
@@ -211,9 +211,8 @@ def second_moments(graph: Graph, inputs: Tensor, classes: bool) -> tuple[Mapping
         for op in layers:
             gradient = values[op.output].grad
             assert gradient is not None
-            fisher[op.output] += _square_by_channel(gradient)
-            moment = _square_by_channel(values[op.inputs[0]].detach())
-            moments[op.output] = moment + (moments[op.output] if moments[op.output].size else 0)
+            for sums, squares in ((fisher, gradient), (moments, values[met_by(op)].detach())):
+                sums[op.output] = _square_by_channel(squares) + (sums[op.output] if sums[op.output].size else 0)
     return {name: m / len(inputs) for name, m in moments.items()}, {name: f / len(inputs) for name, f in fisher.items()}
 
 

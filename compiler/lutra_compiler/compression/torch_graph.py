@@ -28,6 +28,7 @@ from lutra_compiler.ir.ops import (
     Elementwise,
     Flatten,
     Gather,
+    Gru,
     Linear,
     MaxPool,
     Normalise,
@@ -35,6 +36,7 @@ from lutra_compiler.ir.ops import (
     Pad,
     Padding,
     Rearrange,
+    Recurrent,
     Select,
     Slice,
     Softmax,
@@ -55,7 +57,7 @@ class TorchGraph(nn.Module):
     def __init__(self, graph: Graph, weights: "dict[str, WeightModule] | None" = None, *, learn_steps: bool = False) -> None:
         """`weights` overrides how single weights are held, by parameter name (see compression.weights).
 
-        With `learn_steps` the scales of all int8 values but inputs and softmax are trained too (learned step size, Esser 2020).
+        With `learn_steps` the scales of int8 values are trained too (learned step size, Esser 2020), but of inputs, softmax, hidden states.
         """
         super().__init__()
         self.graph = graph
@@ -175,9 +177,37 @@ class TorchGraph(nn.Module):
             case Normalise():
                 variance, mean = torch.var_mean(x, tuple(_torch_axis(axis, x.ndim) for axis in op.axes), correction=0, keepdim=True)
                 return (x - mean) * torch.rsqrt(variance + op.epsilon)
+            case Recurrent():
+                return self._recurrent(op, x)
             case Softmax():
                 return functional.softmax(x, 1)
         raise GraphError(f"op '{op.name}' has no float rule for kind '{op.kind}'")
+
+    def _recurrent(self, op: Recurrent, x: Tensor) -> Tensor:
+        """The hidden states, rounded where the weight meets them, as images; or the last one."""
+        weight, bias = self.parameter(op.weight), None if op.bias is None else self.parameter(op.bias)
+        steps = x.flatten(2).unbind(2)
+        shape = (op.states, 1, weight.shape[1])
+        initial = x.new_zeros(shape) if op.initial is None else self.parameter(op.initial).reshape(shape)
+        state, hidden = initial[-1], self._quantize(op.output, initial[0].expand(len(x), -1))
+        states: list[Tensor] = []
+        for step in steps[::-1] if op.reverse else steps:
+            recurrent = functional.linear(hidden, weight, bias)
+            if isinstance(op, Gru):
+                reset, update, new = step.chunk(3, 1)
+                by_reset, by_update, by_new = recurrent.chunk(3, 1)
+                gate = torch.sigmoid(update + by_update)
+                state = torch.lerp(torch.tanh(new + torch.sigmoid(reset + by_reset) * by_new), state, gate)
+                hidden = state
+            else:
+                enter, forget, new, out = (step + recurrent).chunk(4, 1)
+                state = torch.sigmoid(forget) * state + torch.sigmoid(enter) * torch.tanh(new)
+                hidden = torch.sigmoid(out) * torch.tanh(state)
+            hidden = self._quantize(op.output, hidden)
+            states.append(hidden)
+        if not op.sequence:
+            return hidden
+        return torch.stack(states[::-1] if op.reverse else states, 2).reshape(len(x), -1, *x.shape[2:])
 
     @torch.no_grad()
     def project(self) -> None:
@@ -245,7 +275,7 @@ def _rounded_values(graph: Graph) -> set[str]:
 def _step_keys(graph: Graph) -> dict[str, str]:
     """Values whose scale is learned -> a key that those share which must have one scale."""
     roots = graph.quantization_roots()
-    fixed = {port.name for port in graph.inputs} | {op.output for op in graph.ops if isinstance(op, Softmax)}
+    fixed = {port.name for port in graph.inputs} | {op.output for op in graph.ops if isinstance(op, Softmax | Recurrent)}
     keys = {root: f"s{index}" for index, root in enumerate(dict.fromkeys(roots.values())) if root not in fixed}
     return {name: keys[root] for name, root in roots.items() if root in keys and name in graph.quantization}
 

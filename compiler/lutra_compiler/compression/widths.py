@@ -9,7 +9,7 @@ from lutra_compiler.compression.channels import Channels, channels_of, is_depthw
 from lutra_compiler.compression.prune import Scores, target_widths, weighted_layers
 from lutra_compiler.config import PruningConfig
 from lutra_compiler.ir.graph import Graph
-from lutra_compiler.ir.ops import Conv2d
+from lutra_compiler.ir.ops import Conv2d, Recurrent
 from lutra_compiler.ir.shapes import infer_shapes
 
 _STEP = 0.04  # of the cost that goes before the costs of the rest are counted anew
@@ -64,7 +64,8 @@ def _weights_of(graph: Graph, cycles_matter: bool) -> Mapping[str, float]:
     """What a weight of each layer costs, by output value; the network's weights cost 1, and its multiply-adds another 1 if they matter."""
     shapes = infer_shapes(graph)
     sizes = {op.output: float(np.prod(graph.weight_shape(op.weight))) for op in weighted_layers(graph)}
-    uses = {value: float(np.prod(shapes[value][:-1])) for value in sizes}
+    places = {op.output: op.inputs[0] if isinstance(op, Recurrent) else op.output for op in weighted_layers(graph)}
+    uses = {value: float(np.prod(shapes[place][:-1])) for value, place in places.items()}
     parameters, macs = sum(sizes.values()), sum(sizes[value] * uses[value] for value in sizes)
     return {value: 1 / parameters + (uses[value] / macs if cycles_matter else 0) for value in sizes}
 
@@ -73,6 +74,9 @@ def _costs(graph: Graph, channels: Channels, alive: Counts, weights: Mapping[str
     """What goes with each element, and what all that are alive cost."""
     each, total = np.full(len(alive), 1e-12), 0.0
     for op in weighted_layers(graph):
+        if isinstance(op, Recurrent):  # none of its units goes
+            total += weights[op.output] * float(np.prod(graph.weight_shape(op.weight)))
+            continue
         written, read = channels.elements[op.output], channels.elements[op.inputs[0]]
         taps, rows = float(np.prod(graph.weight_shape(op.weight)[1:-1])), alive[written].sum()
         weight = weights[op.output] * taps

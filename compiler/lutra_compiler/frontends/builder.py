@@ -61,6 +61,10 @@ class _View:
     axes: tuple[int, ...]
 
 
+class Unbatched(str):
+    """A value whose first axis is not the batch, as recurrent layers have it: the name of the same value with a batch before it."""
+
+
 def graph_shape(source: Shape) -> Shape:
     """The shape in a Graph of a value [1, F] or [1, C, ...]: channels last, and of the other axes all but the last one as rows."""
     if len(source) == 2:
@@ -105,10 +109,13 @@ class GraphBuilder:
         self._uses: Counter[str] = Counter()  # of each legal name
         self._views: dict[str, _View] = {}
         self._sources: dict[str, Shape] = {}  # shapes in the source that do not follow from a Graph's
+        self._stacks: dict[str, list[str]] = {}  # what was stacked, [1, U] each
         self._rearranged: dict[str, str] = {}  # views -> their numbers in the order of their axes
 
     def source_shape(self, value: str) -> Shape:
         """A value's shape in the source: (1, C, H, W), (1, C, L), (1, F), or of more axes."""
+        if isinstance(value, Unbatched):
+            return self.source_shape(str(value))[1:]
         *spatial, channels = self._shapes[value]
         return self._sources.get(value, (1, channels, *spatial))
 
@@ -135,11 +142,19 @@ class GraphBuilder:
 
     def transpose(self, name: str, x: str, permutation: Sequence[int]) -> str:
         """x with its axes in another order."""
+        if permutation[0] != 0 or isinstance(x, Unbatched):
+            return self.unbatched(name, self.transpose(name, self.with_batch(name, x), (0, *(axis + 1 for axis in permutation))))
         base, before = self._base(x)
-        after = tuple(before[axis] for axis in permutation)
-        if after[0] != 0:
-            raise Unsupported(f"it moves the batch: perm {list(permutation)}", "transpose the axes after the batch only")
-        return self._view(name, base, after)
+        return self._view(name, base, tuple(before[axis] for axis in permutation))
+
+    def with_batch(self, name: str, x: str) -> str:
+        """x with an axis of length 1 before its axes, which are then no batch."""
+        return str(x) if isinstance(x, Unbatched) else self.reshape(name, x, (1, *self.source_shape(x)))
+
+    def unbatched(self, name: str, x: str) -> str:
+        """What x is without its first axis."""
+        shape = self.source_shape(x)[1:]
+        return self.reshape(name, x, shape) if shape[0] == 1 and len(shape) > 1 else Unbatched(x)
 
     def conv2d(
         self, name: str, x: str, weight: FloatArray, bias: FloatArray | None, stride: Pair, padding: Padding, groups: int
@@ -314,6 +329,8 @@ class GraphBuilder:
         before = self.source_shape(x)
         if shape == before:
             return x
+        if isinstance(x, Unbatched):
+            return self.unbatched(name, self.reshape(name, str(x), (1, *shape)))
         x, axes = self._base(x)
         if math.prod(shape) != math.prod(before):
             raise ModelError(f"reshape '{name}': {list(before)} does not fit {list(shape)}; export the model with batch 1")

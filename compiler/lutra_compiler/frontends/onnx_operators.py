@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from lutra_compiler.errors import ModelError
 from lutra_compiler.frontends import functions
-from lutra_compiler.frontends.builder import Unsupported
+from lutra_compiler.frontends.builder import Unbatched, Unsupported
 from lutra_compiler.frontends.functions import Steps
 from lutra_compiler.frontends.operators import MAX_INDICES, OperatorBuilder
 from lutra_compiler.ir.graph import Shape
@@ -125,7 +125,9 @@ def _gather(b: OperatorBuilder, n: Node) -> str:
     axis = _axis(n, len(shape))
     if indices.size > MAX_INDICES:
         raise Unsupported(f"it has {indices.size} indices", f"take at most {MAX_INDICES}")
-    if axis == 0:
+    if axis == 0 and not isinstance(n.inputs[0], Unbatched):
+        if indices.ndim == 0 and len(shape) == 3 and shape[1] == 1:  # a state of a recurrent layer: [layers, batch, units]
+            return b.reshape(n.name, n.value(0), shape[1:])
         if indices.reshape(-1).tolist() not in ([0], [-1]) or indices.ndim == 0:
             raise Unsupported("it takes samples of the batch", "run one sample at a time")
         return n.value(0)

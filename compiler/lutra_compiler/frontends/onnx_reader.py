@@ -20,12 +20,12 @@ import onnx.reference
 import onnx.shape_inference
 
 from lutra_compiler.errors import GraphError, ModelError, UnsupportedModelError, UnsupportedNode
-from lutra_compiler.frontends.builder import MAX_RANK, GraphBuilder, Unsupported, unknown_operator
+from lutra_compiler.frontends.builder import MAX_RANK, GraphBuilder, Unbatched, Unsupported, unknown_operator
 from lutra_compiler.frontends.external_data import take_in
 from lutra_compiler.frontends.onnx_operators import OPERATORS
-from lutra_compiler.frontends.operators import OperatorBuilder
+from lutra_compiler.frontends.operators import Direction, OperatorBuilder
 from lutra_compiler.ir.graph import FloatArray, Graph, Shape
-from lutra_compiler.ir.ops import Pair
+from lutra_compiler.ir.ops import Gru, Lstm, Pair, Recurrent
 from lutra_compiler.ir.verify import MAX_ELEMENTS, MAX_VALUE_ELEMENTS
 
 # Together these keep reading below 2 GiB of memory.
@@ -60,6 +60,11 @@ _FOLDED = _ELEMENTWISE | _SHRINKING | {"ConstantOfShape", "Expand", "Gather", "R
 # What leaves the axes of an image where they are: an input that only these read before a Transpose to NCHW is NHWC.
 _KEEPS_AXES = frozenset({
     "Add", "Cast", "Clip", "DequantizeLinear", "Div", "Dropout", "Identity", "Max", "Min", "Mul", "Pad", "QuantizeLinear", "Relu", "Sub",
+})  # fmt: skip
+# What takes values whose first axis is not the batch: recurrent layers, and what exporters put around them.
+_WITHOUT_BATCH = frozenset({
+    "Cast", "Concat", "Dropout", "Flatten", "GRU", "Gather", "Identity", "LSTM", "Reshape", "Shape", "Slice", "Squeeze", "Transpose",
+    "Unsqueeze",
 })  # fmt: skip
 _TO_NCHW = [0, 3, 1, 2]
 
@@ -246,7 +251,7 @@ class _Reader:
         declared = {value.name: value for value in [*self._source.value_info, *self._source.output]}
         read = {name for node in nodes for name in node.input} | {value.name for value in self._source.output}
         for node in nodes:
-            name, result = node.name or node.output[0], None
+            name, result = node.name or _first_output(node), None
             try:
                 result = self._convert(node, name, read)
             except Unsupported as problem:
@@ -324,6 +329,8 @@ class _Reader:
             found = self._found.get(name)
             if not isinstance(found, str):
                 raise ModelError(f"output '{name}' does not depend on the network's inputs; remove it")
+            if isinstance(found, Unbatched):
+                raise _not_first()
             outputs.append((found, name))
         return outputs
 
@@ -346,13 +353,17 @@ class _Reader:
         if handler is None:
             raise unknown_operator(node.op_type)
         attributes = {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in node.attribute}
-        extra = any(output in read for output in node.output[1:])
+        if node.op_type not in _WITHOUT_BATCH and any(isinstance(value, Unbatched) for value in inputs):
+            raise _not_first()
         try:
             result = handler(self._builder, _Node(name, node.op_type, self._opset, inputs, tuple(node.input), attributes, node))
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:  # a node as no handler expects it
             raise ModelError(f"node '{name}' ({node.op_type}) has inputs or attributes that do not fit together ({error})") from error
-        if extra and not isinstance(result, list):
-            raise Unsupported("its second output is used", "use its first output only")
+        known = len(result) if isinstance(result, list) else 1
+        for number, output in enumerate(node.output[known:], known + 1):
+            if output in read:
+                place = {2: "second", 3: "third"}.get(number, f"{number}th")
+                raise Unsupported(f"its {place} output is used", f"use its first output{'s' if known > 1 else ''} only")
         return result
 
     def _value(self, name: str) -> str | Array:
@@ -400,7 +411,7 @@ class _Reader:
             for index in sorter.get_ready():
                 heapq.heappush(ready, index)
             order.append(nodes[heapq.heappop(ready)])
-            sorter.done(producer[order[-1].output[0]])
+            sorter.done(producer[_first_output(order[-1])])
         return order
 
     def _producers(self) -> dict[str, int]:
@@ -411,7 +422,7 @@ class _Reader:
         given += [value.name for value in self._source.input if value.name not in self._tensors]
         producer: dict[str, int] = {}
         for index, node in enumerate(self._source.node):
-            if not node.output or not node.output[0]:
+            if not any(node.output):
                 raise ModelError(f"node '{node.name}' ({node.op_type}) has no output; export the model again")
             producer.update({output: index for output in node.output if output})
         names = Counter([*given, *(output for node in self._source.node for output in node.output if output)])
@@ -422,6 +433,15 @@ class _Reader:
             if name not in names:
                 raise ModelError(f"value '{name}' is read but never defined; the file is damaged, export the model again")
         return producer
+
+
+def _first_output(node: onnx.NodeProto) -> str:
+    """The first output that is not left out."""
+    return str(next(filter(None, node.output)))
+
+
+def _not_first() -> Unsupported:
+    return Unsupported("the batch is not the first axis of its input", "keep it there, but around recurrent layers")
 
 
 def _opset(model: onnx.ModelProto) -> int:
@@ -663,6 +683,63 @@ def _transpose(b: GraphBuilder, n: _Node) -> str:
     return b.transpose(n.name, n.value(0), permutation)
 
 
+_CELLS: Mapping[str, tuple[type[Recurrent], list[int], list[str]]] = {  # the op, which gate of ONNX each of its gates is, functions
+    "LSTM": (Lstm, [0, 2, 3, 1], ["sigmoid", "tanh", "tanh"]),
+    "GRU": (Gru, [1, 0, 2], ["sigmoid", "tanh"]),
+}
+
+
+def _recurrent(b: OperatorBuilder, n: _Node) -> list[str]:
+    kind, order, functions = _CELLS[n.operator]
+    direction = n.text("direction", "forward")
+    reverse = {"forward": [False], "reverse": [True], "bidirectional": [False, True]}.get(direction)
+    if reverse is None:
+        raise ModelError(f"layer '{n.name}': its direction is '{direction}'")
+    found = [bytes(name).decode("ascii", "replace").lower() for name in n.attributes.get("activations", [])]
+    if found and found != functions * len(reverse):
+        raise Unsupported(f"its activations are {', '.join(found)}", "use the default ones: sigmoid and tanh")
+    n.forbid("input_forget", 0, "use a forget gate of its own")
+    if "clip" in n.attributes:
+        raise Unsupported(f"its clip is {n.attributes['clip']}", "leave it out")
+    if kind is Gru and n.attributes.get("linear_before_reset", 0) != 1:
+        remedy = "reset after it, as PyTorch does, and Keras with reset_after=True"
+        raise Unsupported("it resets before the product (linear_before_reset 0)", remedy)
+    x = n.value(0)
+    shape = b.source_shape(x)
+    if len(shape) != 3:
+        raise ModelError(f"layer '{n.name}': its input has shape {list(shape)}; it must have three axes")
+    batch_first = bool(n.attributes.get("layout", 0))
+    steps, batch = shape[1 if batch_first else 0], shape[0 if batch_first else 1]
+    if batch != 1:
+        raise Unsupported(f"its batch is {batch}", "run one sequence at a time: export with [1, steps, features] and batch first")
+    lengths = n.integers(4)
+    if lengths is not None and set(lengths) != {steps}:
+        raise Unsupported(f"its sequence_lens are {lengths} of {steps}", "give it sequences of one length")
+    if n.weight(7) is not None and n.required_weight(7).any():
+        raise Unsupported("it has peepholes (P)", "use a layer without them")
+    x = x if batch_first else b.transpose(n.name, x, (1, 0, 2))
+    weights, recurrent, biases = n.required_weight(1), n.required_weight(2), n.weight(3)
+    units = recurrent.shape[-1]
+    initial = [n.weight(5 + index) for index in range(kind.states)]
+
+    def gates(rows: FloatArray) -> FloatArray:
+        parts = np.split(rows, kind.gates)
+        return np.concatenate([parts[gate] for gate in order])
+
+    directions = []
+    for index, backwards in enumerate(reverse):
+        both = [None, None] if biases is None else [gates(part) for part in np.split(biases[index], 2)]
+        states = [np.zeros(units, np.float32) if array is None else array.reshape(len(reverse), units)[index] for array in initial]
+        directions.append(Direction(gates(weights[index]), gates(recurrent[index]), both[0], both[1], np.stack(states), backwards))
+    sequence, last = b.recurrent(n.name, kind, x, directions)
+    count = len(reverse)
+    if batch_first:
+        together = b.reshape(n.name, b.concat(n.name, last, 1), (1, count, units))
+        return [b.reshape(n.name, sequence, (1, steps, count, units)), together]
+    whole = b.reshape(n.name, sequence, (1, steps, count, 1, units))
+    return [b.unbatched(n.name, whole), b.stacked(n.name, last)]
+
+
 def _shape(b: GraphBuilder, n: _Node) -> Array:
     return np.array(b.source_shape(n.value(0))[slice(n.attributes.get("start", 0), n.attributes.get("end"))], np.int64)
 
@@ -677,10 +754,12 @@ _HANDLERS: Mapping[str, Callable[[OperatorBuilder, _Node], str | Array | list[st
     "Concat": lambda b, n: b.concat(n.name, [n.value(index) for index in range(len(n.inputs))], n.attributes["axis"]),
     "Dropout": _dropout,
     "Flatten": _flatten,
+    "GRU": _recurrent,
     "Gemm": _gemm,
     "GlobalAveragePool": lambda b, n: b.mean(n.name, n.value(0), (2, 3), True),
     "GlobalMaxPool": lambda b, n: b.global_max_pool(n.name, n.value(0)),
     "Identity": lambda _, n: n.value(0),
+    "LSTM": _recurrent,
     "MatMul": _mat_mul,
     "Relu": lambda b, n: b.clamp(n.name, n.value(0), 0.0, None),
     "Reshape": _reshape,

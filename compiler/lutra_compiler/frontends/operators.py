@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from lutra_compiler.errors import ModelError
 from lutra_compiler.frontends import functions
-from lutra_compiler.frontends.builder import GraphBuilder, Unsupported, graph_shape
+from lutra_compiler.frontends.builder import GraphBuilder, Unbatched, Unsupported, graph_shape
 from lutra_compiler.frontends.functions import Steps
 from lutra_compiler.ir.graph import FloatArray, Shape
 from lutra_compiler.ir.ops import (
@@ -22,6 +23,7 @@ from lutra_compiler.ir.ops import (
     Padding,
     Pair,
     Rearrange,
+    Recurrent,
     Upsample,
 )
 from lutra_compiler.ir.verify import MAX_ELEMENTS, MAX_VALUE_ELEMENTS
@@ -29,6 +31,19 @@ from lutra_compiler.ir.verify import MAX_ELEMENTS, MAX_VALUE_ELEMENTS
 MAX_STRETCHES = 64  # of constant indices that are gathered: a copy each
 MAX_INDICES = 1 << 16  # along an axis
 MAX_WINDOW = 255  # of pooling
+
+
+@dataclass(frozen=True)
+class Direction:
+    """One direction of a recurrent layer, the gates in the order of ir/ops.py: weights [gates * units, features] for the input and
+    [gates * units, units] for the hidden state, their biases, and the states before the first step, [states, units]; absent for zeros."""
+
+    weight: FloatArray
+    recurrent_weight: FloatArray
+    bias: FloatArray | None
+    recurrent_bias: FloatArray | None
+    initial: FloatArray | None
+    reverse: bool
 
 
 class OperatorBuilder(GraphBuilder):
@@ -180,6 +195,10 @@ class OperatorBuilder(GraphBuilder):
         """Positions of one axis, in any order."""
         shape = self.source_shape(x)
         axis %= len(shape)
+        if isinstance(x, Unbatched):
+            if axis == 0 and len(indices) == 1 and x in self._stacks and -shape[0] <= indices[0] < shape[0]:
+                return self.reshape(name, self._stacks[x][indices[0]], (1, *shape[1:]))
+            return self.unbatched(name, self.gather(name, str(x), axis + 1, indices))
         indices = tuple(index + shape[axis] if index < 0 else index for index in indices[: MAX_INDICES + 1])
         if not indices or not all(0 <= index < shape[axis] for index in indices):
             raise ModelError(f"gather '{name}': its indices must be in 0..{shape[axis] - 1}, and there must be one")
@@ -189,6 +208,9 @@ class OperatorBuilder(GraphBuilder):
             raise Unsupported(f"it takes {len(indices)} positions", f"take at most {MAX_INDICES} along an axis")
         if axis == 0:
             raise Unsupported("it takes several samples of a batch", "run one sample at a time")
+        base, order = self._base(x)
+        if base != x:
+            return self._view(name, self.gather(name, base, order[axis], indices), order)
         steps = np.diff(indices)
         stretches = 1 + int(((steps[1:] != steps[:-1]) | (steps[1:] < 0)).sum()) if len(steps) else 1
         if stretches > MAX_STRETCHES:
@@ -204,6 +226,8 @@ class OperatorBuilder(GraphBuilder):
     def slice(self, name: str, x: str, slices: Mapping[int, slice]) -> str:
         """x[slices] by axis."""
         shape = self.source_shape(x)
+        if isinstance(x, Unbatched):
+            return self.unbatched(name, self.slice(name, str(x), {axis % len(shape) + 1: cut for axis, cut in slices.items()}))
         cuts = {axis % len(shape): cut for axis, cut in slices.items()}
         if any(cut.step == 0 for cut in cuts.values()):
             raise ModelError(f"slice '{name}': a step is 0")
@@ -233,6 +257,12 @@ class OperatorBuilder(GraphBuilder):
         shapes = [self.source_shape(value) for value in values]
         rank = len(shapes[0])
         axis %= rank
+        states = [value in self._stacks or shape[:2] == (1, 1) for value, shape in zip(values, shapes, strict=True)]
+        if axis == 0 and rank == 3 and all(states):
+            parts = [self._stacks.get(value) or [self.reshape(name, value, shapes[0][1:])] for value in values]
+            return self.stacked(name, [part for several in parts for part in several])
+        if any(isinstance(value, Unbatched) for value in values):
+            return self.unbatched(name, self.concat(name, [self.with_batch(name, value) for value in values], axis + 1))
         orders = {self._base(value)[1] for value in values}
         if any(len(s) != rank or s[:axis] != shapes[0][:axis] or s[axis + 1 :] != shapes[0][axis + 1 :] for s in shapes) or axis == 0:
             raise Unsupported(f"it joins shapes {[list(s) for s in shapes]} along axis {axis}", "join what differs in that axis alone")
@@ -245,6 +275,15 @@ class OperatorBuilder(GraphBuilder):
             bases = [self._base(value)[0] for value in values]
             return self._view(name, self._joined(name, bases, order[axis]), order)
         return self._joined(name, [self._stored(value) for value in values], axis)
+
+    def stacked(self, name: str, states: Sequence[str]) -> str:
+        """States [1, U] one after the other, [n, 1, U], as recurrent layers put them out."""
+        units = self.source_shape(states[0])[1]
+        whole = self.reshape(name, self.concat(name, states, 1), (1, len(states), 1, units))
+        result = self.unbatched(name, whole)
+        if isinstance(result, Unbatched):
+            self._stacks[result] = list(states)
+        return result
 
     def _joined(self, name: str, values: Sequence[str], axis: int) -> str:
         shapes = [self.source_shape(value) for value in values]
@@ -430,6 +469,25 @@ class OperatorBuilder(GraphBuilder):
         y = self.reshape(name, y, (1, len(weight), *self.source_shape(pixels)[2:]))
         return self.swapped(name, y, last)
 
+    def recurrent(self, name: str, kind: type[Recurrent], x: str, directions: Sequence[Direction]) -> tuple[str, list[str]]:
+        """A recurrent layer on [1, steps, features]: its hidden states [1, steps, units], of all directions one after the other, and of
+        each the last one, [1, units]."""
+        shape = self.source_shape(x)
+        if isinstance(x, Unbatched) or len(shape) != 3:
+            raise Unsupported(f"its input has shape {list(shape)}", "give it [1, steps, features]")
+        steps = self._stored(self.swapped(name, x, 2))
+        states, last = [], []
+        for each in directions:
+            part = f"{name}.reverse" if each.reverse else name
+            _check_direction(part, kind, each, shape[2])
+            whole = self.conv2d(f"{part}.input", steps, each.weight[:, :, None, None], each.bias, (1, 1), (0, 0, 0, 0), 1)
+            more = {"bias": each.recurrent_bias, "initial": each.initial}
+            more = {role: array for role, array in more.items() if array is not None and array.any()}
+            states.append(self._emit(kind, part, (whole,), {"weight": each.recurrent_weight, **more}, reverse=each.reverse))
+            end = self.gather(f"{part}.last", states[-1], 2, [0 if each.reverse else shape[1] - 1])
+            last.append(self.reshape(f"{part}.last", end, (1, each.recurrent_weight.shape[1])))
+        return self.swapped(name, self.concat(name, states, 1), 2), last
+
     def softmax(self, name: str, x: str, axis: int) -> str:
         """Softmax over an axis."""
         order = self._base(x)[1]
@@ -516,6 +574,19 @@ class OperatorBuilder(GraphBuilder):
         self._sourced(whole, (1, total, *shape[:2]))
         cut = super().slice(name, whole, {2: slice(crop[0], ends[0], 1), 3: slice(crop[1], ends[1], 1)})
         return self.reshape(name, cut, (1, total, ends[1] - crop[1])) if signal else cut
+
+
+def _check_direction(name: str, kind: type[Recurrent], each: Direction, features: int) -> None:
+    units = each.recurrent_weight.shape[-1]
+    rows = kind.gates * units
+    wanted = {
+        "weight": (rows, features), "recurrent_weight": (rows, units), "bias": (rows,), "recurrent_bias": (rows,),
+        "initial": (kind.states, units),
+    }
+    for role, shape in wanted.items():
+        array, what = getattr(each, role), role.replace("_", " ")
+        if array is not None and array.shape != shape:
+            raise ModelError(f"layer '{name}': its {what} has shape {list(array.shape)}; it must have shape {list(shape)}")
 
 
 def _check_size(name: str, *sizes: int) -> None:

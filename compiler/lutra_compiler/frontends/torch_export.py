@@ -13,7 +13,7 @@ from torch._ops import OpOverload
 from torch.export.graph_signature import OutputKind
 
 from lutra_compiler.errors import GraphError, LutraError, ModelError, UnsupportedModelError, UnsupportedNode
-from lutra_compiler.frontends.builder import MAX_RANK, GraphBuilder, Unsupported, unknown_operator
+from lutra_compiler.frontends.builder import MAX_RANK, GraphBuilder, Unbatched, Unsupported, unknown_operator
 from lutra_compiler.frontends.operators import OperatorBuilder
 from lutra_compiler.frontends.torch_operators import OPERATORS
 from lutra_compiler.ir.graph import FloatArray, Graph, Shape
@@ -88,6 +88,8 @@ def _graph(program: torch.export.ExportedProgram) -> Graph:
         raise UnsupportedModelError(problems)
     outputs = [found[node.name] if isinstance(node, fx.Node) else None for node in returned]
     values = [value for value in outputs if isinstance(value, str)]
+    if any(isinstance(value, Unbatched) for value in values):
+        raise UnsupportedModelError([_not_first().at(", ".join(values), "output")])
     if len(values) != len(outputs):
         raise ModelError("the module returns something that does not depend on its inputs; return tensors that it computes from them")
     try:
@@ -239,7 +241,9 @@ def _convert(b: OperatorBuilder, node: fx.Node, name: str, found: Mapping[str, A
     if node.target is operator.getitem:
         index = node.args[1]
         if isinstance(sources[0], tuple | list) and isinstance(index, int):
-            return sources[0][index]  # of constants
+            if isinstance(sources[0][index], Unsupported):
+                raise sources[0][index]
+            return sources[0][index]  # of constants, or of several results
         if sources[0] is not None and index != 0:
             raise Unsupported("its second result is used", "use its first result only")
         return sources[0]
@@ -255,9 +259,22 @@ def _convert(b: OperatorBuilder, node: fx.Node, name: str, found: Mapping[str, A
     positional, named = fx.node.map_arg((node.args, node.kwargs), lambda source: found[source.name])
     if handler is None or constant:
         return operation(*positional, **named)
+    if kind not in _WITHOUT_BATCH and any(isinstance(source, Unbatched) for source in sources):
+        raise _not_first()
     arguments = {argument.name: argument.default_value for argument in operation._schema.arguments}
     arguments.update(zip(arguments, positional, strict=False))
     return handler(b, _Call(name, _shape(node), arguments | named))
+
+
+# What takes values whose first axis is not the batch: recurrent layers, and what stands around them.
+_WITHOUT_BATCH = frozenset({
+    "_assert_tensor_metadata", "cat", "clone", "concat", "contiguous", "detach", "dropout", "flatten", "gru", "index_select", "lstm",
+    "permute", "reshape", "select", "slice", "squeeze", "sym_size", "transpose", "unsqueeze", "view",
+})  # fmt: skip
+
+
+def _not_first() -> Unsupported:
+    return Unsupported("the batch is not the first axis of its input", "keep it there, but around recurrent layers")
 
 
 def _padding(numbers: Pair) -> Padding:

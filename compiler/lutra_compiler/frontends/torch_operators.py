@@ -9,20 +9,68 @@ from torch import Tensor
 
 from lutra_compiler.errors import ModelError
 from lutra_compiler.frontends import functions
-from lutra_compiler.frontends.builder import Unsupported
+from lutra_compiler.frontends.builder import Unbatched, Unsupported
 from lutra_compiler.frontends.functions import Steps
-from lutra_compiler.frontends.operators import OperatorBuilder
-from lutra_compiler.ir.ops import Pair
+from lutra_compiler.frontends.operators import Direction, OperatorBuilder
+from lutra_compiler.ir.graph import FloatArray
+from lutra_compiler.ir.ops import Gru, Lstm, Pair, Recurrent
 
 if TYPE_CHECKING:
     from lutra_compiler.frontends.torch_export import _Call as Call
 else:
     Call = Any
 
-Result = str | list[str]
+Result = str | list[str] | list[Any]
 Handler = Callable[[OperatorBuilder, Call], Result]
 
 _SELU = (1.6732632423543772, 1.0507009873554805)
+
+
+# Recurrent layers
+
+
+def _recurrent(kind: type[Recurrent]) -> Handler:
+    """Hidden states, the last ones, and of an LSTM what stands for its cells, which a Graph does not have."""
+
+    def handler(b: OperatorBuilder, call: Call) -> Result:
+        if call.get("batch_sizes") is not None:
+            raise Unsupported("it takes a packed sequence", "give it a tensor [1, steps, features]")
+        if call["train"] and call["dropout"]:
+            raise Unsupported("its dropout is in training mode", "export in evaluation mode: module.eval()")
+        layers, count, per = call["num_layers"], 1 + call["bidirectional"], 4 if call["has_biases"] else 2
+        parameters = [_float32(call, found) for found in call["params"]]
+        if len(parameters) != layers * count * per:
+            raise Unsupported("it projects its hidden states (proj_size)", "leave proj_size out")
+        given = call["hx"] if kind is Lstm else [call["hx"]]
+        initial = np.stack([_float32(call, found) for found in given])  # [states, layers * count, batch, units]
+        x = call.value("input")
+        x = x if call["batch_first"] else b.transpose(call.name, x, (1, 0, 2))
+        if b.source_shape(x)[0] != 1 or isinstance(x, Unbatched):
+            raise Unsupported(f"its batch is {initial.shape[2]}", "run one sequence at a time, the batch first: batch_first=True")
+        every = []
+        for layer in range(layers):
+            directions = []
+            for index in range(layer * count, (layer + 1) * count):
+                weight, recurrent, *biases = parameters[index * per : (index + 1) * per]
+                bias, recurrent_bias = biases or (None, None)
+                directions.append(Direction(weight, recurrent, bias, recurrent_bias, initial[:, index, 0], index % count == 1))
+            name = call.name if layers == 1 else f"{call.name}.{layer}"
+            x, last = b.recurrent(name, kind, x, directions)
+            every += last
+        sequence = x if call["batch_first"] else b.transpose(call.name, x, (1, 0, 2))
+        cells = Unsupported("its cell state is used", "use its hidden states only")
+        return [sequence, b.stacked(call.name, every), cells]
+
+    return handler
+
+
+def _float32(call: Call, found: object) -> FloatArray:
+    """A constant tensor."""
+    if not isinstance(found, Tensor):
+        raise Unsupported("its first state is computed", "begin with zeros or with constants")
+    if found.dtype != torch.float32:
+        raise ModelError(f"layer '{call.name}': a parameter is {found.dtype}, not torch.float32; convert the module with .float()")
+    return found.detach().numpy(force=True)
 
 
 # Functions of one value
@@ -363,6 +411,7 @@ OPERATORS: Mapping[str, Handler] = {
     "ge": _comparison("greater_equal"),
     "gelu": _function(lambda call: functions.gelu(call["approximate"] == "tanh")),
     "group_norm": _group_norm,
+    "gru": _recurrent(Gru),
     "gt": _comparison("greater"),
     "hardshrink": _function(lambda call: functions.shrink(_number(call, "lambd"), 0.0)),
     "hardsigmoid": _function(lambda _: functions.hard_sigmoid(1 / 6, 0.5)),
@@ -373,6 +422,7 @@ OPERATORS: Mapping[str, Handler] = {
     "le": _comparison("less_equal"),
     "leaky_relu": _function(lambda call: functions.leaky_relu(_number(call, "negative_slope"))),
     "log_sigmoid": _function(lambda _: functions.log_sigmoid()),
+    "lstm": _recurrent(Lstm),
     "lt": _comparison("less"),
     "max_pool1d": _pool("max"),
     "maximum": _arithmetic("maximum"),

@@ -90,3 +90,6 @@ class Quantization:
 
     scale: float
     zero_point: int
+
+
+HIDDEN_STATE = Quantization(1 / 128, 0)  # of every recurrent layer's output: it is between -1 and 1

@@ -2,7 +2,7 @@
 
 Values have per-sample shapes without a batch dimension: (height, width, channels) for images, (features,) for vectors.
 Operators refer to values and parameters by name. Weights are laid out so that the input channels of one kernel tap are
-contiguous: convolutions [out, kernel_h, kernel_w, in / groups], fully connected layers [out, in].
+contiguous: convolutions [out, kernel_h, kernel_w, in / groups], fully connected layers [out, in], recurrent ones [gates * units, units].
 """
 
 from dataclasses import dataclass
@@ -253,7 +253,50 @@ class Softmax(Op):
     kind = "softmax"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Recurrent(Op):
+    """The hidden states h of a recurrent layer, or the last one alone: pixels are time steps, in the order of memory.
+
+    x[t] are the gates' pre-activations without what the hidden state adds, r = weight @ h[t - 1] + bias; gates lie one after the other.
+    `initial`: the states before the first step, [states, units]; None: zeros. With `reverse` time runs from the last pixel to the first.
+    """
+
+    parameter_fields = ("weight", "bias", "initial")
+    gates: ClassVar[int] = 0
+    states: ClassVar[int] = 0
+
+    weight: str
+    bias: str | None = None
+    initial: str | None = None
+    reverse: bool = False
+    sequence: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lstm(Recurrent):
+    """With a = x[t] + r: i, f, o = sigmoid of a's first, second, last part, g = tanh of the third; c = f * c + i * g, h = o * tanh(c).
+
+    `initial` is h, c (Hochreiter 1997, with forget gates: Gers 2000).
+    """
+
+    kind = "lstm"
+    gates = 4
+    states = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gru(Recurrent):
+    """s, z = sigmoid of the first and second part of x[t] + r; n = tanh(x[t] + s * r) of the third; h = (1 - z) * n + z * h (Cho 2014)."""
+
+    kind = "gru"
+    gates = 3
+    states = 1
+
+
+Weighted = Conv2d | Linear | Recurrent  # what has a weight that can be compressed
+
+
 OP_KINDS: tuple[type[Op], ...] = (
     Conv2d, Linear, BatchNorm, Activation, Elementwise, Binary, MaxPool, AveragePool, Add, Concat, Pad, Slice, Select, Gather, Flatten,
-    Rearrange, Upsample, Normalise, Softmax,
+    Rearrange, Upsample, Normalise, Softmax, Lstm, Gru,
 )

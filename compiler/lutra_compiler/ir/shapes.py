@@ -23,6 +23,7 @@ from lutra_compiler.ir.ops import (
     Padding,
     Pair,
     Rearrange,
+    Recurrent,
     Select,
     Slice,
     Softmax,
@@ -122,6 +123,12 @@ def output_shape(graph: Graph, op: Op, inputs: list[Shape]) -> Shape:
             if not op.axes or op.axes != tuple(range(op.axes[0], op.axes[-1] + 1)) or not 0 <= op.axes[0] <= op.axes[-1] < len(first):
                 raise GraphError(f"normalise '{op.name}': its axes {op.axes} must be adjacent ones of {first}")
             return first
+        case Recurrent():
+            _require_rank(op, first, 3)
+            rows, units = graph.weight_shape(op.weight)
+            if first[2] != rows:
+                raise GraphError(f"{op.kind} '{op.name}': {first[2]} pre-activations a step, but its weight is for {rows}")
+            return (*first[:2], units) if op.sequence else (units,)
         case Activation() | Elementwise() | Softmax():
             return first
     raise GraphError(f"op '{op.name}' has no shape rule for kind '{op.kind}'")

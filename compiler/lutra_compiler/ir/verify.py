@@ -26,6 +26,8 @@ from lutra_compiler.ir.ops import (
     Normalise,
     Op,
     Pad,
+    Recurrent,
+    Weighted,
 )
 from lutra_compiler.ir.shapes import infer_shapes
 
@@ -101,7 +103,7 @@ def _check_parameter(graph: Graph, op: Op, name: str) -> None:
     if (array is None) == (encoding is None):
         raise GraphError(f"op '{op.name}': parameter '{name}' must be in either parameters or encodings")
     if encoding is not None:
-        if not isinstance(op, Conv2d | Linear) or name != op.weight:
+        if not isinstance(op, Weighted) or name != op.weight:
             raise GraphError(f"op '{op.name}': only weights are encoded, not '{name}'")
         _check_encoding(op, name, encoding)
     if array is not None:
@@ -122,6 +124,14 @@ def _check_op(graph: Graph, op: Op) -> None:
                 raise GraphError(f"op '{op.name}': a weight of {op.kind} has {rank} dimensions from 1, not {shape}")
             if op.bias is not None:
                 _check_shape(graph, op, op.bias, shape[:1])
+        case Recurrent():
+            shape = graph.weight_shape(op.weight)
+            if len(shape) != 2 or min(shape) < 1 or shape[0] != op.gates * shape[1]:
+                raise GraphError(f"op '{op.name}': a weight of {op.kind} has the shape ({op.gates} * units, units), not {shape}")
+            if op.bias is not None:
+                _check_shape(graph, op, op.bias, shape[:1])
+            if op.initial is not None:
+                _check_shape(graph, op, op.initial, (op.states, shape[1]))
         case BatchNorm():
             for name in op.parameter_names:
                 _check_shape(graph, op, name, (graph.parameters[op.scale].size,))

@@ -19,6 +19,11 @@ MANTISSA_BITS = 12
 # Output steps. With half a step of the last shift and 255 steps * 2^-12 of the mantissa, a layer is within one step of its real value.
 ERROR_LIMIT = 3 / 8
 
+# Of recurrent layers: what the hidden state adds to a gate, in units of which it may be rounded by some, a thousandth in all.
+PRE_ACTIVATION = 2.0**-12
+PRE_ACTIVATION_MAX = (1 << 18) - 1
+PRE_ACTIVATION_ERROR = 4.0
+
 Reals = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
@@ -73,11 +78,18 @@ def bounds_of(weights: npt.NDArray[np.int8]) -> Bounds:
 
 
 def requantize(
-    name: str, weights: npt.NDArray[np.int8], multipliers: Reals, bias: Reals, input_zero_point: int, output: OutputRange
+    name: str,
+    weights: npt.NDArray[np.int8],
+    multipliers: Reals,
+    bias: Reals,
+    input_zero_point: int,
+    output: OutputRange,
+    error_limit: float = ERROR_LIMIT,
 ) -> Requantization:
     """Choose a layer's shifts, biases and multipliers.
 
-    `weights`: int8 [out, ...]; `multipliers`: real output steps a unit of the sum, positive, [out]; `bias`: in output steps, [out].
+    `weights`: int8 [out, ...]; `multipliers`: real output steps a unit of the sum, positive, [out]; `bias`: in output steps, [out];
+    `error_limit`: output steps by which rounding of bias and sum may change a result.
     Takes the finest `acc_shift` that provably fits. Raises LoweringError with the layer and the channel if that is too coarse.
     """
     bounds = bounds_of(weights)
@@ -91,7 +103,7 @@ def requantize(
     for acc_shift in range(ACC_SHIFT_MAX + 1):
         choice = _with_acc_shift(name, acc_shift, wanted, multipliers)
         if choice.stays_in_int32(bounds):
-            _require_fine(name, choice, multipliers)
+            _require_fine(name, choice, multipliers, error_limit)
             return choice
     raise LoweringError(f"layer '{name}': its sums leave int32; {_REMEDY}")
 
@@ -141,12 +153,12 @@ def _with_acc_shift(name: str, acc_shift: int, wanted: Reals, multipliers: Reals
     )
 
 
-def _require_fine(name: str, choice: Requantization, multipliers: Reals) -> None:
+def _require_fine(name: str, choice: Requantization, multipliers: Reals, limit: float) -> None:
     """Bias and sum are rounded by half of their units; a sum that is not shifted is exact."""
     error = multipliers * (2.0 ** (choice.bias_shift - 1) + (2.0 ** (choice.acc_shift - 1) if choice.acc_shift else 0.0))
     worst = int(error.argmax())
-    if error[worst] > ERROR_LIMIT:
+    if error[worst] > limit:
         raise LoweringError(
             f"layer '{name}', channel {worst}: bias and sum would be rounded by up to {error[worst]:.3g} output steps, "
-            f"limit {ERROR_LIMIT}; {_REMEDY}"
+            f"limit {limit:g}; {_REMEDY}"
         )

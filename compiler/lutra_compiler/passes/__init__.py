@@ -8,6 +8,7 @@ from lutra_compiler.passes.batchnorm_to_depthwise import batchnorm_to_depthwise
 from lutra_compiler.passes.fold_affine import fold_affine
 from lutra_compiler.passes.fold_batchnorm import fold_batchnorm
 from lutra_compiler.passes.fuse_activation import fuse_activation
+from lutra_compiler.passes.last_state import last_state
 from lutra_compiler.passes.merge_elementwise import merge_elementwise
 from lutra_compiler.passes.merge_padding import merge_padding
 from lutra_compiler.passes.merge_rearranges import merge_rearranges
@@ -18,6 +19,7 @@ from lutra_compiler.passes.strengthen_rows import strengthen_rows
 Pass = Callable[[Graph], Graph]
 
 CANONICAL_PASSES: tuple[Pass, ...] = (
+    last_state,
     merge_rearranges,
     fold_affine,
     fuse_activation,

@@ -6,10 +6,18 @@ import numpy as np
 import numpy.typing as npt
 
 from lutra_compiler.errors import LoweringError
-from lutra_compiler.ir.encoding import Quantization, ScalarQuantized, WeightEncoding
+from lutra_compiler.ir.encoding import HIDDEN_STATE, Quantization, ScalarQuantized, WeightEncoding
 from lutra_compiler.ir.graph import Graph
-from lutra_compiler.ir.ops import Clamp, Conv2d, Linear
-from lutra_compiler.numerics.fixed_point import BIAS_SHIFT_MAX, ERROR_LIMIT, OutputRange, requantize
+from lutra_compiler.ir.ops import Clamp, Recurrent, Weighted
+from lutra_compiler.numerics.fixed_point import (
+    BIAS_SHIFT_MAX,
+    ERROR_LIMIT,
+    PRE_ACTIVATION,
+    PRE_ACTIVATION_ERROR,
+    PRE_ACTIVATION_MAX,
+    OutputRange,
+    requantize,
+)
 
 Reals = npt.NDArray[np.float64]
 
@@ -30,23 +38,29 @@ def strengthen_rows(graph: Graph) -> Graph:
     """
     changed: dict[str, WeightEncoding] = {}
     for op in graph.ops:
-        if isinstance(op, Conv2d | Linear) and op.weight in graph.encodings and {op.inputs[0], op.output} <= graph.quantization.keys():
+        if isinstance(op, Weighted) and op.weight in graph.encodings and {op.inputs[0], op.output} <= graph.quantization.keys():
             stronger = _stronger(graph, op)
             if stronger is not None:
                 changed[op.weight] = stronger
     return graph.with_encodings(changed) if changed else graph
 
 
-def _stronger(graph: Graph, op: Conv2d | Linear) -> WeightEncoding | None:
+def _stronger(graph: Graph, op: Weighted) -> WeightEncoding | None:
     """The layer's weight with some larger scales; None if it needs none, or if they would not do."""
     encoding, source, result = graph.encodings[op.weight], graph.quantization[op.inputs[0]], graph.quantization[op.output]
+    limit = ERROR_LIMIT
+    if isinstance(op, Recurrent):
+        source, result, limit = HIDDEN_STATE, Quantization(PRE_ACTIVATION, 0), PRE_ACTIVATION_ERROR
+        output = OutputRange(0, -PRE_ACTIVATION_MAX, PRE_ACTIVATION_MAX)
+    else:
+        output = _output_range(result, op.activation or Clamp())
     bias = (graph.parameters[op.bias].astype(np.float64) if op.bias else np.zeros(encoding.shape[0])) / result.scale
-    output = _output_range(result, op.activation or Clamp())
+    unit = limit / ERROR_LIMIT  # output steps that count as one
 
     def fits(encoding: WeightEncoding) -> bool:
         multipliers = source.scale * encoding.scale.astype(np.float64) / result.scale
         try:
-            requantize(op.name, encoding.integers(), multipliers, bias, source.zero_point, output)
+            requantize(op.name, encoding.integers(), multipliers, bias, source.zero_point, output, limit)
         except LoweringError:
             return False
         return True
@@ -56,11 +70,11 @@ def _stronger(graph: Graph, op: Conv2d | Linear) -> WeightEncoding | None:
     before = source.scale * encoding.scale.astype(np.float64) / result.scale
     rows = encoding.integers().reshape(len(before), -1).astype(np.float64)
     for spare in (1, 2, 4):  # of the rounding that a layer may have; its sum needs some where it is shifted
-        factors = _factors(before, rows, bias, source.zero_point, spare)
-        stronger = _scaled(encoding, factors, 255 * before * np.abs(rows).sum(axis=1) < _NOTHING)
+        factors = _factors(before, rows, bias, source.zero_point, limit / spare)
+        stronger = _scaled(encoding, factors, 255 * before * np.abs(rows).sum(axis=1) < _NOTHING * unit)
         after = source.scale * stronger.scale.astype(np.float64) / result.scale
         change = 255 * (before[:, None] * rows - after[:, None] * stronger.integers().reshape(rows.shape))
-        small = np.square(change).sum(axis=1) <= CHANGE_LIMIT**2
+        small = np.square(change).sum(axis=1) <= (CHANGE_LIMIT * unit) ** 2
         if isinstance(encoding, ScalarQuantized):
             small |= factors <= FACTOR_LIMIT
         if small.all() and fits(stronger):
@@ -68,12 +82,12 @@ def _stronger(graph: Graph, op: Conv2d | Linear) -> WeightEncoding | None:
     return None
 
 
-def _factors(multipliers: Reals, rows: Reals, bias: Reals, zero_point: int, spare: int) -> Reals:
-    """By how much the scale of each row is to grow, from 1 on."""
+def _factors(multipliers: Reals, rows: Reals, bias: Reals, zero_point: int, limit: float) -> Reals:
+    """By how much the scale of each row is to grow, from 1 on, so that biases are rounded by `limit` output steps at most."""
     strongest = float(multipliers[rows.any(axis=1)].max(initial=0.0))
     if not strongest:
         return np.ones_like(multipliers)
-    bias_shift = int(np.clip(np.floor(np.log2(2 * ERROR_LIMIT / spare / strongest)), 0, BIAS_SHIFT_MAX))
+    bias_shift = int(np.clip(np.floor(np.log2(2 * limit / strongest)), 0, BIAS_SHIFT_MAX))
     units = np.abs(bias / multipliers - zero_point * rows.sum(axis=1))
     factors: Reals = np.maximum(1.02 * units / (_BIAS_UNITS * 2.0**bias_shift), 1.0)
     return factors

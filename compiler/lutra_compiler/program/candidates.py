@@ -23,33 +23,34 @@ Tables = tuple[tuple[Role, TableData], ...]
 Ways = Iterable[Candidate | Impossible]
 
 
-def candidates_of(fields: Fields, encoding: WeightEncoding, channels: TableData, target: str, expand_weights: bool) -> Ways:
+def candidates_of(family: str, fields: Fields, encoding: WeightEncoding, tables: Tables, target: str, expand_weights: bool) -> Ways:
     """All candidates for a layer, and the kernels that are impossible for a reason worth telling.
 
-    `fields`: its descriptor, with 0 for all that says how weights are stored and worked through; `channels`: its records.
-    `expand_weights`: whether to store product-quantized weights as int8 without an objection.
+    `family`: "conv2d", "linear", "lstm" or "gru"; `fields`: its descriptor, with 0 for all that says how weights are stored and worked
+    through; `tables`: those behind its weights. `expand_weights`: whether to store product-quantized weights as int8 without an objection.
     """
     unpacking = _unpacking(encoding) if isinstance(encoding, ProductQuantized) and encoding.coded else None
-    layer = _Layer(fields, (Role.CHANNELS, channels), target, expand_weights, unpacking)
-    convolution = "kernel_h" in fields
+    layer = _Layer(f"lutra_{family}", fields, tables, target, expand_weights, unpacking)
+    convolution = family == "conv2d"
     match encoding:
         case ScalarQuantized():
-            return [layer.stored_convolution(encoding) if convolution else layer.stored("lutra_linear_dense", encoding)]
+            return [layer.stored_convolution(encoding) if convolution else layer.stored(f"{layer.family}_dense", encoding)]
         case ProductQuantized():
-            return layer.coded_convolution(encoding) if convolution else layer.coded_linear(encoding)
+            return layer.coded_convolution(encoding) if convolution else layer.coded_vector(encoding)
 
 
 @dataclass(frozen=True)
 class _Layer:
+    family: str  # beginning of its kernels' names
     fields: Fields
-    channels: tuple[Role, TableData]
+    tables: Tables  # behind the weights: channel records, of recurrent layers more
     target: str
     expand_weights: bool
     unpacking: Unpacking | None  # of its indices
 
     def candidate(self, kernel: str, tables: Tables, settings: Fields | None = None) -> Candidate:
         fields = {**self.fields, **(settings or {})}
-        tables = (*tables, self.channels)
+        tables = (*tables, *self.tables)
         flash = sum(data.nbytes + 4 for _, data in tables) + KERNELS[kernel].descriptor.size_bytes + 4
         time, scratch = cycles(kernel, fields, self.target), scratch_bytes(kernel, fields)
         unpacking = self.unpacking if "indices" in KERNELS[kernel].tables else None
@@ -92,19 +93,19 @@ class _Layer:
             yield (decode := self.candidate("lutra_conv2d_decode", tables, {**coding, "block": block}))
         yield self.expanded("lutra_conv2d_dense", encoding, decode)
 
-    def coded_linear(self, encoding: ProductQuantized) -> Ways:
+    def coded_vector(self, encoding: ProductQuantized) -> Ways:
         (tables, coding), norm = _coded(encoding), encoding.largest_norm
         if norm > CODEWORD_L1_LIMIT:
-            yield Impossible("lutra_linear_lut", f"codeword norm {norm}, limit {CODEWORD_L1_LIMIT}")
+            yield Impossible(f"{self.family}_lut", f"codeword norm {norm}, limit {CODEWORD_L1_LIMIT}")
         else:
-            yield self.candidate("lutra_linear_lut", tables, coding)
+            yield self.candidate(f"{self.family}_lut", tables, coding)
         if encoding.codewords == 16 and encoding.index_bits == 4:
             if norm > PAIRS_L1_LIMIT:
-                yield Impossible("lutra_linear_pairs", f"codeword norm {norm}, limit {PAIRS_L1_LIMIT}")
+                yield Impossible(f"{self.family}_pairs", f"codeword norm {norm}, limit {PAIRS_L1_LIMIT}")
             else:
-                yield self.candidate("lutra_linear_pairs", tables, coding)
-        yield (decode := self.candidate("lutra_linear_decode", tables, coding))
-        yield self.expanded("lutra_linear_dense", encoding, decode)
+                yield self.candidate(f"{self.family}_pairs", tables, coding)
+        yield (decode := self.candidate(f"{self.family}_decode", tables, coding))
+        yield self.expanded(f"{self.family}_dense", encoding, decode)
 
     def expanded(self, kernel: str, encoding: ProductQuantized, coded: Candidate) -> Candidate:
         """The weights decoded by the compiler: fast perhaps, but what `coded` saves in flash is lost."""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from lutra_compiler.numerics.index_coding import searched
 from lutra_compiler.numerics.packing import split_indices
-from lutra_compiler.program.kernels import UNPACK
+from lutra_compiler.program.kernels import KERNELS, UNPACK
 from lutra_compiler.program.program import Call, Program
 from lutra_compiler.program.tables import decoded_indices
 from lutra_compiler.program.work import Fields, work
@@ -25,7 +25,9 @@ def cycles(kernel: str, fields: Mapping[str, int], target: str) -> float:
     coefficients = _table().get(target, _table().get(STAND_IN, {})).get(kernel)
     if coefficients is None:
         return math.inf
-    return sum(coefficients.get(kind, 0.0) * count for kind, count in work(kernel, fields).items())
+    own = sum(coefficients.get(kind, 0.0) * count for kind, count in work(kernel, fields).items())
+    each_step = KERNELS[kernel].each_step
+    return own + fields["steps"] * cycles(each_step, fields, target) if each_step else own
 
 
 def program_cycles(program: Program) -> float:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from lutra_compiler.errors import DataError
 from lutra_compiler.program.kernels import FUNCTIONS, STEPS_CHANNELS, STEPS_PIXELS
 from lutra_compiler.program.program import Call, Program, Storage
-from lutra_compiler.program.tables import copy_places, decoded_indices, layer_weights
+from lutra_compiler.program.tables import copy_places, decoded_indices, layer_weights, tables_of
 
 Int8 = npt.NDArray[np.int8]
 Int32 = npt.NDArray[np.int32]
@@ -78,10 +78,14 @@ def _interpret(program: Program, inputs: Sequence[Int8], trace: bool) -> Run:
 
 def _requantize(acc: Int32, f: Fields, multipliers: npt.NDArray[np.uint16]) -> Int8:
     """Section 2: `acc` int32 [..., out]."""
+    return _finish(_scaled(acc, f, multipliers), f)
+
+
+def _scaled(acc: Int32, f: Fields, multipliers: npt.NDArray[np.uint16]) -> Int32:
     mantissa = (multipliers & 0x0FFF).astype(np.int32)
     shift = f["output_shift"] + (multipliers >> 12).astype(np.int32)
     rounding = np.int32(1) << (shift - 1)
-    return _finish(((acc >> f["acc_shift"]) * mantissa + rounding) >> shift, f)
+    return ((acc >> f["acc_shift"]) * mantissa + rounding) >> shift
 
 
 def _finish(y: Int32, f: Fields) -> Int8:
@@ -90,7 +94,7 @@ def _finish(y: Int32, f: Fields) -> Int8:
 
 def _channels(program: Program, call: Call) -> tuple[Int32, npt.NDArray[np.uint16]]:
     """Biases in units of the sum, and multipliers."""
-    records = program.tables[call.tables[-1]].data.astype(np.uint16).reshape(-1, 2)
+    records = program.tables[tables_of(call)["channels"]].data.astype(np.uint16).reshape(-1, 2)
     return records[:, 0].view(np.int16).astype(np.int32) << call.fields["bias_shift"], records[:, 1]
 
 
@@ -261,6 +265,65 @@ def _softmax(program: Program, call: Call, inputs: Sequence[Int8], output: Int8)
     output[:] = y.astype(np.int8).reshape(output.shape)
 
 
+# Section 7
+
+
+def _recurrent(step: "Callable[[Int32, Int32, Int32, Int32], tuple[Int32, Int32]]") -> "Callable[..., None]":
+    """A kernel that computes the state and the hidden state of each step by `step`, from x, r, the state before and the tangents."""
+
+    def kernel(program: Program, call: Call, inputs: Sequence[Int8], output: Int8) -> None:
+        f = call.fields
+        samples, units = len(output), f["in_c"]
+        data = {name: program.tables[index].data for name, index in tables_of(call).items()}
+        weights, (bias, multipliers) = layer_weights(call, program).astype(np.int32), _channels(program, call)
+        table = data["tangents"].astype(np.int32) & 0x7FFF
+        x = (inputs[0].reshape(samples, f["steps"], f["out_c"]).astype(np.int32) - f["input_zero_point"]) * f["input_multiplier"]
+        x = x + (np.int32(1) << np.int32(f["input_shift"] - 1)) >> f["input_shift"]
+        states = data["initial"].astype(np.uint16).view(np.int16).astype(np.int32)
+        states = np.broadcast_to(states, 2 * units) if len(states) == 1 else states
+        state, hidden = (np.tile(part, (samples, 1)) for part in (states[-units:], _octets(states[:units] + 128 >> 8)))
+        result = output.reshape(samples, -1, units)
+        for t in range(f["steps"])[:: -1 if f["reverse"] else 1]:
+            r = np.clip(_scaled(hidden @ weights.T + bias, f, multipliers), 1 - (1 << 18), (1 << 18) - 1)
+            state, hidden = step(x[:, t], r, state, table)
+            hidden = _octets(hidden)
+            result[:, t if f["sequence"] else 0] = hidden
+
+    return kernel
+
+
+def _lstm_step(x: Int32, r: Int32, c: Int32, table: Int32) -> tuple[Int32, Int32]:
+    i, f, g, o = np.split(x + r, 4, axis=1)
+    enter, forget, new, out = _sigmoid(i, table), _sigmoid(f, table), _tanh(2 * g, table), _sigmoid(o, table)
+    c = np.clip(forget * c + (enter * new >> 4) + (1 << 14) >> 15, -32768, 32767)
+    return c, out * _tanh(4 * c, table) + (1 << 22) >> 23
+
+
+def _gru_step(x: Int32, r: Int32, h: Int32, table: Int32) -> tuple[Int32, Int32]:
+    (x_s, x_z, x_n), (r_s, r_z, r_n) = np.split(x, 3, axis=1), np.split(r, 3, axis=1)
+    s, z = _sigmoid(x_s + r_s, table), _sigmoid(x_z + r_z, table)
+    n = _tanh(2 * (x_n + ((s >> 3) * r_n + (1 << 11) >> 12)), table)
+    h = z * h + (32768 - z) * n + (1 << 14) >> 15
+    return h, h + 128 >> 8
+
+
+def _tanh(x: Int32, table: Int32) -> Int32:
+    """In units of 2^-15, of `x` in units of 2^-13."""
+    size = np.minimum(np.abs(x), 65535)
+    low, high = table[size >> 9], table[(size >> 9) + 1]
+    y: Int32 = np.sign(x) * (low + ((high - low) * (size & 511) + 256 >> 9))
+    return y
+
+
+def _sigmoid(x: Int32, table: Int32) -> Int32:
+    """In units of 2^-15, of `x` in units of 2^-12: (1 + tanh(x / 2)) / 2."""
+    return 32768 + _tanh(x, table) >> 1
+
+
+def _octets(x: Int32) -> Int32:
+    return np.clip(x, -128, 127)
+
+
 _KERNELS: Mapping[str, Callable[[Program, Call, Sequence[Int8], Int8], None]] = {
     "lutra_conv2d_lut": _convolution,
     "lutra_conv2d_lut8": _convolution,
@@ -282,5 +345,7 @@ _KERNELS: Mapping[str, Callable[[Program, Call, Sequence[Int8], Int8], None]] = 
     "lutra_select_int8": _select,
     "lutra_normalise_int8": _normalise,
     "lutra_softmax_int8": _softmax,
+    **{f"lutra_lstm_{form}": _recurrent(_lstm_step) for form in ("lut", "pairs", "decode", "dense")},
+    **{f"lutra_gru_{form}": _recurrent(_gru_step) for form in ("lut", "pairs", "decode", "dense")},
     "lutra_unpack_indices": _unpack_indices,
 }

@@ -119,6 +119,15 @@ NORMALISE = Descriptor(
     ("gain_shift", "value_shift", "output_zero_point", "output_min", "output_max", "reserved"),
     _SIGNED,
 )
+RECURRENT = Descriptor(
+    "lutra_recurrent",
+    ("steps", "in_c", "out_c", "input_multiplier"),
+    (
+        "input_zero_point", "input_shift", "bias_shift", "acc_shift", "output_shift", "log2_codewords", "subvector", "index_bits",
+        "initial", "reverse", "sequence", "reserved",
+    ),
+    _SIGNED,
+)
 SOFTMAX = Descriptor("lutra_softmax", ("pixels", "channels"), ())
 INDICES = Descriptor(
     "lutra_indices", ("bytes_low", "bytes_high", "coded_bytes_low", "coded_bytes_high"), ("log2_codewords", "index_bits")
@@ -183,6 +192,22 @@ def _linear_lut(out_c: int, codewords: int, index_bits: int) -> int:
 
 def _linear_pairs(out_c: int) -> int:
     return 8 * 16 * 2 + 4 * 256 * 2 + 4 * out_c
+
+
+def _recurrent_lut(in_c: int, out_c: int, codewords: int, index_bits: int) -> int:
+    return _states(in_c) + _linear_lut(out_c, codewords, index_bits)
+
+
+def _recurrent_pairs(in_c: int, out_c: int) -> int:
+    return _states(in_c) + _linear_pairs(out_c)
+
+
+def _recurrent(in_c: int, out_c: int) -> int:
+    return _states(in_c) + 4 * out_c
+
+
+def _states(units: int) -> int:
+    return _aligned(3 * units, 4)
 
 
 def _conv2d_lut(
@@ -269,6 +294,11 @@ def _same_place_if_a_is_whole(fields: Fields) -> int | None:
     return 0 if fields["steps_a"] == STEPS_CHANNELS | STEPS_PIXELS else None
 
 
+def _same_place_if_forward(fields: Fields) -> int | None:
+    """A step's hidden state is shorter than its pre-activations, which have been read by then; backwards it would meet those to come."""
+    return None if fields["reverse"] else 0
+
+
 def _behind_the_window(fields: Fields) -> int | None:
     """An output row is written once its window's last input row has been read; of a pooled row, once the first of its rows is."""
     in_row = fields["in_w"] * fields["in_c"]
@@ -304,11 +334,18 @@ class Kernel:
     overwrites: int | None = None  # of how many inputs, the first ones, the output may share the memory; None: of any
     scratch: ScratchRule | None = None
     lead: Callable[[Fields], int | None] = _apart  # bytes that the output begins before an input that it shares memory with
+    each_step: str | None = None  # the kernel of a fully connected layer whose sums this one computes `steps` times
 
 
 UNPACK = "lutra_unpack_indices"
 _CODED = ("codebook", "indices", "channels")
 _DENSE = ("weights", "channels")
+_RECURRENT = {  # by the last part of the name: tables, scratch memory
+    "lut": (_CODED, ScratchRule("LUTRA_RECURRENT_LUT_SCRATCH_BYTES", _recurrent_lut)),
+    "pairs": (_CODED, ScratchRule("LUTRA_RECURRENT_PAIRS_SCRATCH_BYTES", _recurrent_pairs)),
+    "decode": (_CODED, ScratchRule("LUTRA_RECURRENT_SCRATCH_BYTES", _recurrent)),
+    "dense": (_DENSE, ScratchRule("LUTRA_RECURRENT_SCRATCH_BYTES", _recurrent)),
+}
 
 KERNELS: Mapping[str, Kernel] = {
     kernel.name: kernel
@@ -341,6 +378,14 @@ KERNELS: Mapping[str, Kernel] = {
         Kernel("lutra_select_int8", SELECT, ("mask",), lead=_same_place),
         Kernel("lutra_normalise_int8", NORMALISE, (), lead=_same_place),
         Kernel("lutra_softmax_int8", SOFTMAX, ("exponentials",), lead=_same_place),
+        *(
+            Kernel(
+                f"lutra_{cell}_{form}", RECURRENT, (*tables, "tangents", "initial"),
+                scratch=scratch, lead=_same_place_if_forward, each_step=f"lutra_linear_{form}",
+            )
+            for cell in ("lstm", "gru")
+            for form, (tables, scratch) in _RECURRENT.items()
+        ),
         Kernel(
             UNPACK, INDICES, ("coded",), inputs=0,
             scratch=ScratchRule("LUTRA_UNPACK_INDICES_SCRATCH_BYTES", _unpack_indices),

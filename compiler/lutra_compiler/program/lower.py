@@ -8,7 +8,7 @@ from math import frexp, prod
 import numpy as np
 
 from lutra_compiler.errors import BudgetError, LoweringError, UnsupportedLayersError
-from lutra_compiler.ir.encoding import ProductQuantized, Quantization, WeightEncoding
+from lutra_compiler.ir.encoding import HIDDEN_STATE, ProductQuantized, Quantization, WeightEncoding
 from lutra_compiler.ir.graph import Graph, Shape
 from lutra_compiler.ir.ops import (
     Activation,
@@ -27,14 +27,24 @@ from lutra_compiler.ir.ops import (
     Op,
     Pad,
     Rearrange,
+    Recurrent,
     Select,
     Slice,
     Softmax,
     Upsample,
+    Weighted,
 )
 from lutra_compiler.ir.rearranging import moves_nothing, simplified
 from lutra_compiler.ir.shapes import infer_shapes
-from lutra_compiler.numerics.fixed_point import OutputRange, Requantization, requantize, rescale_multipliers
+from lutra_compiler.numerics.fixed_point import (
+    PRE_ACTIVATION,
+    PRE_ACTIVATION_ERROR,
+    PRE_ACTIVATION_MAX,
+    OutputRange,
+    Requantization,
+    requantize,
+    rescale_multipliers,
+)
 from lutra_compiler.program.candidates import candidates_of
 from lutra_compiler.program.choose_kernel import (
     Candidate,
@@ -60,12 +70,13 @@ from lutra_compiler.program.kernels import (
 )
 from lutra_compiler.program.plan_memory import Request, plan_memory
 from lutra_compiler.program.program import Call, LayerRecord, Port, Program, Role, Storage
-from lutra_compiler.program.tables import TableData, TableSet, channel_records, descriptor_bytes, exponentials, function_table
+from lutra_compiler.program.tables import TableData, TableSet, channel_records, descriptor_bytes, exponentials, function_table, tangents
 from lutra_compiler.program.verify import verify
 from lutra_compiler.target import Target
 
 SOFTMAX_OUTPUT = Quantization(1 / 256, -128)
 SOFTMAX_CHANNELS = 512
+STATE_SCALES = {"lstm": (2.0**-15, 2.0**-11), "gru": (2.0**-15,)}  # of initial states
 NORMALISED_SCALES = (2.0**-12, 2.0**10)  # of what is normalised: the kernel's shifts stay in range
 
 Fields = dict[str, int]
@@ -161,12 +172,16 @@ class _Lowering:
         self.step([op], [Candidate(kernel_name, fields, tuple(tables), estimate, flash, scratch_bytes=0)])
 
     def weighted_call(
-        self, kernel_name: str, ops: Sequence[Op], fields: Fields, encoding: WeightEncoding, arithmetic: Requantization, macs: int
+        self, family: str, ops: Sequence[Op], fields: Fields, encoding: WeightEncoding, arithmetic: Requantization, macs: int,
+        tables: RoledData = (),
     ) -> None:
-        """Append the call that computes `ops`, a layer with weights and perhaps the pooling after it. `kernel_name`: any that could."""
-        fields = self.whole(kernel_name, ops[0], fields)
-        channels = channel_records(arithmetic.bias, arithmetic.multiplier)
-        ways = list(candidates_of(fields, encoding, channels, self.target.name, self.limits.expand_weights))
+        """Append the call that computes `ops`, a layer with weights and perhaps the pooling after it, by a kernel of the `family`.
+
+        `tables`: those behind the weights and the channel records.
+        """
+        fields = self.whole(f"lutra_{family}_dense", ops[0], fields)
+        tables = ((Role.CHANNELS, channel_records(arithmetic.bias, arithmetic.multiplier)), *tables)
+        ways = list(candidates_of(family, fields, encoding, tables, self.target.name, self.limits.expand_weights))
         parameters = sum(prod(self.graph.weight_shape(name)) for name in ops[0].parameter_names)
         self.step(
             ops,
@@ -200,6 +215,8 @@ class _Lowering:
                 self.convolution(op)
             case Linear():
                 self.linear(op)
+            case Recurrent():
+                self.recurrent(op)
             case MaxPool():
                 self.same_quantization(op)
                 if op.inputs[0] not in self.pools:
@@ -263,18 +280,53 @@ class _Lowering:
                 f"convolution '{op.name}' has {op.groups} groups and a product-quantized weight; store grouped convolutions as int8"
             )
         macs = out_h * out_w * prod(encoding.shape)
-        self.weighted_call("lutra_conv2d_dense", [op, pool] if pool else [op], fields, encoding, arithmetic, macs)
+        self.weighted_call("conv2d", [op, pool] if pool else [op], fields, encoding, arithmetic, macs)
 
     def linear(self, op: Linear) -> None:
         encoding, output, arithmetic = self.weighted(op)
         out_c, in_c = encoding.shape
         fields = _requantization_fields(arithmetic, output) | {"in_c": in_c, "out_c": out_c}
-        self.weighted_call("lutra_linear_dense", [op], fields, encoding, arithmetic, macs=in_c * out_c)
+        self.weighted_call("linear", [op], fields, encoding, arithmetic, macs=in_c * out_c)
 
-    def weighted(self, op: Conv2d | Linear) -> tuple[WeightEncoding, OutputRange, Requantization]:
+    def recurrent(self, op: Recurrent) -> None:
+        encoding, source, result = self.encoding(op), self.quantization(op.inputs[0]), self.quantization(op.output)
+        if result != HIDDEN_STATE:
+            raise LoweringError(f"{op.kind} '{op.name}': its output '{op.output}' has {result}, it must have {HIDDEN_STATE}")
+        out_c, in_c = encoding.shape
+        multipliers = HIDDEN_STATE.scale * encoding.scale.astype(np.float64) / PRE_ACTIVATION
+        bias = self.graph.parameters[op.bias].astype(np.float64) if op.bias else np.zeros(out_c)
+        limits = OutputRange(0, -PRE_ACTIVATION_MAX, PRE_ACTIVATION_MAX)
+        arithmetic = requantize(op.name, encoding.integers(), multipliers, bias / PRE_ACTIVATION, 0, limits, PRE_ACTIVATION_ERROR)
+        (multiplier,), shift = rescale_multipliers(op.name, [source.scale / PRE_ACTIVATION], [255])
+        steps = prod(self.shapes[op.inputs[0]][:-1])
+        fields = _shifts(arithmetic) | {
+            "steps": steps, "in_c": in_c, "out_c": out_c, "input_multiplier": multiplier, "input_zero_point": source.zero_point,
+            "input_shift": shift, "initial": int(op.initial is not None), "reverse": int(op.reverse), "sequence": int(op.sequence),
+        }
+        tables = [(Role.TANGENTS, tangents()), (Role.INITIAL, self.initial_states(op))]
+        self.weighted_call(op.kind, [op], fields, encoding, arithmetic, steps * in_c * out_c, tables)
+
+    def initial_states(self, op: Recurrent) -> TableData:
+        """The states before the first step, or a zero for all of them."""
+        if op.initial is None:
+            return np.zeros(1, np.uint16)
+        states = self.graph.parameters[op.initial].astype(np.float64)
+        scales = np.array(STATE_SCALES[op.kind])
+        for largest, limit in zip(np.abs(states).max(axis=1), 32768 * scales, strict=True):
+            if largest > limit:
+                raise LoweringError(f"{op.kind} '{op.name}' begins with a state of {largest:.3g}, at most {limit:g} is possible")
+        integers = np.clip(np.rint(states / scales[:, None]), -32768, 32767).astype(np.int16)
+        table: TableData = integers.view(np.uint16).ravel()
+        return table
+
+    def encoding(self, op: Weighted) -> WeightEncoding:
         encoding = self.graph.encodings.get(op.weight)
         if encoding is None:
             raise LoweringError(f"layer '{op.name}': its weight '{op.weight}' is still float; quantize it before lowering")
+        return encoding
+
+    def weighted(self, op: Conv2d | Linear) -> tuple[WeightEncoding, OutputRange, Requantization]:
+        encoding = self.encoding(op)
         source, result = self.quantization(op.inputs[0]), self.quantization(op.output)
         output = self.output_range(op.output, op.activation)
         multipliers = source.scale * encoding.scale.astype(np.float64) / result.scale
@@ -635,8 +687,11 @@ def _pool_after(graph: Graph, op: Op) -> MaxPool | None:
 
 
 def _requantization_fields(arithmetic: Requantization, output: OutputRange) -> Fields:
-    shifts = {name: getattr(arithmetic, name) for name in ("bias_shift", "acc_shift", "output_shift")}
-    return _range_fields(output) | shifts
+    return _range_fields(output) | _shifts(arithmetic)
+
+
+def _shifts(arithmetic: Requantization) -> Fields:
+    return {name: getattr(arithmetic, name) for name in ("bias_shift", "acc_shift", "output_shift")}
 
 
 def _range_fields(output: OutputRange) -> Fields:

@@ -26,6 +26,8 @@ class Role(Enum):
     MULTIPLIERS = "multipliers"  # uint16
     EXPONENTIALS = "exponentials"  # uint16 [256]
     LOOKUP = "lookup"  # int8 [256]
+    TANGENTS = "tangents"  # uint16 [129]
+    INITIAL = "initial"  # uint16, two's complement: states before the first step, or one value for all
     MASK = "mask"  # uint8, a bit a feature, the lowest first
 
 

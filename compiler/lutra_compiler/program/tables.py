@@ -60,6 +60,12 @@ def exponentials(input_scale: float) -> npt.NDArray[np.uint16]:
     return table
 
 
+def tangents() -> npt.NDArray[np.uint16]:
+    """uint16 [129]: tanh(k / 16) in units of 2^-15, at most 32767."""
+    table: npt.NDArray[np.uint16] = np.minimum(np.rint(32768 * np.tanh(np.arange(129) / 16)), 32767).astype(np.uint16)
+    return table
+
+
 def function_table(steps: Sequence[Step], source: Quantization, result: Quantization) -> npt.NDArray[np.int8]:
     """int8 [256]: the outputs of an Elementwise for inputs from -128 to 127. Where it is not defined, it counts as 0."""
     integers = np.arange(-128, 128, dtype=np.float64)

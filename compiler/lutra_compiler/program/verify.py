@@ -92,6 +92,8 @@ class _Check:
                 self.convolution()
             case "linear":
                 self.linear()
+            case "lstm" | "gru" as cell:
+                self.recurrent(gates=4 if cell == "lstm" else 3, states=2 if cell == "lstm" else 1)
             case "max" | "average":
                 self.pool()
             case "add":
@@ -202,6 +204,18 @@ class _Check:
         self.size("output", self.call.output, f["out_c"])
         self.weighted(taps=1, channels=f["in_c"])
 
+    def recurrent(self, gates: int, states: int) -> None:
+        f = self.f
+        self.ranges({"steps": _POSITIVE, "in_c": _POSITIVE, "input_shift": (1, SHIFT_MAX)})  # with a 16-bit multiplier enough for int32
+        self.ranges(dict.fromkeys(("initial", "reverse", "sequence"), (0, 1)))
+        self.require(f["out_c"] == gates * f["in_c"], f"{f['in_c']} units have {gates} gates each, not {f['out_c']} in all")
+        self.size("input", self.call.inputs[0], f["steps"] * f["out_c"])
+        self.size("output", self.call.output, (f["steps"] if f["sequence"] else 1) * f["in_c"])
+        tables = tables_of(self.call)
+        self.table(Role.TANGENTS, tables["tangents"], 129)
+        self.table(Role.INITIAL, tables["initial"], states * f["in_c"] if f["initial"] else 1)
+        self.weighted(taps=1, channels=f["in_c"])
+
     def weighted(self, taps: int, channels: int) -> None:
         f = self.f
         self.ranges(_REQUANTIZATION_RANGES)
@@ -221,7 +235,7 @@ class _Check:
         else:
             self.ranges(dict.fromkeys(("log2_codewords", "subvector", "index_bits"), (0, 0)))
             self.table(Role.WEIGHTS, self.call.tables[0], f["out_c"] * taps * channels)
-        records = self.table(Role.CHANNELS, self.call.tables[-1], 2 * f["out_c"]).data.reshape(-1, 2).astype(np.uint16)
+        records = self.table(Role.CHANNELS, tables_of(self.call)["channels"], 2 * f["out_c"]).data.reshape(-1, 2).astype(np.uint16)
         arithmetic = Requantization(
             records[:, 0].view(np.int16), records[:, 1], f["bias_shift"], f["acc_shift"], f["output_shift"]
         )
@@ -245,9 +259,9 @@ class _Check:
     def lookup_tables(self, subvectors: int, norm: int) -> None:
         """`norm`: the largest L1 norm of a codeword; 128 times that is the largest entry of a table."""
         f, kernel = self.f, self.call.kernel
-        limit = PAIRS_L1_LIMIT if kernel == "lutra_linear_pairs" else L1_LIMIT
+        limit = PAIRS_L1_LIMIT if kernel.endswith("_pairs") else L1_LIMIT
         self.require(norm <= limit, f"a codeword has an L1 norm of {norm}, {kernel} takes {limit}")
-        if kernel == "lutra_linear_pairs":
+        if kernel.endswith("_pairs"):
             self.ranges({"log2_codewords": (4, 4), "index_bits": (4, 4)})
         elif kernel in ("lutra_conv2d_lut", "lutra_conv2d_lut8"):
             self.ranges({"block": (1, subvectors), "keep_offsets": (0, 1), "packed_sums": (0, 1)})

@@ -488,6 +488,11 @@ def _softmax(f: Fields) -> Work:
     return {"pixels": float(f["pixels"]), "values": float(f["pixels"] * f["channels"])}
 
 
+def _recurrent(f: Fields) -> Work:
+    """Beside the sums of a fully connected layer for each step."""
+    return {"steps": float(f["steps"]), "units": float(f["steps"] * f["in_c"])}
+
+
 def _unpack_indices(f: Fields) -> Work:
     size = float(f["bytes_low"] + 65536 * f["bytes_high"])
     codes = float(1 << f["log2_codewords"])
@@ -522,5 +527,6 @@ _WORK: Mapping[str, Callable[[Fields], Work]] = {
     "lutra_select_int8": _select,
     "lutra_normalise_int8": _normalise,
     "lutra_softmax_int8": _softmax,
+    **{f"lutra_{cell}_{form}": _recurrent for cell in ("lstm", "gru") for form in ("lut", "pairs", "decode", "dense")},
     "lutra_unpack_indices": _unpack_indices,
 }

@@ -147,6 +147,21 @@ typedef struct {
   uint8_t reserved; /* 0 */
 } lutra_normalise;
 
+/* Of an LSTM or a GRU: SPEC.md, section 7. */
+typedef struct {
+  uint16_t steps;
+  uint16_t in_c, out_c;      /* of the weight that meets the hidden state: units, gates of all units */
+  uint16_t input_multiplier; /* of the pre-activations that are the input */
+  int8_t input_zero_point;
+  uint8_t input_shift;
+  uint8_t bias_shift, acc_shift, output_shift;
+  uint8_t log2_codewords, subvector, index_bits; /* as in lutra_conv2d */
+  uint8_t initial;                               /* 1: each state has a value of its own before the first step, 0: all have one */
+  uint8_t reverse;                               /* 1: from the last step to the first */
+  uint8_t sequence;                              /* 1: the hidden states of all steps are put out, 0: the last one */
+  uint8_t reserved;                              /* 0 */
+} lutra_recurrent;
+
 typedef struct {
   uint16_t pixels, channels;
 } lutra_softmax;
@@ -227,6 +242,12 @@ typedef struct {
 /* Sums of four pixels, what sums begin with, and weights of windows that were moved into the image. */
 #define LUTRA_CONV2D_DEPTHWISE_SCRATCH_BYTES(kernel_h, kernel_w, out_c) \
   (20u * (out_c) + (1u * (kernel_h) * (kernel_w) * (out_c) + 3u) / 4u * 4u)
+/* A state, int16, and a hidden state, int8, a unit, and what a fully connected layer needs, or its sums alone. */
+#define LUTRA_RECURRENT_STATE_BYTES(in_c) (LUTRA_IN_FOURS(3u * (in_c)))
+#define LUTRA_RECURRENT_LUT_SCRATCH_BYTES(in_c, out_c, codewords, index_bits) \
+  (LUTRA_RECURRENT_STATE_BYTES(in_c) + LUTRA_LINEAR_LUT_SCRATCH_BYTES(out_c, codewords, index_bits))
+#define LUTRA_RECURRENT_PAIRS_SCRATCH_BYTES(in_c, out_c) (LUTRA_RECURRENT_STATE_BYTES(in_c) + LUTRA_LINEAR_PAIRS_SCRATCH_BYTES(out_c))
+#define LUTRA_RECURRENT_SCRATCH_BYTES(in_c, out_c) (LUTRA_RECURRENT_STATE_BYTES(in_c) + 4u * (out_c))
 /* Where the slots of each symbol begin, and where they end. */
 #define LUTRA_UNPACK_INDICES_SCRATCH_BYTES(codewords) (2u * (codewords) + 4u)
 
@@ -243,6 +264,7 @@ void lutra_conv2d_dense(const lutra_conv2d *layer, const int8_t *weights, const 
 void lutra_conv2d_depthwise(const lutra_conv2d *layer, const int8_t *weights, const lutra_channel *channels, const int8_t *input,
                             int8_t *output, void *scratch);
 
+/* Without `channels` (NULL) the sums of lut and pairs, without biases, stay at the beginning of `scratch`, and nothing is put out. */
 void lutra_linear_lut(const lutra_linear *layer, const int8_t *codebook, const uint8_t *indices, const lutra_channel *channels,
                       const int8_t *input, int8_t *output, void *scratch);
 /* For 16 codewords of 4-bit indices whose table entries add as int16 in pairs. */
@@ -272,6 +294,25 @@ void lutra_select_int8(const lutra_select *layer, const uint8_t *mask, const int
 void lutra_normalise_int8(const lutra_normalise *layer, const int8_t *input, int8_t *output);
 /* `exponentials`: uint16 [256]. `output` may be `input`. */
 void lutra_softmax_int8(const lutra_softmax *layer, const uint16_t *exponentials, const int8_t *input, int8_t *output);
+
+/* `tangents`: uint16 [129]; `initial`: states before the first step, as int16, or one for all. `output` may be where `input` is, unless
+ * time runs backwards. */
+void lutra_lstm_lut(const lutra_recurrent *layer, const int8_t *codebook, const uint8_t *indices, const lutra_channel *channels,
+                    const uint16_t *tangents, const uint16_t *initial, const int8_t *input, int8_t *output, void *scratch);
+void lutra_lstm_pairs(const lutra_recurrent *layer, const int8_t *codebook, const uint8_t *indices, const lutra_channel *channels,
+                      const uint16_t *tangents, const uint16_t *initial, const int8_t *input, int8_t *output, void *scratch);
+void lutra_lstm_decode(const lutra_recurrent *layer, const int8_t *codebook, const uint8_t *indices, const lutra_channel *channels,
+                       const uint16_t *tangents, const uint16_t *initial, const int8_t *input, int8_t *output, void *scratch);
+void lutra_lstm_dense(const lutra_recurrent *layer, const int8_t *weights, const lutra_channel *channels, const uint16_t *tangents,
+                      const uint16_t *initial, const int8_t *input, int8_t *output, void *scratch);
+void lutra_gru_lut(const lutra_recurrent *layer, const int8_t *codebook, const uint8_t *indices, const lutra_channel *channels,
+                   const uint16_t *tangents, const uint16_t *initial, const int8_t *input, int8_t *output, void *scratch);
+void lutra_gru_pairs(const lutra_recurrent *layer, const int8_t *codebook, const uint8_t *indices, const lutra_channel *channels,
+                     const uint16_t *tangents, const uint16_t *initial, const int8_t *input, int8_t *output, void *scratch);
+void lutra_gru_decode(const lutra_recurrent *layer, const int8_t *codebook, const uint8_t *indices, const lutra_channel *channels,
+                      const uint16_t *tangents, const uint16_t *initial, const int8_t *input, int8_t *output, void *scratch);
+void lutra_gru_dense(const lutra_recurrent *layer, const int8_t *weights, const lutra_channel *channels, const uint16_t *tangents,
+                     const uint16_t *initial, const int8_t *input, int8_t *output, void *scratch);
 
 /* Indices of the next layer: SPEC.md, section 4. */
 void lutra_unpack_indices(const lutra_indices *layer, const uint8_t *coded, uint8_t *output, void *scratch);

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "../dot.h"
-#include "coding.h"
+#include "linear.h"
 #include "requantization.h"
 
 void lutra_linear_decode(const lutra_linear *layer, const int8_t *codebook, const uint8_t *indices,
@@ -8,13 +7,7 @@ void lutra_linear_decode(const lutra_linear *layer, const int8_t *codebook, cons
   lutra_coding coding;
   lutra_begin_coding(&coding, &layer->log2_codewords, codebook, indices, layer->in_c, layer->out_c);
   for (uint32_t n = 0u; n < coding.rows; n++) {
-    const int8_t *x = input;
-    uint32_t sum = 0u;
-    for (uint32_t m = 0u; m < coding.subvectors; m++) {
-      const uint32_t length = lutra_subvector_length(&coding, m);
-      sum += lutra_dot(lutra_codeword(&coding, 0u, n, m), x, length);
-      x += length;
-    }
+    const uint32_t sum = lutra_row_sum(&coding, n, input);
     lutra_requantize(LUTRA_REQUANTIZATION(layer), channels + n, &sum, 1u, 1u, output + n, 0u);
   }
 }

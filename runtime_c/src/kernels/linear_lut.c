@@ -62,7 +62,9 @@ void lutra_linear_lut(const lutra_linear *layer, const int8_t *codebook, const u
   for (uint32_t size; (size = next_group(&now)) > 0u;) {
     add(&now, size);
   }
-  lutra_requantize(LUTRA_REQUANTIZATION(layer), channels, scratch, layer->out_c, 1u, output, 0u);
+  if (channels != NULL) {
+    lutra_requantize(LUTRA_REQUANTIZATION(layer), channels, scratch, layer->out_c, 1u, output, 0u);
+  }
 }
 
 void lutra_linear_pairs(const lutra_linear *layer, const int8_t *codebook, const uint8_t *indices, const lutra_channel *channels,
@@ -78,5 +80,7 @@ void lutra_linear_pairs(const lutra_linear *layer, const int8_t *codebook, const
       add(&now, size);
     }
   }
-  lutra_requantize(LUTRA_REQUANTIZATION(layer), channels, scratch, layer->out_c, 1u, output, 0u);
+  if (channels != NULL) {
+    lutra_requantize(LUTRA_REQUANTIZATION(layer), channels, scratch, layer->out_c, 1u, output, 0u);
+  }
 }

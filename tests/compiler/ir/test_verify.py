@@ -9,7 +9,22 @@ import pytest
 from lutra_compiler.errors import GraphError
 from lutra_compiler.ir.encoding import ProductQuantized, Quantization, ScalarQuantized
 from lutra_compiler.ir.graph import Graph, Input
-from lutra_compiler.ir.ops import Activation, Add, AveragePool, BatchNorm, Clamp, Concat, Conv2d, Linear, MaxPool, Op, Slice, Softmax
+from lutra_compiler.ir.ops import (
+    Activation,
+    Add,
+    AveragePool,
+    BatchNorm,
+    Clamp,
+    Concat,
+    Conv2d,
+    Gru,
+    Linear,
+    Lstm,
+    MaxPool,
+    Op,
+    Slice,
+    Softmax,
+)
 from lutra_compiler.ir.verify import verify
 
 CONV = Conv2d(name="first", inputs=("x",), output="a", weight="w", bias="b", activation=Clamp(0, 6))
@@ -51,8 +66,14 @@ def with_parameter(name: str, array: np.ndarray) -> Graph:
     return replace(GRAPH, parameters={**GRAPH.parameters, name: array})
 
 
+def with_recurrent(weight: np.ndarray, initial: np.ndarray | None = None) -> Graph:
+    op = Lstm(name="r", inputs=("a",), output="y", weight="r", initial=None if initial is None else "h")
+    states = {} if initial is None else {"h": initial}
+    return replace(with_op(op), parameters={**GRAPH.parameters, "r": weight, **states})
+
+
 def test_valid_graphs_pass() -> None:
-    for graph in (GRAPH, encoded(SCALAR), encoded(PRODUCT)):
+    for graph in (GRAPH, encoded(SCALAR), encoded(PRODUCT), with_recurrent(ones(4, 1), ones(2, 1))):
         verify(graph)
 
 
@@ -77,6 +98,9 @@ WRONG: dict[str, Callable[[], Graph]] = {
     "parameter 'b' has 2 of 4 values that are NaN or infinite": lambda: with_parameter("b", np.array([1, np.nan, np.inf, 0], np.float32)),
     "a weight of conv2d has 4 dimensions": lambda: with_parameter("w", ones(4, 5)),
     "a weight of linear has 2 dimensions": lambda: with_op(Linear(name="fc", inputs=("a",), output="y", weight="s")),
+    r"a weight of gru has the shape \(3 \* units, units\)": lambda: with_op(Gru(name="r", inputs=("a",), output="y", weight="s")),
+    r"4 pre-activations a step, but its weight is for 8": lambda: with_recurrent(weight=ones(8, 2)),
+    r"parameter 'h' must have shape \(2, 1\)": lambda: with_recurrent(weight=ones(4, 1), initial=ones(1, 1)),
     r"parameter 'b' must have shape \(4,\)": lambda: with_parameter("b", ones(5)),
     r"parameter 'v' must have shape \(4,\)": lambda: with_parameter("v", ones(1, 4)),
     r"variance \+ epsilon must be positive": lambda: with_parameter("v", -ones(4)),

@@ -12,9 +12,10 @@ from lutra_compiler.driver import build_program
 from lutra_compiler.errors import LoweringError
 from lutra_compiler.ir.encoding import ProductQuantized, Quantization, ScalarQuantized
 from lutra_compiler.ir.graph import Graph
-from lutra_compiler.ir.ops import Conv2d, Linear
+from lutra_compiler.ir.ops import Conv2d, Gru, Linear
 from lutra_compiler.passes.strengthen_rows import strengthen_rows
 from lutra_compiler.program.interpreter import interpret
+from lutra_compiler.program.lower import lower
 from lutra_compiler.target import target_by_name
 from quantized_graphs import coded, dense, graph
 
@@ -109,3 +110,18 @@ def test_where_an_output_would_change_the_layer_is_refused() -> None:
     assert strengthen_rows(network) is network
     with pytest.raises(LoweringError, match="differ too much between its channels"):
         build_program(network, target_by_name("generic"))
+
+
+def test_a_unit_of_a_recurrent_layer_that_is_next_to_dead_but_has_a_bias_can_be_lowered() -> None:
+    weight, bias = dense((12, 4)), np.zeros(12, np.float32)
+    scale = weight.scale.copy()
+    scale[9], bias[9] = 1e-7 * scale[0], 1.0
+    layer = Gru(name="g", inputs=("x",), output="y", weight="w", bias="b")
+    weak = graph([layer], {"x": (1, 5, 12)}, {"w": replace(weight, scale=scale)}).with_parameters({"b": bias})
+    with pytest.raises(LoweringError, match="layer 'g'"):
+        lower(weak, target_by_name("generic"))
+    strong = strengthen_rows(weak)
+    (call,) = lower(strong, target_by_name("generic")).calls
+    assert call.kernel == "lutra_gru_dense"
+    grown = np.flatnonzero(strong.encodings["w"].scale != scale)
+    assert grown.tolist() == [9]

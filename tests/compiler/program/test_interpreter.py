@@ -15,6 +15,7 @@ from lutra_compiler.target import target_by_name
 from operator_programs import operator_network
 from quantized_graphs import coded, dense, graph
 from random_programs import ARENA_LIMIT, TABLES_LIMIT, random_inputs, random_network, random_program
+from recurrent_programs import recurrent_network
 
 GENERIC = target_by_name("generic")
 
@@ -109,7 +110,8 @@ def test_random_programs_are_small_and_lively():
 def test_random_programs_call_every_kernel():
     counts: dict[str, int] = {}
     for seed in range(200):
-        for call in (*random_program(seed).calls, *(operator_network(seed)[1].calls if seed < 60 else ())):
+        others = operator_network(seed)[1].calls if seed < 60 else ()
+        for call in (*random_program(seed).calls, *others, *recurrent_network(seed)[1].calls):
             counts[call.kernel] = counts.get(call.kernel, 0) + 1
     assert counts.keys() == KERNELS.keys()
     assert min(counts.values()) >= 12

@@ -15,7 +15,9 @@ from lutra_compiler.ir.ops import (
     Concat,
     Conv2d,
     Flatten,
+    Gru,
     Linear,
+    Lstm,
     MaxPool,
     Pad,
     Slice,
@@ -101,6 +103,31 @@ def test_the_encoding_and_the_sizes_choose_the_kernel_of_a_fully_connected_layer
 )
 def test_every_other_op_has_one_kernel(op, kernel: str):
     assert only_call(graph([op], IMAGE)).kernel == kernel
+
+
+@pytest.mark.parametrize(
+    ("weight", "kernel"),
+    [
+        (coded((96, 24), codewords=4, subvector=8, largest=7), "lutra_lstm_lut"),
+        (coded((96, 24), codewords=4, largest=127), "lutra_lstm_decode"),
+        (coded((8, 2), codewords=256, index_bits=8), "lutra_lstm_dense"),
+        (dense((20, 5)), "lutra_lstm_dense"),
+    ],
+)
+def test_the_encoding_and_the_sizes_choose_the_kernel_of_a_recurrent_layer(weight, kernel: str):
+    rows, units = weight.shape
+    call = only_call(graph([one(Lstm, "x", weight="w")], {"x": (1, 9, rows)}, {"w": weight}))
+    assert call.kernel == kernel
+    assert (call.layer.macs, call.fields["steps"], call.layer.output_shape) == (9 * rows * units, 9, (1, 9, units))
+
+
+def test_states_before_the_first_step_are_stored_in_the_units_of_the_kernel():
+    lstm = one(Lstm, "x", weight="w", initial="s", sequence=False)
+    states = np.array([[0.5, -1.0, 1.0], [-2.0, 16.0, -0.25]], np.float32)
+    program = lower(graph([lstm], GATES, {"w": dense((12, 3))}).with_parameters({"s": states}), GENERIC)
+    (table,) = (table for table in program.tables if table.role is Role.INITIAL)
+    assert table.data.view(np.int16).tolist() == [16384, -32768, 32767, -4096, 32767, -512]
+    assert program.calls[0].layer.output_shape == (3,)
 
 
 def test_a_clamp_becomes_bounds_of_the_output():
@@ -248,6 +275,12 @@ def test_an_unknown_target_is_refused_with_those_there_are():
 # Refusals
 
 OTHER = Quantization(0.04, 0)
+GATES = {"x": (1, 5, 12)}
+GRU = one(Gru, "x", weight="w")
+
+
+def with_initial(state: float) -> Graph:
+    return graph([replace(GRU, initial="h")], GATES, {"w": dense((12, 4))}).with_parameters({"h": np.full((1, 4), state, np.float32)})
 
 
 @pytest.mark.parametrize(
@@ -262,6 +295,9 @@ OTHER = Quantization(0.04, 0)
         (graph([one(Slice, "x", start=(0, 0, 0), stop=(2, 2, 2), step=(1, 1, 1))], IMAGE, quantization={"x": OTHER}), "slice 'op'"),
         (graph([one(Softmax, "x")], IMAGE, quantization={"op.y": OTHER}), "softmax 'op': its output 'op.y' has .* must have"),
         (graph([one(Softmax, "x")], {"x": (513,)}), "softmax 'op' has 513 channels, at most 512"),
+        (graph([GRU], GATES, {"w": dense((12, 4))}, quantization={"op.y": OTHER}), "gru 'op': its output 'op.y' has .* must have"),
+        (with_initial(1.5), "gru 'op' begins with a state of 1.5, at most 1 is possible"),
+        (graph([GRU], GATES, {"w": dense((12, 4))}, quantization={"x": Quantization(17, 0)}), "'op': its input's scale is 6.96e"),
         (graph([one(Flatten, "x", order="CHW")], IMAGE), "flatten 'op' is in CHW order; run prepare_for_lowering"),
         (graph([conv("c", "x", groups=2)], IMAGE, {"w": coded((8, 3, 3, 2))}), "convolution 'c' has 2 groups .* store .* as int8"),
         (graph([one(AveragePool, "x", kernel=(2, 2), stride=(1, 1), padding=(2, 0, 0, 0))], IMAGE), "padding .* reaches the kernel"),

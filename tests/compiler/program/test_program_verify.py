@@ -17,7 +17,9 @@ from lutra_compiler.ir.ops import (
     Conv2d,
     Elementwise,
     Gather,
+    Gru,
     Linear,
+    Lstm,
     MaxPool,
     Normalise,
     Op,
@@ -103,6 +105,16 @@ def operators() -> Program:
         Normalise(name="n", inputs=("g",), output="n", axes=(2,)),
     ]
     return lower(graph(ops, {"x": (4, 5, 6), "z": (1, 1, 6)}), target_by_name("generic"))
+
+
+def recurrent() -> Program:
+    """Call 0: a GRU by tables, all its hidden states over its input; call 1: an LSTM of one unit that puts out the last one."""
+    ops: list[Op] = [
+        Gru(name="g", inputs=("x",), output="g", weight="g"),
+        Lstm(name="l", inputs=("g",), output="l", weight="l", initial="s", sequence=False),
+    ]
+    source = graph(ops, {"x": (1, 5, 12)}, {"g": coded((12, 4), codewords=4), "l": dense((4, 1))})
+    return lower(source.with_parameters({"s": np.ones((2, 1), np.float32)}), target_by_name("generic"), choose=by_name)
 
 
 def unpacked() -> Program:
@@ -247,7 +259,15 @@ BROKEN: list[tuple[Callable[[], Program], Change, str]] = [
     (base, table_of(4, Role.MULTIPLIERS, data=np.zeros(1, np.uint16)), "its multipliers must be uint16 .9."),
     (vector, table_of(1, Role.EXPONENTIALS, data=np.zeros(255, np.uint16)), "its exponentials must be uint16 .256."),
     (operators, table_of(0, Role.LOOKUP, data=np.zeros(255, np.int8)), "its lookup must be int8 .256."),
+    (recurrent, table_of(0, Role.TANGENTS, data=np.zeros(128, np.uint16)), "its tangents must be uint16 .129."),
+    (recurrent, table_of(0, Role.INITIAL, data=np.zeros(4, np.uint16)), "its initial must be uint16 .1., not uint16 .4."),
+    (recurrent, table_of(1, Role.INITIAL, data=np.zeros(1, np.uint16)), "its initial must be uint16 .2."),
     # ranges
+    (recurrent, fields(0, steps=0), "steps is 0, allowed 1..65535"),
+    (recurrent, fields(0, input_shift=31), "input_shift is 31, allowed 1..30"),
+    (recurrent, fields(1, sequence=2), "sequence is 2, allowed 0..1"),
+    (recurrent, fields(0, in_c=3), "3 units have 3 gates each, not 12 in all"),
+    (recurrent, fields(1, subvector=4), "subvector is 4, allowed 0..0"),
     (operators, fields(1, function=4), "function is 4, allowed 0..3"),
     (operators, fields(1, steps_b=4), "steps_b is 4, allowed 0..3"),
     (operators, fields(1, multiplier_a=-32768, zero_point_a=127, zero_point_b=127, shift=30), "its products reach"),
@@ -286,6 +306,8 @@ BROKEN: list[tuple[Callable[[], Program], Change, str]] = [
     (operators, fields(1, steps_b=3), "its input takes 120 bytes, buffer . has 6"),
     (operators, fields(4, inner=2), "its input takes 240 bytes"),
     (operators, lambda p: call(1, inputs=p.calls[1].inputs[::-1])(p), "its input takes 120 bytes, buffer . has 6"),
+    (recurrent, fields(0, steps=4), "its input takes 48 bytes"),
+    (recurrent, fields(1, sequence=1), "its output takes 5 bytes"),
     (depthwise, fields(1, in_c=5), "its input takes 180 bytes"),
     (base, fields(5, size_low=647), "its input takes 647 bytes"),
     (base, fields(7, pixels_high=1), "its input takes 1179972 bytes"),
