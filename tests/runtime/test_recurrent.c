@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <string.h>
 
+#include "lutra/lutra_recurrent.h"
+
 #include "harness.h"
 #include "naive.h"
 #include "random_tables.h"

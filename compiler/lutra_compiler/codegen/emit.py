@@ -41,6 +41,7 @@ def emit(program: Program, prefix: str, metadata: Mapping[str, Any]) -> dict[str
         "inputs": [_port(program, index, port) for index, port in enumerate(program.inputs)],
         "outputs": [_port(program, index, port) for index, port in enumerate(program.outputs)],
         "pointers": [f"inputs[{i}]" for i in range(len(program.inputs))] + [f"outputs[{i}]" for i in range(len(program.outputs))],
+        "headers": sorted({KERNELS[call.kernel].descriptor.header for call in program.calls} | {"lutra/lutra_kernels.h"}),
         "tables": tables,
         "checked": checked,
         "descriptors": sum(table.is_descriptor for table in tables),

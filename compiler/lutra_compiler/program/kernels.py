@@ -1,6 +1,6 @@
 """The kernels of the C runtime as the compiler sees them: descriptors, tables, scratch, and memory that output and input may share.
 
-One entry a kernel of runtime_c/include/lutra/lutra_kernels.h; a test compares the two field by field.
+One entry a kernel of the headers in runtime_c/include/lutra; a test compares the two field by field.
 """
 
 import inspect
@@ -20,6 +20,7 @@ class Descriptor:
     halfwords: tuple[str, ...]
     bytes_: tuple[str, ...]
     signed: frozenset[str] = frozenset()
+    header: str = "lutra/lutra_kernels.h"  # that declares it and its kernels
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -43,6 +44,7 @@ _SIGNED = frozenset({
 FUNCTIONS = ("multiply", "add", "minimum", "maximum")  # of lutra_binary, by number: LUTRA_MULTIPLY, ...
 STEPS_CHANNELS, STEPS_PIXELS = 1, 2  # LUTRA_STEPS_CHANNELS, ...
 COPY_AXES = MAX_AXES
+_OPERATORS = "lutra/lutra_operators.h"
 
 CONV2D = Descriptor(
     "lutra_conv2d",
@@ -79,7 +81,7 @@ ADD = Descriptor(
     ("zero_point_a", "zero_point_b", "output_zero_point", "output_min", "output_max", "shift"),
     _SIGNED,
 )
-LOOKUP = Descriptor("lutra_lookup", ("size_low", "size_high"), ())
+LOOKUP = Descriptor("lutra_lookup", ("size_low", "size_high"), (), header=_OPERATORS)
 BINARY = Descriptor(
     "lutra_binary",
     ("pixels_low", "pixels_high", "channels", "multiplier_a", "multiplier_b"),
@@ -88,6 +90,7 @@ BINARY = Descriptor(
         "reserved",
     ),
     _SIGNED | {"multiplier_a", "multiplier_b"},
+    _OPERATORS,
 )
 RESCALE = Descriptor(
     "lutra_rescale",
@@ -111,6 +114,7 @@ COPY = Descriptor(
         "in_start_low", "in_start_high", "out_start_low", "out_start_high",
     ),
     (),
+    header=_OPERATORS,
 )
 SELECT = Descriptor("lutra_select", ("in_c", "out_c"), ())
 NORMALISE = Descriptor(
@@ -118,6 +122,7 @@ NORMALISE = Descriptor(
     ("outer", "count", "inner", "epsilon_low", "epsilon_mid", "epsilon_high", "gain"),
     ("gain_shift", "value_shift", "output_zero_point", "output_min", "output_max", "reserved"),
     _SIGNED,
+    _OPERATORS,
 )
 RECURRENT = Descriptor(
     "lutra_recurrent",
@@ -127,6 +132,7 @@ RECURRENT = Descriptor(
         "initial", "reverse", "sequence", "reserved",
     ),
     _SIGNED,
+    "lutra/lutra_recurrent.h",
 )
 SOFTMAX = Descriptor("lutra_softmax", ("pixels", "channels"), ())
 INDICES = Descriptor(
@@ -335,7 +341,6 @@ class Kernel:
     scratch: ScratchRule | None = None
     lead: Callable[[Fields], int | None] = _apart  # bytes that the output begins before an input that it shares memory with
     each_step: str | None = None  # the kernel of a fully connected layer whose sums this one computes `steps` times
-
 
 UNPACK = "lutra_unpack_indices"
 _CODED = ("codebook", "indices", "channels")

@@ -72,32 +72,6 @@ typedef struct {
 } lutra_add;
 
 typedef struct {
-  uint16_t size_low, size_high; /* elements = size_low + 65536 * size_high */
-} lutra_lookup;
-
-/* `function` of a lutra_binary. */
-#define LUTRA_MULTIPLY 0u
-#define LUTRA_ADD 1u
-#define LUTRA_MINIMUM 2u
-#define LUTRA_MAXIMUM 3u
-
-/* `steps_a`, `steps_b`: whether an input has a value for each channel, and for each pixel, or one for all of them. */
-#define LUTRA_STEPS_CHANNELS 1u
-#define LUTRA_STEPS_PIXELS 2u
-
-typedef struct {
-  uint16_t pixels_low, pixels_high; /* of the output: pixels = pixels_low + 65536 * pixels_high */
-  uint16_t channels;                /* of a pixel of the output */
-  int16_t multiplier_a, multiplier_b;
-  int8_t zero_point_a, zero_point_b, output_zero_point;
-  int8_t output_min, output_max;
-  uint8_t shift;
-  uint8_t function;
-  uint8_t steps_a, steps_b;
-  uint8_t reserved; /* 0 */
-} lutra_binary;
-
-typedef struct {
   uint16_t pixels_low, pixels_high; /* pixels = pixels_low + 65536 * pixels_high */
   uint16_t channels;                /* of a pixel of the input */
   uint16_t output_stride;           /* channels of a pixel of the output */
@@ -122,45 +96,9 @@ typedef struct {
   uint8_t reserved; /* 0 */
 } lutra_slice_pad;
 
-/* A part of the input to a part of the output, both seen as arrays of five dimensions: positions are start + sum of i_k * step_k
- * for i_k < count_k; start = start_low + 65536 * start_high. */
-typedef struct {
-  uint16_t count_0, count_1, count_2, count_3, count_4;
-  uint16_t in_step_0, in_step_1, in_step_2, in_step_3, in_step_4;
-  uint16_t out_step_0, out_step_1, out_step_2, out_step_3, out_step_4;
-  uint16_t in_start_low, in_start_high, out_start_low, out_start_high;
-} lutra_copy;
-
 typedef struct {
   uint16_t in_c, out_c;
 } lutra_select;
-
-/* Of each of outer * inner rows, `count` values that are `inner` apart. */
-typedef struct {
-  uint16_t outer, count, inner;
-  uint16_t epsilon_low, epsilon_mid, epsilon_high; /* 256 * count^2 * epsilon in squares of the input's steps, 48 bits */
-  uint16_t gain;                                   /* output steps of a deviation = gain / 2^gain_shift, 2^14 <= gain < 2^15 */
-  uint8_t gain_shift;
-  uint8_t value_shift; /* of count * x - sum, so that 15 bits are left */
-  int8_t output_zero_point;
-  int8_t output_min, output_max;
-  uint8_t reserved; /* 0 */
-} lutra_normalise;
-
-/* Of an LSTM or a GRU: SPEC.md, section 7. */
-typedef struct {
-  uint16_t steps;
-  uint16_t in_c, out_c;      /* of the weight that meets the hidden state: units, gates of all units */
-  uint16_t input_multiplier; /* of the pre-activations that are the input */
-  int8_t input_zero_point;
-  uint8_t input_shift;
-  uint8_t bias_shift, acc_shift, output_shift;
-  uint8_t log2_codewords, subvector, index_bits; /* as in lutra_conv2d */
-  uint8_t initial;                               /* 1: each state has a value of its own before the first step, 0: all have one */
-  uint8_t reverse;                               /* 1: from the last step to the first */
-  uint8_t sequence;                              /* 1: the hidden states of all steps are put out, 0: the last one */
-  uint8_t reserved;                              /* 0 */
-} lutra_recurrent;
 
 typedef struct {
   uint16_t pixels, channels;
@@ -242,12 +180,6 @@ typedef struct {
 /* Sums of four pixels, what sums begin with, and weights of windows that were moved into the image. */
 #define LUTRA_CONV2D_DEPTHWISE_SCRATCH_BYTES(kernel_h, kernel_w, out_c) \
   (20u * (out_c) + (1u * (kernel_h) * (kernel_w) * (out_c) + 3u) / 4u * 4u)
-/* A state, int16, and a hidden state, int8, a unit, and what a fully connected layer needs, or its sums alone. */
-#define LUTRA_RECURRENT_STATE_BYTES(in_c) (LUTRA_IN_FOURS(3u * (in_c)))
-#define LUTRA_RECURRENT_LUT_SCRATCH_BYTES(in_c, out_c, codewords, index_bits) \
-  (LUTRA_RECURRENT_STATE_BYTES(in_c) + LUTRA_LINEAR_LUT_SCRATCH_BYTES(out_c, codewords, index_bits))
-#define LUTRA_RECURRENT_PAIRS_SCRATCH_BYTES(in_c, out_c) (LUTRA_RECURRENT_STATE_BYTES(in_c) + LUTRA_LINEAR_PAIRS_SCRATCH_BYTES(out_c))
-#define LUTRA_RECURRENT_SCRATCH_BYTES(in_c, out_c) (LUTRA_RECURRENT_STATE_BYTES(in_c) + 4u * (out_c))
 /* Where the slots of each symbol begin, and where they end. */
 #define LUTRA_UNPACK_INDICES_SCRATCH_BYTES(codewords) (2u * (codewords) + 4u)
 
@@ -280,39 +212,13 @@ void lutra_max_pool(const lutra_pool *layer, const int8_t *input, int8_t *output
 void lutra_average_pool(const lutra_pool *layer, const uint16_t *multipliers, const int8_t *input, int8_t *output);
 /* `output` may be `a` or `b`. */
 void lutra_add_int8(const lutra_add *layer, const int8_t *a, const int8_t *b, int8_t *output);
-/* `lookup`: int8 [256], the outputs for -128 to 127. `output` may be `input`. */
-void lutra_lookup_int8(const lutra_lookup *layer, const int8_t *lookup, const int8_t *input, int8_t *output);
-/* `output` may be `a` where that has a value for each channel and pixel. */
-void lutra_binary_int8(const lutra_binary *layer, const int8_t *a, const int8_t *b, int8_t *output);
 /* `output` may be `input` where output_stride == channels. */
 void lutra_rescale_int8(const lutra_rescale *layer, const int8_t *input, int8_t *output);
-void lutra_copy_int8(const lutra_copy *layer, const int8_t *input, int8_t *output);
 void lutra_slice_pad_int8(const lutra_slice_pad *layer, const int8_t *input, int8_t *output);
 /* `mask`: a bit for each of in_c features, the lowest of a byte first; those that are set are copied. `output` may be `input`. */
 void lutra_select_int8(const lutra_select *layer, const uint8_t *mask, const int8_t *input, int8_t *output);
-/* `output` may be `input`. */
-void lutra_normalise_int8(const lutra_normalise *layer, const int8_t *input, int8_t *output);
 /* `exponentials`: uint16 [256]. `output` may be `input`. */
 void lutra_softmax_int8(const lutra_softmax *layer, const uint16_t *exponentials, const int8_t *input, int8_t *output);
-
-/* `tangents`: uint16 [129]; `initial`: states before the first step, as int16, or one for all. `output` may be where `input` is, unless
- * time runs backwards. */
-void lutra_lstm_lut(const lutra_recurrent *layer, const int8_t *codebook, const uint8_t *indices, const lutra_channel *channels,
-                    const uint16_t *tangents, const uint16_t *initial, const int8_t *input, int8_t *output, void *scratch);
-void lutra_lstm_pairs(const lutra_recurrent *layer, const int8_t *codebook, const uint8_t *indices, const lutra_channel *channels,
-                      const uint16_t *tangents, const uint16_t *initial, const int8_t *input, int8_t *output, void *scratch);
-void lutra_lstm_decode(const lutra_recurrent *layer, const int8_t *codebook, const uint8_t *indices, const lutra_channel *channels,
-                       const uint16_t *tangents, const uint16_t *initial, const int8_t *input, int8_t *output, void *scratch);
-void lutra_lstm_dense(const lutra_recurrent *layer, const int8_t *weights, const lutra_channel *channels, const uint16_t *tangents,
-                      const uint16_t *initial, const int8_t *input, int8_t *output, void *scratch);
-void lutra_gru_lut(const lutra_recurrent *layer, const int8_t *codebook, const uint8_t *indices, const lutra_channel *channels,
-                   const uint16_t *tangents, const uint16_t *initial, const int8_t *input, int8_t *output, void *scratch);
-void lutra_gru_pairs(const lutra_recurrent *layer, const int8_t *codebook, const uint8_t *indices, const lutra_channel *channels,
-                     const uint16_t *tangents, const uint16_t *initial, const int8_t *input, int8_t *output, void *scratch);
-void lutra_gru_decode(const lutra_recurrent *layer, const int8_t *codebook, const uint8_t *indices, const lutra_channel *channels,
-                      const uint16_t *tangents, const uint16_t *initial, const int8_t *input, int8_t *output, void *scratch);
-void lutra_gru_dense(const lutra_recurrent *layer, const int8_t *weights, const lutra_channel *channels, const uint16_t *tangents,
-                     const uint16_t *initial, const int8_t *input, int8_t *output, void *scratch);
 
 /* Indices of the next layer: SPEC.md, section 4. */
 void lutra_unpack_indices(const lutra_indices *layer, const uint8_t *coded, uint8_t *output, void *scratch);

@@ -3,7 +3,7 @@
 #ifndef LUTRA_BINARY_H
 #define LUTRA_BINARY_H
 
-#include "lutra/lutra_kernels.h"
+#include "lutra/lutra_operators.h"
 
 /* `count` values from `a` and `b` on, which move by one value each time if their steps say LUTRA_STEPS_CHANNELS. */
 void lutra_multiply_row(const lutra_binary *how, const int8_t *a, const int8_t *b, int8_t *output, uint32_t count);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "lutra/lutra_kernels.h"
+#include "lutra/lutra_operators.h"
 
 void lutra_copy_int8(const lutra_copy *layer, const int8_t *input, int8_t *output) {
   const lutra_copy how = *layer; /* for all the compiler knows, the output might be the layer */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "lutra/lutra_kernels.h"
+#include "lutra/lutra_operators.h"
 
 void lutra_lookup_int8(const lutra_lookup *layer, const int8_t *lookup, const int8_t *input, int8_t *output) {
   const int8_t *const of_zero = lookup - INT8_MIN;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "lutra/lutra_kernels.h"
+#include "lutra/lutra_operators.h"
 
 #include "../scale.h"
 

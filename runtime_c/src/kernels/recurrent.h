@@ -3,6 +3,8 @@
 #ifndef LUTRA_RECURRENT_H
 #define LUTRA_RECURRENT_H
 
+#include "lutra/lutra_recurrent.h"
+
 #include "../scale.h"
 #include "linear.h"
 
