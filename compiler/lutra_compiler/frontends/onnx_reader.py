@@ -346,7 +346,8 @@ class _Reader:
         try:
             onnx.checker.check_node(node, self._checker)
         except (onnx.checker.ValidationError, UnicodeDecodeError) as error:
-            raise ModelError(f"node '{name}' ({node.op_type}) is not valid ONNX: {str(error).splitlines()[0]}") from error
+            what = [*str(error).splitlines(), "it holds text that is not UTF-8"][0]
+            raise ModelError(f"node '{name}' ({node.op_type}) is not valid ONNX: {what}") from error
         inputs = tuple(self._value(value) if value else None for value in node.input)
         if node.op_type in _FOLDED and not any(isinstance(value, str) for value in inputs):
             return self._fold(node, name, inputs)
