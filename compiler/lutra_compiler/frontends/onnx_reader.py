@@ -348,7 +348,7 @@ class _Reader:
             return None
         try:
             onnx.checker.check_node(node, self._checker)
-        except (onnx.checker.ValidationError, UnicodeDecodeError) as error:
+        except (onnx.checker.ValidationError, ValueError) as error:
             what = [*str(error).splitlines(), "it holds text that is not UTF-8"][0]
             raise ModelError(f"node '{name}' ({node.op_type}) is not valid ONNX: {what}") from error
         inputs = tuple(self._value(value) if value else None for value in node.input)
