@@ -73,7 +73,7 @@ def picture(content: str, folder: Path, *options: str, scripts: bool = True) -> 
 
 @pytest.fixture(scope="module")
 def pages() -> dict[str, str]:
-    """Of LeNet-5 with samples, of a model without anything, and of one whose names are hostile."""
+    """Of LeNet-5 with samples, of ResNet-20, of a model without anything, and of one whose names are hostile."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(gathering, "can_measure", lambda: False)
         images = np.random.default_rng(0).normal(size=(200, 1, 28, 28)).astype(np.float32)
@@ -81,15 +81,17 @@ def pages() -> dict[str, str]:
         name = '<script>document.title="taken"</script><img src="http://127.0.0.1:9/x.png" onerror="console.error(1)">' + "W" * 300
         return {
             "lenet5": page.render(page.gather("zoo:lenet5", page.Question(board="microbit"), data=data)),
+            "resnet20": page.render(page.gather("zoo:resnet20", page.Question(board="mps2-an386"))),
             "little": page.render(page.gather(Model(compressed_graph(), {}), page.Question(flash=1))),
             "hostile": page.render(page.gather(Model(compressed_graph(), {**METADATA, "network": name, name: name}), page.Question())),
         }
 
 
-@pytest.mark.parametrize("name", ["lenet5", "little", "hostile"])
+@pytest.mark.parametrize("name", ["lenet5", "resnet20", "little", "hostile"])
 def test_a_page_is_silent_and_asks_for_nothing(pages: dict[str, str], name: str, tmp_path: Path) -> None:
     found = visit(pages[name], tmp_path / "visit")
     assert (found.console, found.requests) == ((), ())
+    assert len(pages[name].encode()) < 2_000_000
     assert Page(pages[name]).text == Page(found.dom).text  # nothing was added, and nothing was mended
 
 
