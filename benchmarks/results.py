@@ -192,7 +192,8 @@ Points were trained with several seeds from one float network; the released one 
 
 How each was made is in its file: `python/lutra/zoo/recipes/` holds the settings with their seeds, and
 `lutra compress zoo:NETWORK/float --data DATA --config zoo:NETWORK/POINT -o out.lutra`, DATA being mnist or cifar10-centred, makes its like
-again (of ResNet-8 from mlperf_ic_resnet8.onnx and cifar10): with the same versions, number of threads and kind of processor a recipe gives the same bytes, otherwise float rounding differs.
+again (of ResNet-8 from mlperf_ic_resnet8.onnx and cifar10): with the same versions, number of threads and kind of processor a recipe gives
+the same bytes, otherwise float rounding differs.
 `lutra zoo train NETWORK` trains the float network; the 80 epochs of ResNet-20 took 84 min on one core of an AMD EPYC (Zen 5).
 
 ## Flash, RAM and speed

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 
+import numpy as np
+
 from lutra_compiler.ir.graph import Graph
 from lutra_compiler.ir.verify import verify
 from lutra_compiler.passes.batchnorm_to_depthwise import batchnorm_to_depthwise
@@ -44,6 +46,7 @@ def prepare_for_lowering(graph: Graph) -> Graph:
 def _run(passes: tuple[Pass, ...], graph: Graph) -> Graph:
     verify(graph)
     for graph_pass in passes:
-        graph = graph_pass(graph)
+        with np.errstate(over="ignore", invalid="ignore"):  # what goes beyond float32 is told by name in the next line
+            graph = graph_pass(graph)
         verify(graph)
     return graph
