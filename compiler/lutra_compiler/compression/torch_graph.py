@@ -44,7 +44,7 @@ from lutra_compiler.ir.ops import (
 )
 
 BATCH_NORM_MOMENTUM = 0.1
-_CACHED_VALUES = 1 << 18
+_CACHED_VALUES = 1 << 18  # of a value that is worked on at a time
 
 
 class TorchGraph(nn.Module):
