@@ -45,7 +45,7 @@ demo: setup ## the main job: LeNet-5 on MNIST from float weights to firmware on 
 
 test: setup lint types docs ## everything that must hold
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS) --dist loadgroup -q
-	$(MAKE) fuzz FUZZ_SECONDS=30
+	$(MAKE) fuzz FUZZ_OPTIONS="--inputs 30000"
 
 lint: $(STAMP) ## ruff and the rules of who imports whom
 	$(BIN)/ruff check .
@@ -54,10 +54,10 @@ lint: $(STAMP) ## ruff and the rules of who imports whom
 types: $(STAMP) ## mypy --strict
 	$(BIN)/mypy
 
-FUZZ_SECONDS ?= 600
-fuzz: $(STAMP) ## fuzz the readers of .onnx and .lutra files, FUZZ_SECONDS each (guided by coverage where atheris is installed)
-	$(BIN)/python tests/hostile/fuzz.py onnx --seconds $(FUZZ_SECONDS)
-	$(BIN)/python tests/hostile/fuzz.py lutra --seconds $(FUZZ_SECONDS)
+FUZZ_OPTIONS ?= --seconds 600
+fuzz: $(STAMP) ## fuzz the readers of .onnx and .lutra files, ten minutes each (guided by coverage where atheris is installed)
+	$(BIN)/python tests/hostile/fuzz.py onnx $(FUZZ_OPTIONS)
+	$(BIN)/python tests/hostile/fuzz.py lutra $(FUZZ_OPTIONS)
 
 docs: $(STAMP) ## the documentation as a site, in build/site; a warning is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build -q

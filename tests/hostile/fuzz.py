@@ -12,6 +12,7 @@ import argparse
 import contextlib
 import copy
 import json
+import math
 import random
 import re
 import resource
@@ -221,13 +222,13 @@ def corpus(target: str) -> list[Path]:
     return sorted(path for path in (CORPUS / target).iterdir() if path.is_file())
 
 
-def at_random(target: str, seconds: float, seed: int) -> int:
-    """Change saved inputs at random; without atheris, or for a quick look."""
+def at_random(target: str, seconds: float, seed: int, inputs: float = math.inf) -> int:
+    """Change saved inputs at random, up to a number of them; without atheris, or for a quick look that is the same on every machine."""
     run, mutate = TARGETS[target]
-    rng, inputs = random.Random(seed), [path.read_bytes() for path in corpus(target)]
-    end, count = time.monotonic() + seconds, 0
-    while time.monotonic() < end:
-        data = rng.choice(inputs)
+    rng, saved = random.Random(seed), [path.read_bytes() for path in corpus(target)]
+    begin, count = time.monotonic(), 0
+    while time.monotonic() < begin + seconds and count < inputs:
+        data = rng.choice(saved)
         for _ in range(rng.choice((1, 1, 2, 4))):
             data = mutate_bytes(data, rng) if rng.random() < 0.2 else mutate(data, rng)
         started = time.monotonic()
@@ -244,7 +245,7 @@ def at_random(target: str, seconds: float, seed: int) -> int:
             return 1
         count += 1
     used = peak_megabytes()
-    print(f"{target}: {count:,} inputs at random in {seconds:g} s, {used} MB at most, no finding")
+    print(f"{target}: {count:,} inputs at random in {time.monotonic() - begin:.0f} s, {used} MB at most, no finding")
     return int(used > MEGABYTES)
 
 
@@ -303,7 +304,10 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=600)
     parser.add_argument("--seed", type=int, default=0, help="of changes at random")
     parser.add_argument("--random", action="store_true", help="not guided by coverage")
+    parser.add_argument("--inputs", type=int, help="so many at the most; implies --random")
     options = parser.parse_args()
+    if options.inputs is not None:
+        return at_random(options.target, options.seconds, options.seed, options.inputs)
     if options.random or not has_atheris():
         return at_random(options.target, options.seconds, options.seed)
     return guided(options.target, options.seconds)

@@ -120,7 +120,8 @@ def output_shape(graph: Graph, op: Op, inputs: list[Shape]) -> Shape:
                 raise GraphError(f"upsample '{op.name}': its factors {op.factors} must be from 1")
             return (first[0] * op.factors[0], first[1] * op.factors[1], first[2])
         case Normalise():
-            if not op.axes or op.axes != tuple(range(op.axes[0], op.axes[-1] + 1)) or not 0 <= op.axes[0] <= op.axes[-1] < len(first):
+            inside = bool(op.axes) and 0 <= op.axes[0] <= op.axes[-1] < len(first)
+            if not inside or op.axes != tuple(range(op.axes[0], op.axes[-1] + 1)):
                 raise GraphError(f"normalise '{op.name}': its axes {op.axes} must be adjacent ones of {first}")
             return first
         case Recurrent():

@@ -21,6 +21,7 @@ from lutra_compiler.ir.ops import (
     Linear,
     Lstm,
     MaxPool,
+    Normalise,
     Op,
     Slice,
     Softmax,
@@ -113,6 +114,10 @@ WRONG: dict[str, Callable[[], Graph]] = {
     "5 input channels do not fit": lambda: with_conv(groups=5),
     "bounds from 0 and steps from 1": lambda: with_op(
         Slice(name="s", inputs=("a",), output="y", start=(0, 0, 0), stop=(4, 5, 4), step=(0, 1, 1))
+    ),
+    r"normalise 'n': its axes \(0, 2\) must be adjacent": lambda: with_op(Normalise(name="n", inputs=("a",), output="y", axes=(0, 2))),
+    r"normalise 'n': its axes \(0, 9223372036854775807\) must be adjacent": lambda: with_op(
+        Normalise(name="n", inputs=("a",), output="y", axes=(0, 2**63 - 1))
     ),
     "value 'x' is empty": lambda: Graph((Input("x", (0,), "NF"),), (Softmax(name="s", inputs=("x",), output="y"),), ("y",), {}),
     "quantization for 'z'": lambda: replace(GRAPH, quantization={"z": Quantization(1, 0)}),
