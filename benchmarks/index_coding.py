@@ -82,7 +82,7 @@ def flash_row() -> str:
 
 
 def main() -> None:
-    overhead = KERNELS[UNPACK].descriptor.size_bytes + 4
+    overhead = KERNELS[UNPACK].descriptor.size_bytes
     names = [name for name in zoo.names() if not name.endswith("/float")]
     REPORT.write_text(
         "\n".join([
@@ -99,7 +99,7 @@ def main() -> None:
             "",
             "## Released networks",
             "",
-            f"Coded: frequency codes, stream, and {overhead} bytes for the descriptor of the call and its CRC-32. A layer is coded where",
+            f"Coded: frequency codes, stream, and {overhead} bytes for the descriptor of the call. A layer is coded where",
             f"that is less than packed, if all layers together save more than the decoder's {DECODER_BYTES} bytes of code.",
             "",
             "| network | weight | K x d | packed | entropy | coded | saved | is coded |",

@@ -114,8 +114,8 @@ class Layer:
 
 @dataclass(frozen=True)
 class Measurement:
-    """One call of `kernel` with the `fields` of the cost model, for one input. Reads and stores count accesses; `model_bytes`: its tables,
-    its descriptor, and their CRC-32s."""
+    """One call of `kernel` with the `fields` of the cost model, for one input. Reads and stores count accesses; `model_bytes`: its tables
+    and its descriptor."""
 
     layer: Layer
     kernel: str

@@ -97,7 +97,7 @@ def label_of(kernel: str) -> str:
 
 def code(archives: Mapping[str, Path]) -> dict[str, Any]:
     """The content of sizes.json, by CPU: the linked `sections` with their bytes, what each kernel needs of them and its `stack`, and the
-    bytes of a schedule, at most `base` + a number for each argument of a call and for each table."""
+    bytes of a schedule, at most `base` + a number for each argument of a call."""
     return {cpu: {**kernels_code(archive, cpu), "schedule": schedule_code(archive, cpu)} for cpu, archive in archives.items()}
 
 
@@ -139,14 +139,13 @@ def schedule_code(archive: Path, cpu: str) -> dict[str, float]:
             subprocess.run([COMPILER, *flags, "-c", str(bundle / "x.c"), "-o", str(compiled)], check=True)
             with compiled.open("rb") as file:
                 sections = ((s.name, s["sh_size"]) for s in ELFFile(file).iter_sections())
-                sizes.append(sum(size for name, size in sections if name.startswith((".text", ".rodata.x_checked"))))
+                sizes.append(sum(size for name, size in sections if name.startswith(".text")))
             stacks.append(worst_stack_bytes(compiled, ["x_run", "x_check"], vector=cpu == "cortex-m55"))
         arguments = sum(1 + len(call.tables) + len(call.inputs) + 1 + (call.scratch is not None) for call in program.calls)
-        rows.append([arguments, len(program.tables), 1])
-    argument, tables, _ = np.linalg.lstsq(np.array(rows, float), np.array(sizes, float), rcond=None)[0]
-    slopes = {"argument": round(float(argument), 1), "table": round(float(tables), 1)}
-    above = max(size - np.dot(row[:2], list(slopes.values())) for row, size in zip(rows, sizes, strict=True))
-    return {**slopes, "base": float(np.ceil(above / 4) * 4 + 8), "stack": max(stacks)}
+        rows.append([arguments, 1])
+    argument = round(float(np.linalg.lstsq(np.array(rows, float), np.array(sizes, float), rcond=None)[0][0]), 1)
+    above = max(size - argument * row[0] for row, size in zip(rows, sizes, strict=True))
+    return {"argument": argument, "base": float(np.ceil(above / 4) * 4 + 8), "stack": max(stacks)}
 
 
 def main(arguments: Sequence[str]) -> int:

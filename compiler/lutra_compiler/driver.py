@@ -106,7 +106,7 @@ class LayerAnalysis:
     codebook_bytes: int
     weight_bytes: int
     channel_bytes: int
-    other_bytes: int  # descriptor, small tables, CRCs
+    other_bytes: int  # descriptor, small tables, padding
     scratch_bytes: int
     ram_bytes: int  # of the arena that are in use during the call
     cycles: float  # estimated
@@ -254,10 +254,11 @@ _NAMED_ROLES = (Role.INDICES, Role.CODED, Role.CODEBOOK, Role.WEIGHTS, Role.CHAN
 
 def _analyze_call(program: Program, index: int, call: Call) -> LayerAnalysis:
     sizes = dict.fromkeys(Role, 0)
+    padding = {table.index: size for part in program.objects for table, size in zip(part.tables, part.padding, strict=True)}
     for table in program.tables:
         if table.calls[0] == index:
             sizes[table.role] += table.size_bytes
-            sizes[Role.DESCRIPTOR] += 4  # its CRC-32
+            sizes[Role.DESCRIPTOR] += padding[table.index]
     coded = "indices" in KERNELS[call.kernel].tables
     return LayerAnalysis(
         names=call.layer.source_names,

@@ -90,7 +90,7 @@ def test_bytes_of_the_options_add_up_to_the_model(trained: Graph, levels: Path, 
     for _ in range(10):
         options = [layer.options[rng.integers(len(layer.options))] for layer in level.layers]
         program = found._lowered(found._encoded(number, [o.setting for o in options]), None, driver.fastest)
-        assert program.model_bytes == level.model_bytes + sum(option.model_bytes for option in options)
+        assert 0 <= level.model_bytes + sum(option.model_bytes for option in options) - program.model_bytes < 4 * len(options)
 
 
 def test_expected_flash_and_cycles_are_those_of_the_lowering(trained: Graph, levels: Path) -> None:
@@ -187,7 +187,8 @@ def test_convolutions_may_share_a_codebook_and_its_bytes_count_once(trained: Gra
     name = next(name for name in level.codebooks if sum(any(o.setting.codebook == name for o in x.options) for x in level.layers) == 3)
     chosen = [next((o for o in layer.options if o.setting.codebook == name), layer.options[0]) for layer in level.layers]
     program = found._lowered(found._encoded(0, [option.setting for option in chosen]), None, driver.fastest)
-    assert program.model_bytes == level.model_bytes + level.codebooks[name] + sum(option.model_bytes for option in chosen)
+    counted = level.model_bytes + level.codebooks[name] + sum(option.model_bytes for option in chosen)
+    assert 0 <= counted - program.model_bytes < 4 * len(chosen)
     sharing = [sum(layer.codebook is not None for layer in plan.config.layers) for plan in found.curve()]
     assert set(sharing) >= {0, 2} or set(sharing) >= {0, 3}
     assert 1 not in sharing

@@ -72,14 +72,13 @@ def test_a_flipped_bit_never_leads_astray(tmp_path: Path, kernels: list[Path], m
     write_bundle(emit(program, "tiny", {}), tmp_path / "tiny")
     data = tmp_path / "tiny/tiny_data.h"
     data.write_text(data.read_text().replace("static const ", "static "))
-    tables = json.loads((tmp_path / "tiny/tiny.json").read_text())["tables"]
-    tables.sort(key=lambda table: table["role"] != "descriptor")  # as CRCs are
-    lines = [f"{{{table['name']}, {table['bytes']}, {int(table['role'] == 'descriptor')}}}," for table in tables]
-    lines += [f"{{tiny_crc + {place}, 4, {int(table['role'] == 'descriptor')}}}," for place, table in enumerate(tables)]
-    (tmp_path / "tiny/tables.h").write_text("\n".join(lines))
+    layers, tables = json.loads((tmp_path / "tiny/tiny.json").read_text())["objects"]
+    lines = [f"{{&{part['name']}, {part['bytes']}, {int(part is layers)}}}," for part in (layers, tables)]
+    lines += [f"{{tiny_crc + {place}, 4, {int(place == 0)}}}," for place in range(2)]
+    (tmp_path / "tiny/parts.h").write_text("\n".join(lines))
     done = subprocess.run([build("flip_bits.c", tmp_path / "tiny", kernels)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    descriptor_bits = 8 * sum(table["bytes"] + 4 for table in tables if table["role"] == "descriptor")
+    descriptor_bits = 8 * (layers["bytes"] + 4)
     assert done.stdout == f"{descriptor_bits} refused, {8 * program.model_bytes - descriptor_bits} finished\n"
 
 

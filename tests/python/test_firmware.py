@@ -14,6 +14,7 @@ from lutra.boards import Board, BoardRun, Firmware, board_by_name, build_firmwar
 from lutra.host import BundleError, DataError, ToolError
 from lutra_compiler.codegen.bundle import write_bundle
 from lutra_compiler.codegen.emit import emit
+from lutra_compiler.codegen.manifest import FORMAT_VERSION
 from lutra_compiler.errors import ConfigurationError
 from tiny_program import tiny_program
 
@@ -61,7 +62,7 @@ def write_handmade(folder: Path, layers: Sequence[str], inputs: Sequence[int], o
             #include "{name}.h"
             #include "lutra/lutra_kernels.h"
             #include "{name}_data.h"
-            int {name}_check(void) {{ return lutra_crc32({name}_table, 0, 4) == 0; }}
+            int {name}_check(void) {{ return lutra_crc32({name}_table, 4) == 0; }}
             {signature} {{
               (void)arena, (void)arena_bytes, (void)inputs, (void)outputs;
               {schedule}
@@ -71,7 +72,7 @@ def write_handmade(folder: Path, layers: Sequence[str], inputs: Sequence[int], o
     }
     port = {"layout": "NF", "scale": 1.0, "zero_point": 0}
     manifest = {
-        "format": "lutra-bundle", "format_version": 1, "abi": 1, "prefix": name,
+        "format": "lutra-bundle", "format_version": FORMAT_VERSION, "abi": 1, "prefix": name,
         "files": {file: hashlib.sha256(text.encode()).hexdigest() for file, text in files.items()},
         "inputs": [{**port, "name": f"i{i}", "shape": [size]} for i, size in enumerate(inputs)],
         "outputs": [{**port, "name": f"o{i}", "shape": [size]} for i, size in enumerate(outputs)],
@@ -162,21 +163,21 @@ def test_inputs_that_do_not_fit_the_network_are_refused(tiny: Firmware) -> None:
 
 @pytest.mark.board
 def test_a_damaged_weight_fails_the_self_test_but_not_the_run(tmp_path: Path, build_dir: Path) -> None:
-    assert run_firmware(build_firmware(damaged_bundle(tmp_path / "damaged", table=1), M0, build_dir), [IMAGE]).self_test == -4
+    assert run_firmware(build_firmware(damaged_bundle(tmp_path / "damaged", part=1), M0, build_dir), [IMAGE]).self_test == -4
 
 
 @pytest.mark.board
 def test_a_damaged_descriptor_stops_the_run(tmp_path: Path, build_dir: Path) -> None:
-    firmware = build_firmware(damaged_bundle(tmp_path / "damaged", table=0), M0, build_dir)
+    firmware = build_firmware(damaged_bundle(tmp_path / "damaged", part=0), M0, build_dir)
     with pytest.raises(BundleError, match="damaged on microbit: NAME_run returned -4, NAME_check -4"):
         run_firmware(firmware, [IMAGE])
 
 
-def damaged_bundle(folder: Path, table: int) -> Path:
-    """The tiny network with another CRC for one of its tables."""
+def damaged_bundle(folder: Path, part: int) -> Path:
+    """The tiny network with another CRC for one of its objects."""
     files = emit(tiny_program(), "damaged", {})
     manifest = json.loads(files["damaged.json"])
-    files["damaged_data.h"] = files["damaged_data.h"].replace(f"0x{manifest['tables'][table]['crc32']}u", "0x00000badu")
+    files["damaged_data.h"] = files["damaged_data.h"].replace(f"0x{manifest['objects'][part]['crc32']}u", "0x00000badu")
     manifest["files"]["damaged_data.h"] = hashlib.sha256(files["damaged_data.h"].encode()).hexdigest()
     write_bundle({**files, "damaged.json": json.dumps(manifest)}, folder)
     return folder

@@ -1,7 +1,6 @@
 """Program -> C text: arranges the Program's numbers for the templates and nothing else."""
 
 import hashlib
-import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,9 +9,9 @@ import jinja2
 
 from lutra_compiler.codegen.identifiers import check_prefix
 from lutra_compiler.codegen.literals import c_type, check_table, element_count, float_literal, table_lines
-from lutra_compiler.codegen.manifest import manifest
+from lutra_compiler.codegen.manifest import manifest, named_objects, table_name
 from lutra_compiler.program.kernels import KERNELS, Descriptor
-from lutra_compiler.program.program import ABI_VERSION, Call, Port, Program, Role, Storage, Table
+from lutra_compiler.program.program import ABI_VERSION, Call, Port, Program, Role, Storage, Table, TableObject
 from lutra_compiler.program.tables import tables_of
 
 _TEMPLATES = jinja2.Environment(
@@ -30,8 +29,8 @@ def emit(program: Program, prefix: str, metadata: Mapping[str, Any]) -> dict[str
     The C depends on the program's numbers and on `prefix` alone. Raises ConfigurationError for an unusable prefix.
     """
     check_prefix(prefix)
-    tables = [_TableView.of(program, table, prefix) for table in program.tables]
-    checked = sorted(tables, key=lambda table: not table.is_descriptor)
+    objects = [_ObjectView.of(program, name, content) for name, content in named_objects(program, prefix).items()]
+    expressions = {table.index: table.expression for view in objects for table in view.tables}
     view = {
         "prefix": prefix,
         "macro": prefix.upper(),
@@ -42,11 +41,8 @@ def emit(program: Program, prefix: str, metadata: Mapping[str, Any]) -> dict[str
         "outputs": [_port(program, index, port) for index, port in enumerate(program.outputs)],
         "pointers": [f"inputs[{i}]" for i in range(len(program.inputs))] + [f"outputs[{i}]" for i in range(len(program.outputs))],
         "headers": sorted({KERNELS[call.kernel].descriptor.header for call in program.calls} | {"lutra/lutra_kernels.h"}),
-        "tables": tables,
-        "checked": checked,
-        "descriptors": sum(table.is_descriptor for table in tables),
-        "extent": "uint16_t" if all(max(table.halfwords, table.octets) <= 0xFFFF for table in tables) else "uint32_t",
-        "calls": [_call(program, index, call, tables) for index, call in enumerate(program.calls)],
+        "objects": objects,
+        "calls": [_call(program, index, call, expressions) for index, call in enumerate(program.calls)],
         "scratch_sizes": sorted({_scratch_size(program, call) for call in program.calls if call.scratch is not None}),
         "descriptor_sizes": sorted({(d.c_type, d.size_bytes) for d in (KERNELS[call.kernel].descriptor for call in program.calls)}),
     }
@@ -54,48 +50,51 @@ def emit(program: Program, prefix: str, metadata: Mapping[str, Any]) -> dict[str
         f"{prefix}{suffix}": _TEMPLATES.get_template(f"model{suffix}.j2").render(view) for suffix in (".h", ".c", "_data.h")
     }
     hashes = {name: hashlib.sha256(text.encode()).hexdigest() for name, text in files.items()}
-    names_and_crcs = [(table.name, table.crc) for table in tables]
-    return {**files, f"{prefix}.json": manifest(program, prefix, names_and_crcs, hashes, metadata)}
+    return {**files, f"{prefix}.json": manifest(program, prefix, hashes, metadata)}
+
+
+@dataclass(frozen=True)
+class _ObjectView:
+    """A constant object as C sees it: a struct of tables."""
+
+    name: str
+    size: int
+    checksum: int
+    tables: tuple["_TableView", ...]
+
+    @classmethod
+    def of(cls, program: Program, name: str, content: TableObject) -> "_ObjectView":
+        views = (_TableView.of(program, table, pad, name) for table, pad in zip(content.tables, content.padding, strict=True))
+        return cls(name, content.size_bytes, content.checksum, tuple(views))
 
 
 @dataclass(frozen=True)
 class _TableView:
-    """A table as C sees it; lutra_crc32 takes its `halfwords` and then its `octets`. Kernels read aligned ones as words."""
+    """A table as C sees it: a member of `owner`. `count`: its length if it is an array; `padding`: bytes behind it."""
 
     name: str
-    index: int
-    is_descriptor: bool
-    is_aligned: bool
+    owner: str
     c_type: str
-    count: int
-    halfwords: int
-    octets: int
-    crc: int
+    count: int | None
+    padding: int
     table: Table
     descriptor: Descriptor
 
     @classmethod
-    def of(cls, program: Program, table: Table, prefix: str) -> "_TableView":
-        kernel = KERNELS[program.calls[table.calls[0]].kernel]
-        descriptor = kernel.descriptor
+    def of(cls, program: Program, table: Table, padding: int, owner: str) -> "_TableView":
+        descriptor = KERNELS[program.calls[table.calls[0]].kernel].descriptor
         check_table(table, descriptor)
-        if table.role is Role.DESCRIPTOR:
-            halfwords, octets = len(descriptor.halfwords), len(descriptor.bytes_)
-        else:
-            halfwords, octets = (table.data.size, 0) if table.data.dtype.itemsize == 2 else (0, table.data.size)
-        return cls(
-            name=f"{prefix}_t{table.index}_{kernel.name.removeprefix('lutra_')}_{table.role.value}",
-            index=table.index,
-            is_descriptor=table.role is Role.DESCRIPTOR,
-            is_aligned=table.role in (Role.CODEBOOK, Role.INDICES, Role.WEIGHTS, Role.CHANNELS),
-            c_type=c_type(table, descriptor),
-            count=element_count(table),
-            halfwords=halfwords,
-            octets=octets,
-            crc=zlib.crc32(table.data.astype(table.data.dtype.newbyteorder("<")).tobytes()),
-            table=table,
-            descriptor=descriptor,
-        )
+        count = None if table.role is Role.DESCRIPTOR else element_count(table)
+        return cls(table_name(program, table), owner, c_type(table, descriptor), count, padding, table, descriptor)
+
+    @property
+    def index(self) -> int:
+        return self.table.index
+
+    @property
+    def expression(self) -> str:
+        """A pointer to it in C."""
+        return f"{'&' if self.count is None else ''}{self.owner}.{self.name}"
 
     def lines(self) -> Iterator[str]:
         return table_lines(self.table, self.descriptor)
@@ -115,7 +114,7 @@ def _port(program: Program, index: int, port: Port) -> dict[str, Any]:
     }
 
 
-def _call(program: Program, index: int, call: Call, tables: list[_TableView]) -> dict[str, Any]:
+def _call(program: Program, index: int, call: Call, expressions: Mapping[int, str]) -> dict[str, Any]:
     places = {port.buffer: f"inputs[{i}]" for i, port in enumerate(program.inputs)}
     places |= {port.buffer: f"outputs[{i}]" for i, port in enumerate(program.outputs)}
 
@@ -123,7 +122,7 @@ def _call(program: Program, index: int, call: Call, tables: list[_TableView]) ->
         pointer = "(uint8_t *)memory" if program.buffers[buffer].storage is Storage.INDICES else "memory"
         return places.get(buffer, f"{pointer} + {program.buffers[buffer].offset}")
 
-    constant = {name: tables[table].name for name, table in tables_of(call).items()}
+    constant = {name: expressions[table] for name, table in tables_of(call).items()}
     if call.indices is not None:
         constant["indices"] = place(call.indices)
     pointers = [*call.inputs, call.output] + ([] if call.scratch is None else [call.scratch])
@@ -131,7 +130,7 @@ def _call(program: Program, index: int, call: Call, tables: list[_TableView]) ->
         "index": index,
         "kernel": KERNELS[call.kernel].name,
         "arguments": [
-            tables[call.descriptor].name,
+            expressions[call.descriptor],
             *(constant[name] for name in KERNELS[call.kernel].tables),
             *(place(buffer) for buffer in pointers),
         ],

@@ -52,9 +52,7 @@ def table_lines(table: Table, descriptor: Descriptor) -> Iterator[str]:
     """The initialiser of the table, line by line, without the outer braces."""
     if table.role is Role.DESCRIPTOR:
         values = zip(descriptor.fields, descriptor_values(table, descriptor), strict=True)
-        yield "{"
-        yield from (f"  {value}, /* {field} */" for field, value in values)
-        yield "}"
+        yield from (f"{value}, /* {field} */" for field, value in values)
     elif table.role is Role.CHANNELS:
         pairs = zip(table.data[0::2].view(np.int16).tolist(), table.data[1::2].tolist(), strict=True)
         yield from _wrapped([f"{{{bias},{multiplier}}}" for bias, multiplier in pairs], _LINE // 4)

@@ -1,24 +1,26 @@
 """PREFIX.json: everything about a bundle that C does not need. The only file that holds strings from the model."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from lutra_compiler import __version__
-from lutra_compiler.program.program import ABI_VERSION, Call, Port, Program
+from lutra_compiler.program.kernels import KERNELS
+from lutra_compiler.program.program import ABI_VERSION, Call, Port, Program, Table, TableObject
 
 FORMAT = "lutra-bundle"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 def manifest(
     program: Program,
     prefix: str,
-    tables: Sequence[tuple[str, int]],
     hashes: Mapping[str, str],
     metadata: Mapping[str, Any],
 ) -> str:
-    """The manifest as JSON text in ASCII (docs/bundle.md); `tables` holds the C name and the CRC-32 of each table."""
+    """The manifest as JSON text in ASCII (docs/bundle.md)."""
+    objects = named_objects(program, prefix)
+    places = {table.index: (name, offset) for name, content in objects.items() for table, offset in content.places()}
     content = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
@@ -32,16 +34,20 @@ def manifest(
         "inputs": [_port(program, port) for port in program.inputs],
         "outputs": [_port(program, port) for port in program.outputs],
         "layers": [_layer(program, index, call) for index, call in enumerate(program.calls)],
+        "objects": [
+            {"name": name, "bytes": content.size_bytes, "crc32": f"{content.checksum:08x}"} for name, content in objects.items()
+        ],
         "tables": [
             {
                 "index": table.index,
-                "name": name,
+                "object": places[table.index][0],
+                "name": table_name(program, table),
                 "role": table.role.value,
                 "layers": list(table.calls),
+                "offset": places[table.index][1],
                 "bytes": table.size_bytes,
-                "crc32": f"{crc:08x}",
             }
-            for table, (name, crc) in zip(program.tables, tables, strict=True)
+            for table in program.tables
         ],
         "buffers": [
             {
@@ -57,6 +63,16 @@ def manifest(
         "model": dict(metadata),
     }
     return json.dumps(content, indent=1, allow_nan=False) + "\n"
+
+
+def named_objects(program: Program, prefix: str) -> dict[str, TableObject]:
+    """The constant objects of a bundle by their names in C; one without tables is none."""
+    return {f"{prefix}_{name}": content for name, content in zip(("layers", "tables"), program.objects, strict=True) if content.tables}
+
+
+def table_name(program: Program, table: Table) -> str:
+    """The name in C of a member of a constant object."""
+    return f"t{table.index}_{KERNELS[program.calls[table.calls[0]].kernel].name.removeprefix('lutra_')}_{table.role.value}"
 
 
 def _port(program: Program, port: Port) -> dict[str, Any]:
@@ -85,6 +101,6 @@ def _layer(program: Program, index: int, call: Call) -> dict[str, Any]:
         "output_buffer": call.output,
         "macs": call.layer.macs,
         "parameters": call.layer.parameters,
-        "bytes": {**sizes, "crc": 4 * len(own)},
+        "bytes": sizes,
         "scratch_bytes": 0 if call.scratch is None else program.buffers[call.scratch].size_bytes,
     }

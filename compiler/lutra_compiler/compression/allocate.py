@@ -14,10 +14,11 @@ from lutra_compiler.ir.graph import Graph
 from lutra_compiler.numerics.knapsack import best_choices
 from lutra_compiler.program.choose_kernel import Candidate, Choose, Limits, fastest
 from lutra_compiler.program.footprint import code_bytes, schedule_bytes, stack_bytes
-from lutra_compiler.program.program import Buffer, Program, Role, Storage
+from lutra_compiler.program.program import CRC_BYTES, Buffer, Program, Role, Storage
 
 Build = Callable[[Graph, Limits | None, Choose], Program]
 
+_FRAME = 2 * CRC_BYTES + 1  # what a network takes beside its tables: CRC-32s, and a byte at the end
 _KERNELS_TOGETHER = 4  # kinds of kernels for layers with weights that an allocation uses, at most
 _PRICES = tuple(2.0**power for power in range(-8, 7))  # of a cycle, where cycles are limited
 
@@ -33,7 +34,7 @@ class Way:
 
 @dataclass(frozen=True)
 class Option:
-    """A setting of a layer. `model_bytes`: its tables with their CRC-32s, but no codebook that it shares; `flash`: with its part of the
+    """A setting of a layer. `model_bytes`: its tables, but no codebook that it shares; `flash`: with its part of the
     schedule; `loss`: of the network in which only this layer is stored so, None if it was not measured since others are better."""
 
     setting: LayerConfig
@@ -108,11 +109,10 @@ def measure_costs(settings: Sequence[Sequence[LayerConfig]], encoded: Callable[[
                     codebook = next((program.tables[t] for t in call.tables if program.tables[t].role is Role.CODEBOOK), None)
                     if codebook is None:
                         continue  # so small that its weights are stored as int8 instead
-                    codebooks[shared] = codebook.size_bytes + 4
+                    codebooks[shared] = codebook.size_bytes
                     size -= codebooks[shared] if codebook.calls[0] == index else 0
-                    schedule -= schedule_bytes(0, 1, program.target)
                 options[name].append(Option(chosen[place], size, size + schedule, _ways(ways)))
-    size = _bytes_of(program, others)
+    size = _bytes_of(program, others) + _FRAME
     return Level(
         widths={},
         loss=0.0,
@@ -137,16 +137,16 @@ def _lowered(graph: Graph, build: Build) -> tuple[Program, list[Sequence[Candida
 
 
 def _bytes_of(program: Program, calls: Iterable[int]) -> int:
-    """Model bytes of some calls; of shared tables the first call bears them."""
+    """Model bytes of some calls at the most, all tables padded; of shared tables the first call bears them."""
     wanted = set(calls)
-    return sum(table.size_bytes + 4 for table in program.tables if table.calls[0] in wanted)
+    return sum(-(-table.size_bytes // table.alignment) * table.alignment for table in program.tables if table.calls[0] in wanted)
 
 
 def _schedule(program: Program, calls: Iterable[int]) -> float:
-    """Flash of some calls in the schedule, and of the CRC checks of their tables."""
+    """Flash of some calls in the schedule."""
     used = [program.calls[index] for index in calls]
     arguments = sum(3 + len(call.tables) + len(call.inputs) for call in used)
-    return schedule_bytes(arguments, sum(1 + len(call.tables) for call in used), program.target)
+    return schedule_bytes(arguments, program.target)
 
 
 def _alive(buffers: Sequence[Buffer], call: int) -> int:
@@ -257,8 +257,8 @@ def _expected(level: Level, options: tuple[int, ...], kernels: tuple[str, ...], 
 
 def _fixed(level: Level, kernels: tuple[str, ...], shared: frozenset[str], budget: Budget) -> float:
     """Flash whatever the options: code, calls without weights, and codebooks that are shared."""
-    codebooks = sum(level.codebooks[name] for name in shared) + schedule_bytes(0, len(shared), budget.target)
-    return code_bytes((*kernels, *level.kernels), 0, 0, budget.target) + level.flash + codebooks
+    codebooks = sum(level.codebooks[name] for name in shared)
+    return code_bytes((*kernels, *level.kernels), 0, budget.target) + level.flash + codebooks
 
 
 def _shared(level: Level, options: Sequence[int]) -> frozenset[str]:

@@ -24,4 +24,4 @@ def saved_bytes(encoding: ProductQuantized) -> int:
     """Flash that coded indices save against packed ones, less the descriptor of the call that decodes them; below 0 if they cost more."""
     packed = pack_indices(encoding.indices, encoding.index_bits)
     coded = encode_indices(split_indices(packed, encoding.index_bits), encoding.codewords, encoding.index_bits)
-    return packed.size - coded.size - KERNELS[UNPACK].descriptor.size_bytes - 4  # its CRC-32
+    return packed.size - coded.size - KERNELS[UNPACK].descriptor.size_bytes

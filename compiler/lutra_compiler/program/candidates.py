@@ -51,11 +51,11 @@ class _Layer:
     def candidate(self, kernel: str, tables: Tables, settings: Fields | None = None) -> Candidate:
         fields = {**self.fields, **(settings or {})}
         tables = (*tables, *self.tables)
-        flash = sum(data.nbytes + 4 for _, data in tables) + KERNELS[kernel].descriptor.size_bytes + 4
+        flash = sum(data.nbytes for _, data in tables) + KERNELS[kernel].descriptor.size_bytes
         time, scratch = cycles(kernel, fields, self.target), scratch_bytes(kernel, fields)
         unpacking = self.unpacking if "indices" in KERNELS[kernel].tables else None
         if unpacking:
-            flash += unpacking.coded.nbytes + 4 + KERNELS[UNPACK].descriptor.size_bytes + 4
+            flash += unpacking.coded.nbytes + KERNELS[UNPACK].descriptor.size_bytes
             time += cycles(UNPACK, {**unpacking.fields, "searched": unpacking.searched}, self.target)
             scratch = unpacking.index_bytes + max(scratch, scratch_bytes(UNPACK, unpacking.fields))
         return Candidate(kernel, fields, tables, time, flash, scratch, unpacking=unpacking)

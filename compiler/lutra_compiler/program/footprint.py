@@ -43,24 +43,24 @@ def footprint(program: Program) -> Footprint:
     """The footprint of a program's bundle in firmware."""
     kernels = {call.kernel for call in program.calls}
     arguments = sum(2 + len(call.tables) + len(call.inputs) + (call.scratch is not None) for call in program.calls)
-    code = code_bytes(kernels, arguments, len(program.tables), program.target)
+    code = code_bytes(kernels, arguments, program.target)
     return Footprint(program.model_bytes, code, program.arena_bytes, stack_bytes(kernels, program.target))
 
 
-def code_bytes(kernels: Iterable[str], arguments: int, tables: int, target: str) -> int:
-    """Flash of `kernels` and a schedule whose calls have `arguments` in all, and whose CRC checks cover `tables`."""
+def code_bytes(kernels: Iterable[str], arguments: int, target: str) -> int:
+    """Flash of `kernels` and a schedule whose calls have `arguments` in all."""
     used = (*kernels, *_ALWAYS)
 
     def bound(sizes: dict[str, Any]) -> float:
         sections = {section for kernel in used for section in sizes["kernels"][kernel]["sections"]}
         return float(sum(sizes["sections"][section] for section in sections) + sizes["schedule"]["base"])
 
-    return math.ceil(max(map(bound, _sizes(target))) + schedule_bytes(arguments, tables, target))
+    return math.ceil(max(map(bound, _sizes(target))) + schedule_bytes(arguments, target))
 
 
-def schedule_bytes(arguments: int, tables: int, target: str) -> float:
+def schedule_bytes(arguments: int, target: str) -> float:
     """The part of `code_bytes` that grows with the schedule."""
-    return float(max(s["schedule"]["argument"] * arguments + s["schedule"]["table"] * tables for s in _sizes(target)))
+    return float(max(s["schedule"]["argument"] * arguments for s in _sizes(target)))
 
 
 def stack_bytes(kernels: Iterable[str], target: str) -> int:

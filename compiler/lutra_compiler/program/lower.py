@@ -167,7 +167,7 @@ class _Lowering:
     def call(self, kernel_name: str, op: Op, fields: Fields, tables: RoledData = ()) -> None:
         """Append the call that computes `op`, by the one kernel there is for it."""
         fields = self.whole(kernel_name, op, fields)
-        flash = KERNELS[kernel_name].descriptor.size_bytes + 4 + sum(data.nbytes + 4 for _, data in tables)
+        flash = KERNELS[kernel_name].descriptor.size_bytes + sum(data.nbytes for _, data in tables)
         estimate = cycles(kernel_name, fields, self.target.name)
         self.step([op], [Candidate(kernel_name, fields, tuple(tables), estimate, flash, scratch_bytes=0)])
 

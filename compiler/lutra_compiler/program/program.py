@@ -1,8 +1,9 @@
 """Program: what the code generator prints and the interpreter runs. No decision is left in it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from zlib import crc32
 
 import numpy as np
 import numpy.typing as npt
@@ -10,8 +11,9 @@ import numpy.typing as npt
 from lutra_compiler.ir.encoding import Quantization
 from lutra_compiler.ir.graph import Shape
 
-ABI_VERSION = 3  # LUTRA_ABI_VERSION of the runtime this compiler writes for
+ABI_VERSION = 4  # LUTRA_ABI_VERSION of the runtime this compiler writes for
 ARENA_ALIGN = 4  # LUTRA_ARENA_ALIGN
+CRC_BYTES = 4
 
 
 class Role(Enum):
@@ -44,6 +46,51 @@ class Table:
     def size_bytes(self) -> int:
         """Bytes in flash."""
         return int(self.data.nbytes)
+
+    @property
+    def alignment(self) -> int:
+        """In flash: that of its values, or of the words that kernels read it as."""
+        return 4 if self.role in _READ_AS_WORDS else 2 if self.role is Role.DESCRIPTOR else self.data.itemsize
+
+
+_READ_AS_WORDS = (Role.CODEBOOK, Role.INDICES, Role.WEIGHTS, Role.CHANNELS)
+
+
+@dataclass(frozen=True)
+class TableObject:
+    """Tables that lie in flash one after the other, under one CRC-32: SPEC.md, section 6. `padding`: bytes of zeros behind each."""
+
+    tables: tuple[Table, ...]
+    padding: tuple[int, ...]
+
+    @classmethod
+    def of(cls, tables: Iterable[Table]) -> "TableObject":
+        """The tables in the order that needs the least padding."""
+        ordered = sorted(tables, key=lambda table: (-table.alignment, table.size_bytes % table.alignment, table.index))
+        last = max((table.data.itemsize for table in ordered), default=1)  # C makes a size a multiple of it
+        padding, end = [], 0
+        for table, alignment in zip(ordered, [*(table.alignment for table in ordered[1:]), last], strict=False):
+            padding.append(-(end + table.size_bytes) % alignment)
+            end += table.size_bytes + padding[-1]
+        return cls(tuple(ordered), tuple(padding))
+
+    def places(self) -> Iterator[tuple[Table, int]]:
+        """Each table with its offset."""
+        offset = 0
+        for table, padding in zip(self.tables, self.padding, strict=True):
+            yield table, offset
+            offset += table.size_bytes + padding
+
+    @property
+    def checksum(self) -> int:
+        """The CRC-32 of all bytes, as a little-endian target has them."""
+        content = (table.data.astype(table.data.dtype.newbyteorder("<")).tobytes() for table in self.tables)
+        return crc32(b"".join(data + bytes(padding) for data, padding in zip(content, self.padding, strict=True)))
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes in flash, without the CRC-32."""
+        return sum(table.size_bytes for table in self.tables) + sum(self.padding)
 
 
 class Storage(Enum):
@@ -106,7 +153,7 @@ class Considered:
     kernel: str
     settings: Mapping[str, int]  # descriptor fields in which candidates of one kernel differ
     cycles: float | None
-    flash_bytes: int | None  # tables, descriptor and their CRC-32s
+    flash_bytes: int | None  # tables and descriptors
     scratch_bytes: int | None  # scratch memory and decoded indices
     why_not: str  # empty for the one that was chosen
 
@@ -135,6 +182,12 @@ class Program:
     arena_bytes: int
 
     @property
+    def objects(self) -> tuple[TableObject, TableObject]:
+        """The constant objects of the bundle: layer descriptors, and all other tables."""
+        descriptors = TableObject.of(table for table in self.tables if table.role is Role.DESCRIPTOR)
+        return descriptors, TableObject.of(table for table in self.tables if table.role is not Role.DESCRIPTOR)
+
+    @property
     def model_bytes(self) -> int:
-        """Bytes of every constant object of the bundle: tables and their CRC-32s."""
-        return sum(table.size_bytes for table in self.tables) + 4 * len(self.tables)
+        """Bytes of the constant objects of the bundle and their CRC-32s."""
+        return sum(part.size_bytes + CRC_BYTES for part in self.objects if part.tables)

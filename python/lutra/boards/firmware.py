@@ -134,7 +134,7 @@ def _firmware(board: Board, cpu: str, manifest: Manifest, folder: Path) -> Firmw
             kind, length = symbol["st_info"]["type"], symbol["st_size"]
             if kind == "STT_FILE":
                 source = symbol.name
-            elif kind == "STT_OBJECT" and source == f"{manifest.prefix}.c" and symbol.name != f"{manifest.prefix}_checked":
+            elif kind == "STT_OBJECT" and source == f"{manifest.prefix}.c":
                 model += length
             elif kind == "STT_OBJECT" and source in ("validate.c", "network.c") and symbol.name == "arena":
                 arena = length

@@ -11,7 +11,7 @@ from typing import Any
 
 from lutra.host.errors import BundleError
 
-_FORMAT, _FORMAT_VERSION = "lutra-bundle", 1
+_FORMAT, _FORMAT_VERSION = "lutra-bundle", 2
 
 
 @dataclass(frozen=True)

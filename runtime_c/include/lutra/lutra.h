@@ -11,9 +11,12 @@
 #ifdef __AVR__
 #error "Lutra does not run on AVR: tables are read from flash as they lie, which takes one address space for flash and RAM."
 #endif
+#if defined(__BYTE_ORDER__) && defined(__ORDER_BIG_ENDIAN__) && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+#error "Lutra runs on little-endian processors only: the CRC-32 of a table is that of its bytes in this order."
+#endif
 
 /* Generated code refuses to compile against a runtime of another number. */
-#define LUTRA_ABI_VERSION 3
+#define LUTRA_ABI_VERSION 4
 
 #define LUTRA_OK 0
 #define LUTRA_ERROR_NULL (-1)      /* a pointer that must not be NULL is NULL */

@@ -223,8 +223,8 @@ void lutra_softmax_int8(const lutra_softmax *layer, const uint16_t *exponentials
 /* Indices of the next layer: SPEC.md, section 4. */
 void lutra_unpack_indices(const lutra_indices *layer, const uint8_t *coded, uint8_t *output, void *scratch);
 
-/* CRC-32 of SPEC.md, section 6: `halfwords` uint16 values at `data`, then `bytes` bytes that follow them. */
-uint32_t lutra_crc32(const void *data, size_t halfwords, size_t bytes);
+/* CRC-32 of SPEC.md, section 6. */
+uint32_t lutra_crc32(const void *data, size_t bytes);
 
 #ifdef __cplusplus
 }

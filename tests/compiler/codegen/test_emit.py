@@ -18,7 +18,7 @@ from lutra_compiler.codegen.bundle import write_bundle
 from lutra_compiler.codegen.emit import emit
 from lutra_compiler.ir.ops import Add
 from lutra_compiler.program.lower import lower
-from lutra_compiler.program.program import ABI_VERSION, Program
+from lutra_compiler.program.program import ABI_VERSION, CRC_BYTES, Program
 from lutra_compiler.target import target_by_name
 from quantized_graphs import graph
 from random_programs import random_program
@@ -151,22 +151,30 @@ def test_model_bytes_are_the_constants_of_the_object(tmp_path: Path, seed: int, 
     with (tmp_path / "net/net.o").open("rb") as file:
         symbols = ELFFile(file).get_section_by_name(".symtab").iter_symbols()
         sizes = {symbol.name: symbol["st_size"] for symbol in symbols if symbol["st_info"]["type"] == "STT_OBJECT"}
-    assert sizes.pop("net_checked") == 8 * len(program.tables)  # addresses and extents: of the schedule, not of the model
+    assert sizes == {"net_layers": program.objects[0].size_bytes, "net_tables": program.objects[1].size_bytes, "net_crc": 8}
     assert sum(sizes.values()) == program.model_bytes
-    assert len(sizes) == len(program.tables) + 1
 
 
 @pytest.mark.board
 @pytest.mark.parametrize("seed", range(3))
-def test_tables_that_kernels_read_as_words_are_aligned(tmp_path: Path, seed: int):
-    write_bundle(emit(random_program(seed), "net", {}), tmp_path / "net")
+def test_tables_lie_where_the_manifest_says_and_those_read_as_words_are_aligned(tmp_path: Path, seed: int):
+    program = random_program(seed)
+    files = emit(program, "net", {})
+    write_bundle(files, tmp_path / "net")
     command = ["arm-none-eabi-gcc", "-mcpu=cortex-m0", "-Os", f"-I{RUNTIME / 'include'}", "-c", "net.c"]
     subprocess.run(command, cwd=tmp_path / "net", check=True)
     with (tmp_path / "net/net.o").open("rb") as file:
-        symbols = list(ELFFile(file).get_section_by_name(".symtab").iter_symbols())
-    places = {symbol.name: symbol["st_value"] for symbol in symbols if re.search("_(codebook|indices|weights)$", symbol.name)}
-    assert places
-    assert all(place % 4 == 0 for place in places.values())
+        image = ELFFile(file)
+        symbols = {symbol.name: symbol for symbol in image.get_section_by_name(".symtab").iter_symbols()}
+        sections = {name: image.get_section(symbols[name]["st_shndx"]).data() for name in ("net_layers", "net_tables")}
+    words = 0
+    for table in json.loads(files["net.json"])["tables"]:
+        place = symbols[table["object"]]["st_value"] + table["offset"]
+        assert sections[table["object"]][place : place + table["bytes"]] == program.tables[table["index"]].data.tobytes()
+        if table["role"] in ("codebook", "indices", "weights", "channels"):
+            assert place % 4 == 0
+            words += 1
+    assert words
 
 
 # The manifest
@@ -178,9 +186,12 @@ def manifest_of(program: Program) -> dict:
 
 @pytest.mark.parametrize("seed", range(10))
 def test_the_layers_account_for_every_byte(seed: int):
-    manifest = manifest_of(random_program(seed))
-    assert sum(sum(layer["bytes"].values()) for layer in manifest["layers"]) == manifest["model_bytes"]
-    assert sum(table["bytes"] + 4 for table in manifest["tables"]) == manifest["model_bytes"]
+    program = random_program(seed)
+    manifest = manifest_of(program)
+    beside = sum(sum(part.padding) + CRC_BYTES for part in program.objects)
+    assert sum(sum(layer["bytes"].values()) for layer in manifest["layers"]) + beside == manifest["model_bytes"]
+    assert sum(table["bytes"] for table in manifest["tables"]) + beside == manifest["model_bytes"]
+    assert sum(part["bytes"] + CRC_BYTES for part in manifest["objects"]) == manifest["model_bytes"]
 
 
 def test_the_manifest_has_the_hashes_of_the_c_files():
@@ -191,10 +202,17 @@ def test_the_manifest_has_the_hashes_of_the_c_files():
 
 def test_a_crc_covers_the_bytes_as_a_little_endian_target_has_them():
     program = tiny_program()
-    crc = zlib.crc32(b"".join(int(value).to_bytes(2, "little") for value in program.tables[9].data))
     files = emit(program, "tiny", {})
-    assert json.loads(files["tiny.json"])["tables"][9]["crc32"] == f"{crc:08x}"
-    assert f"0x{crc:08x}u" in files["tiny_data.h"]
+    manifest = json.loads(files["tiny.json"])
+    for part in manifest["objects"]:
+        content = bytearray(part["bytes"])
+        for table in manifest["tables"]:
+            if table["object"] == part["name"]:
+                data = program.tables[table["index"]].data
+                little = b"".join(int(value).to_bytes(data.itemsize, "little", signed=value < 0) for value in data)
+                content[table["offset"] : table["offset"] + table["bytes"]] = little
+        assert zlib.crc32(content) == int(part["crc32"], 16)
+        assert f"0x{part['crc32']}u" in files["tiny_data.h"]
 
 
 def test_the_manifest_describes_ports_layers_and_memory():
@@ -204,7 +222,7 @@ def test_the_manifest_describes_ports_layers_and_memory():
     ]
     layer = manifest["layers"][0]
     assert (layer["kernel"], layer["source_names"], layer["output_shape"], layer["macs"]) == ("lutra_conv2d_lut", ["conv"], [2, 2, 3], 864)
-    assert layer["bytes"] == {"descriptor": 38, "codebook": 32, "indices": 27, "channels": 12, "crc": 16}
+    assert layer["bytes"] == {"descriptor": 38, "codebook": 32, "indices": 27, "channels": 12}
     assert manifest["buffers"][2] == {"index": 2, "storage": "scratch", "offset": 44, "bytes": 356, "first": 0, "last": 0}
     assert max(buffer["offset"] + buffer["bytes"] for buffer in manifest["buffers"]) == manifest["arena_bytes"] == 400
 

@@ -17,9 +17,9 @@ from tiny_program import descriptor_table, tiny_program, with_table
 def parsed_tables(program: Program) -> list[np.ndarray]:
     """The values of every table as they stand in the C text."""
     text = emit(program, "net", {})["net_data.h"]
-    bodies = re.findall(r"net_t\d+_\w+\[\d+\](?: LUTRA_ALIGNED)? = \{(.*?)\n\};", text, re.DOTALL)
-    numbers = (re.findall(r"-?\d+", re.sub(r"/\*.*?\*/", "", body)) for body in bodies)
-    return [np.array(list(map(int, found))) for found in numbers]
+    bodies = re.findall(r"^  /\* t(\d+)_\w+ \*/\n  \{(.*?)\n  \},", text, re.DOTALL | re.MULTILINE)
+    numbers = {int(index): re.findall(r"-?\d+", re.sub(r"/\*.*?\*/", "", body)) for index, body in bodies}
+    return [np.array(list(map(int, found))) for _, found in sorted(numbers.items())]
 
 
 @pytest.mark.parametrize("seed", range(20))

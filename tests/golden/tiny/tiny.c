@@ -11,37 +11,21 @@
 TINY_ASSERT(size_0, sizeof(lutra_conv2d) == 38u);
 TINY_ASSERT(size_1, sizeof(lutra_linear) == 14u);
 TINY_ASSERT(size_2, sizeof(lutra_softmax) == 4u);
+TINY_ASSERT(tiny_layers, sizeof tiny_layers == 56u);
+TINY_ASSERT(tiny_tables, sizeof tiny_tables == 680u);
 TINY_ASSERT(scratch_0, LUTRA_CONV2D_LUT_SCRATCH_BYTES(3u, 3u, 1u, 4u, 4u, 3u, 16u, 1u, 1u, 1u, 1u) == 356u);
 
-/* What each of tiny_crc is of, the layer descriptors first. Part of the schedule: no table of the network, not counted as one. */
-static const struct {
-  const void *data;
-  uint16_t halfwords, bytes;
-} tiny_checked[10] = {
-  {tiny_t0_conv2d_lut_descriptor, 8, 22},
-  {tiny_t4_linear_decode_descriptor, 2, 10},
-  {tiny_t8_softmax_int8_descriptor, 2, 0},
-  {tiny_t1_conv2d_lut_codebook, 0, 32},
-  {tiny_t2_conv2d_lut_indices, 0, 27},
-  {tiny_t3_conv2d_lut_channels, 6, 0},
-  {tiny_t5_linear_decode_codebook, 0, 64},
-  {tiny_t6_linear_decode_indices, 0, 10},
-  {tiny_t7_linear_decode_channels, 10, 0},
-  {tiny_t9_softmax_int8_exponentials, 256, 0},
-};
-
-/* Compares the first `count` tables with their CRCs. Volatile: a CRC is read from flash, not folded into the code as a constant. */
-static int tiny_compare(size_t count) {
-  for (size_t i = 0; i < count; i++) {
-    const uint32_t crc = lutra_crc32(tiny_checked[i].data, tiny_checked[i].halfwords, tiny_checked[i].bytes);
-    if (crc != ((const volatile uint32_t *)tiny_crc)[i]) {
-      return LUTRA_ERROR_CORRUPT;
-    }
-  }
-  return LUTRA_OK;
+/* Volatile: a CRC is read from flash, not folded into the code as a constant. */
+static int tiny_compare(const void *data, size_t bytes, const volatile uint32_t *crc) {
+  return lutra_crc32(data, bytes) == *crc ? LUTRA_OK : LUTRA_ERROR_CORRUPT;
 }
 
-int tiny_check(void) { return tiny_compare(10); }
+int tiny_check(void) {
+  if (tiny_compare(&tiny_layers, sizeof tiny_layers, &tiny_crc[0]) != LUTRA_OK) {
+    return LUTRA_ERROR_CORRUPT;
+  }
+  return tiny_compare(&tiny_tables, sizeof tiny_tables, &tiny_crc[1]);
+}
 
 int tiny_run(void *arena, size_t arena_bytes, const int8_t *const inputs[], int8_t *const outputs[]) {
   int8_t *const memory = (int8_t *)arena;
@@ -57,15 +41,15 @@ int tiny_run(void *arena, size_t arena_bytes, const int8_t *const inputs[], int8
   if ((uintptr_t)memory % LUTRA_ARENA_ALIGN != 0u) {
     return LUTRA_ERROR_ALIGNMENT;
   }
-  if (tiny_compare(3) != LUTRA_OK) {
+  if (tiny_compare(&tiny_layers, sizeof tiny_layers, &tiny_crc[0]) != LUTRA_OK) {
     return LUTRA_ERROR_CORRUPT;
   }
 
-  lutra_conv2d_lut(tiny_t0_conv2d_lut_descriptor, tiny_t1_conv2d_lut_codebook, tiny_t2_conv2d_lut_indices, tiny_t3_conv2d_lut_channels, inputs[0], memory + 32, memory + 44);
+  lutra_conv2d_lut(&tiny_layers.t0_conv2d_lut_descriptor, tiny_tables.t1_conv2d_lut_codebook, tiny_tables.t2_conv2d_lut_indices, tiny_tables.t3_conv2d_lut_channels, inputs[0], memory + 32, memory + 44);
   LUTRA_AFTER_LAYER(0, memory + 32, 12);
-  lutra_linear_decode(tiny_t4_linear_decode_descriptor, tiny_t5_linear_decode_codebook, tiny_t6_linear_decode_indices, tiny_t7_linear_decode_channels, memory + 32, memory + 0);
+  lutra_linear_decode(&tiny_layers.t4_linear_decode_descriptor, tiny_tables.t5_linear_decode_codebook, tiny_tables.t6_linear_decode_indices, tiny_tables.t7_linear_decode_channels, memory + 32, memory + 0);
   LUTRA_AFTER_LAYER(1, memory + 0, 5);
-  lutra_softmax_int8(tiny_t8_softmax_int8_descriptor, tiny_t9_softmax_int8_exponentials, memory + 0, outputs[0]);
+  lutra_softmax_int8(&tiny_layers.t8_softmax_int8_descriptor, tiny_tables.t9_softmax_int8_exponentials, memory + 0, outputs[0]);
   LUTRA_AFTER_LAYER(2, outputs[0], 5);
   return LUTRA_OK;
 }

@@ -9,12 +9,12 @@
 
 #include "lutra/lutra.h"
 
-#if LUTRA_ABI_VERSION != 3
-#error "This bundle needs a Lutra runtime of ABI 3: generate it again or use the runtime of the compiler that wrote it."
+#if LUTRA_ABI_VERSION != 4
+#error "This bundle needs a Lutra runtime of ABI 4: generate it again or use the runtime of the compiler that wrote it."
 #endif
 
 #define TINY_ARENA_BYTES 400u
-#define TINY_MODEL_BYTES 773u
+#define TINY_MODEL_BYTES 744u
 #define TINY_LAYERS 3u
 #define TINY_INPUTS 1u
 #define TINY_OUTPUTS 1u

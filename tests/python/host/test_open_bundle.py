@@ -76,10 +76,10 @@ def test_renamed_files(directory: Path):
         open_bundle(directory)
 
 
-@pytest.mark.parametrize("changes", [{"format": "other"}, {"format_version": 2}])
+@pytest.mark.parametrize("changes", [{"format": "other"}, {"format_version": 1}])
 def test_another_format(directory: Path, changes: dict[str, Any]):
     change_manifest(directory, **changes)
-    with pytest.raises(BundleError, match="this version of Lutra reads 'lutra-bundle' 1"):
+    with pytest.raises(BundleError, match="this version of Lutra reads 'lutra-bundle' 2"):
         open_bundle(directory)
 
 
