@@ -23,14 +23,17 @@ Tables = tuple[tuple[Role, TableData], ...]
 Ways = Iterable[Candidate | Impossible]
 
 
-def candidates_of(family: str, fields: Fields, encoding: WeightEncoding, tables: Tables, target: str, expand_weights: bool) -> Ways:
+def candidates_of(
+    family: str, fields: Fields, encoding: WeightEncoding, tables: Tables, target: str, expand_weights: bool, sharing: int = 1
+) -> Ways:
     """All candidates for a layer, and the kernels that are impossible for a reason worth telling.
 
     `family`: "conv2d", "linear", "lstm" or "gru"; `fields`: its descriptor, with 0 for all that says how weights are stored and worked
     through; `tables`: those behind its weights. `expand_weights`: whether to store product-quantized weights as int8 without an objection.
+    `sharing`: layers that have its codebook; each bears a part of it.
     """
     unpacking = _unpacking(encoding) if isinstance(encoding, ProductQuantized) and encoding.coded else None
-    layer = _Layer(f"lutra_{family}", fields, tables, target, expand_weights, unpacking)
+    layer = _Layer(f"lutra_{family}", fields, tables, target, expand_weights, unpacking, sharing)
     convolution = family == "conv2d"
     match encoding:
         case ScalarQuantized():
@@ -47,11 +50,13 @@ class _Layer:
     target: str
     expand_weights: bool
     unpacking: Unpacking | None  # of its indices
+    sharing: int  # layers with its codebook
 
     def candidate(self, kernel: str, tables: Tables, settings: Fields | None = None) -> Candidate:
         fields = {**self.fields, **(settings or {})}
         tables = (*tables, *self.tables)
-        flash = sum(data.nbytes for _, data in tables) + KERNELS[kernel].descriptor.size_bytes
+        parts = (-(-data.nbytes // self.sharing) if role is Role.CODEBOOK else data.nbytes for role, data in tables)
+        flash = sum(parts) + KERNELS[kernel].descriptor.size_bytes
         time, scratch = cycles(kernel, fields, self.target), scratch_bytes(kernel, fields)
         unpacking = self.unpacking if "indices" in KERNELS[kernel].tables else None
         if unpacking:

@@ -181,7 +181,8 @@ class _Lowering:
         """
         fields = self.whole(f"lutra_{family}_dense", ops[0], fields)
         tables = ((Role.CHANNELS, channel_records(arithmetic.bias, arithmetic.multiplier)), *tables)
-        ways = list(candidates_of(family, fields, encoding, tables, self.target.name, self.limits.expand_weights))
+        sharing = self.layers_with_the_codebook_of(encoding)
+        ways = list(candidates_of(family, fields, encoding, tables, self.target.name, self.limits.expand_weights, sharing))
         parameters = sum(prod(self.graph.weight_shape(name)) for name in ops[0].parameter_names)
         self.step(
             ops,
@@ -190,6 +191,12 @@ class _Lowering:
             macs,
             parameters,
         )
+
+    def layers_with_the_codebook_of(self, encoding: WeightEncoding) -> int:
+        if not isinstance(encoding, ProductQuantized):
+            return 1
+        others = (e for e in self.graph.encodings.values() if isinstance(e, ProductQuantized))
+        return sum(np.array_equal(other.codebook, encoding.codebook) for other in others)
 
     def step(
         self, ops: Sequence[Op], candidates: Sequence[Candidate], impossible: Sequence[Impossible] = (), macs: int = 0, parameters: int = 0
