@@ -162,6 +162,19 @@ def test_coded_indices_cost_the_time_and_the_memory_of_decoding_them():
     assert unpacked["lutra_linear_dense"].cycles == packed["lutra_linear_dense"].cycles
 
 
+def test_layers_that_share_a_codebook_bear_a_part_of_it_each():
+    weight = coded((8, 8))  # 64 bytes of codebook, 8 of indices
+    alone = linear(weight)
+    ops = [Linear(name=name, inputs=(x,), output=y, weight=name) for name, x, y in (("a", "x", "y"), ("b", "y", "z"), ("c", "z", "w"))]
+    shared = graph(ops, {"x": (8,)}, dict.fromkeys("abc", weight))
+    (before,) = (c for c in candidates_of(alone) if c.kernel == "lutra_linear_lut")
+    for candidate in candidates_of(shared):
+        if candidate.kernel == "lutra_linear_lut":
+            assert candidate.flash_bytes == before.flash_bytes - 64 + 22
+    assert {c.objection for c in candidates_of(alone) if c.kernel == "lutra_linear_dense"} == {""}
+    assert {c.objection for c in candidates_of(shared) if c.kernel == "lutra_linear_dense"} == {"34 bytes of flash more"}
+
+
 def test_more_flash_is_an_objection_unless_it_is_allowed():
     source = linear(coded((64, 64)))
     (costly,) = (c for c in candidates_of(source) if c.kernel == "lutra_linear_dense")
