@@ -27,7 +27,7 @@ static uint8_t crc_byte(uint32_t crc, size_t index) {
 }
 
 static int is_whole(const uint8_t *bytes, size_t size) {
-  const uint32_t crc = lutra_crc32(bytes, 0, size);
+  const uint32_t crc = lutra_crc32(bytes, size);
   for (size_t i = 0; i < LINK_CRC_BYTES; i++) {
     if (bytes[size + i] != crc_byte(crc, i)) {
       return 0;
@@ -54,7 +54,7 @@ size_t link_take(struct link *link, uint8_t byte) {
 }
 
 void link_send(uint8_t *message, size_t size) {
-  const uint32_t crc = lutra_crc32(message, 0, size);
+  const uint32_t crc = lutra_crc32(message, size);
   for (size_t i = 0; i < LINK_CRC_BYTES; i++) {
     message[size++] = crc_byte(crc, i);
   }

@@ -66,12 +66,12 @@ static int run(const uint8_t *payload, size_t size, uint8_t **reply) {
   if (size != 4u) {
     return WRONG_SIZE;
   }
-  if (get32(payload) != lutra_crc32(network_input, 0, network_input_bytes)) {
+  if (get32(payload) != lutra_crc32(network_input, network_input_bytes)) {
     return OTHER_INPUT;
   }
   const int status = network_run();
   uint8_t *end = put32(*reply, network_cycles);
-  end = put32(end, lutra_crc32(network_output, 0, network_output_bytes));
+  end = put32(end, lutra_crc32(network_output, network_output_bytes));
   *reply = put32(end, stack_high_water_bytes());
   return status;
 }
