@@ -106,7 +106,7 @@ class LayerAnalysis:
     codebook_bytes: int
     weight_bytes: int
     channel_bytes: int
-    other_bytes: int  # descriptor, small tables, padding
+    other_bytes: int  # descriptor, small tables, padding; of the first layer the CRC-32s as well
     scratch_bytes: int
     ram_bytes: int  # of the arena that are in use during the call
     cycles: float  # estimated
@@ -253,12 +253,8 @@ _NAMED_ROLES = (Role.INDICES, Role.CODED, Role.CODEBOOK, Role.WEIGHTS, Role.CHAN
 
 
 def _analyze_call(program: Program, index: int, call: Call) -> LayerAnalysis:
-    sizes = dict.fromkeys(Role, 0)
-    padding = {table.index: size for part in program.objects for table, size in zip(part.tables, part.padding, strict=True)}
-    for table in program.tables:
-        if table.calls[0] == index:
-            sizes[table.role] += table.size_bytes
-            sizes[Role.DESCRIPTOR] += padding[table.index]
+    sizes = program.bytes_of(index)
+    indices, coded_indices, codebook, weights, channels = (sizes.get(role.value, 0) for role in _NAMED_ROLES)
     coded = "indices" in KERNELS[call.kernel].tables
     return LayerAnalysis(
         names=call.layer.source_names,
@@ -269,11 +265,11 @@ def _analyze_call(program: Program, index: int, call: Call) -> LayerAnalysis:
         kernel=call.kernel,
         codewords=1 << call.fields["log2_codewords"] if coded else None,
         subvector=call.fields["subvector"] if coded else None,
-        index_bytes=sizes[Role.INDICES] + sizes[Role.CODED],
-        codebook_bytes=sizes[Role.CODEBOOK],
-        weight_bytes=sizes[Role.WEIGHTS],
-        channel_bytes=sizes[Role.CHANNELS],
-        other_bytes=sum(sizes.values()) - sum(sizes[role] for role in _NAMED_ROLES),
+        index_bytes=indices + coded_indices,
+        codebook_bytes=codebook,
+        weight_bytes=weights,
+        channel_bytes=channels,
+        other_bytes=sum(sizes.values()) - indices - coded_indices - codebook - weights - channels,
         scratch_bytes=0 if call.scratch is None else program.buffers[call.scratch].size_bytes,
         ram_bytes=bytes_alive(index, program.buffers),
         cycles=call_cycles(call, program),

@@ -87,10 +87,6 @@ def _port(program: Program, port: Port) -> dict[str, Any]:
 
 
 def _layer(program: Program, index: int, call: Call) -> dict[str, Any]:
-    own = [table for table in program.tables if table.calls[0] == index]  # a shared table counts where it is first used
-    sizes: dict[str, int] = {}
-    for table in own:
-        sizes[table.role.value] = sizes.get(table.role.value, 0) + table.size_bytes
     return {
         "index": index,
         "kernel": call.kernel,
@@ -101,6 +97,6 @@ def _layer(program: Program, index: int, call: Call) -> dict[str, Any]:
         "output_buffer": call.output,
         "macs": call.layer.macs,
         "parameters": call.layer.parameters,
-        "bytes": sizes,
+        "bytes": program.bytes_of(index),
         "scratch_bytes": 0 if call.scratch is None else program.buffers[call.scratch].size_bytes,
     }

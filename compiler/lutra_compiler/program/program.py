@@ -187,6 +187,17 @@ class Program:
         descriptors = TableObject.of(table for table in self.tables if table.role is Role.DESCRIPTOR)
         return descriptors, TableObject.of(table for table in self.tables if table.role is not Role.DESCRIPTOR)
 
+    def bytes_of(self, call: int) -> dict[str, int]:
+        """What a call takes of `model_bytes`, by role of table, "padding" and "crc". The first one that reads a table bears it, the first
+        of all the CRC-32s."""
+        sizes = {"crc": CRC_BYTES * sum(bool(part.tables) for part in self.objects)} if call == 0 else {}
+        for part in self.objects:
+            for table, padding in zip(part.tables, part.padding, strict=True):
+                for kind, size in ((table.role.value, table.size_bytes), ("padding", padding)):
+                    if size and table.calls[0] == call:
+                        sizes[kind] = sizes.get(kind, 0) + size
+        return sizes
+
     @property
     def model_bytes(self) -> int:
         """Bytes of the constant objects of the bundle and their CRC-32s."""

@@ -188,8 +188,8 @@ def manifest_of(program: Program) -> dict:
 def test_the_layers_account_for_every_byte(seed: int):
     program = random_program(seed)
     manifest = manifest_of(program)
+    assert sum(sum(layer["bytes"].values()) for layer in manifest["layers"]) == manifest["model_bytes"]
     beside = sum(sum(part.padding) + CRC_BYTES for part in program.objects)
-    assert sum(sum(layer["bytes"].values()) for layer in manifest["layers"]) + beside == manifest["model_bytes"]
     assert sum(table["bytes"] for table in manifest["tables"]) + beside == manifest["model_bytes"]
     assert sum(part["bytes"] + CRC_BYTES for part in manifest["objects"]) == manifest["model_bytes"]
 
@@ -222,7 +222,7 @@ def test_the_manifest_describes_ports_layers_and_memory():
     ]
     layer = manifest["layers"][0]
     assert (layer["kernel"], layer["source_names"], layer["output_shape"], layer["macs"]) == ("lutra_conv2d_lut", ["conv"], [2, 2, 3], 864)
-    assert layer["bytes"] == {"descriptor": 38, "codebook": 32, "indices": 27, "channels": 12}
+    assert layer["bytes"] == {"descriptor": 38, "codebook": 32, "indices": 27, "channels": 12, "padding": 1, "crc": 8}
     assert manifest["buffers"][2] == {"index": 2, "storage": "scratch", "offset": 44, "bytes": 356, "first": 0, "last": 0}
     assert max(buffer["offset"] + buffer["bytes"] for buffer in manifest["buffers"]) == manifest["arena_bytes"] == 400
 
