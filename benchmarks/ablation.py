@@ -4,7 +4,7 @@
     python benchmarks/ablation.py --only "no ..."    train one, and put its row into the files
     python benchmarks/ablation.py --report           write the table from the rows there are
 
-Every variant has the bytes of the base, 16 codewords of 4 in all 3x3 layers but the first, as near as its codebooks allow, starts from
+Every variant has about the bytes of the base, 16 codewords of 4 in all 3x3 layers but the first (coded ones somewhat more), starts from
 zoo:resnet20/float and is trained alike, on part of the training images. Accuracy is that of the integer network on the 5,000 validation
 images: differences below 0.3 pp, the standard error, say little.
 """
@@ -136,13 +136,15 @@ def report(rows: dict[str, Row]) -> str:
         f"| {row.variant} | {row.model_bytes:,} | {100 * row.accuracy:.2f} % | {100 * (row.accuracy - base.accuracy):+.2f} pp |"
         for row in (rows[name] for name in dict.fromkeys(order))
     )
+    missing = [name for name in VARIANTS if name not in rows]
     first = "\n".join(f"| {name} | {value:.2f} % |" for name, value in first_errors().items())
     return f"""# What each ingredient buys
 
 Written by `python benchmarks/ablation.py`: zoo:{NETWORK}/float with one thing changed at a time, {TRAINING.assignment.epochs} +
 {TRAINING.codewords.epochs} epochs on {SAMPLES:,} training images, seed {SEED}, accuracy on the 5,000 validation images; differences below
-0.3 pp, the standard error, say little, and a long training makes them smaller. Two 4-bit indices share a byte in all of them: with
-a byte an index the base would take {sum(w.size for w in quantized(zoo.load(f"{NETWORK}/float").graph)) // 4 // 2:,} bytes more.
+0.3 pp, the standard error, say little, and a long training makes them smaller. Two 4-bit indices share a byte: with a byte an index the
+base would take {sum(w.size for w in quantized(zoo.load(f"{NETWORK}/float").graph)) // 4 // 2:,} bytes more. How small coded indices get
+is known after training only: compare their bytes as well.{f" Not yet trained: {', '.join(missing)}." if missing else ""}
 
 | variant | model bytes | validation | against the base |
 | --- | ---: | ---: | ---: |
