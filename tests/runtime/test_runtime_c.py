@@ -121,10 +121,10 @@ def test_runtime_has_no_variables(archives: Mapping[str, Path]) -> None:
 @pytest.mark.board
 @pytest.mark.xdist_group("runtime_arm")
 @pytest.mark.parametrize(("cpu", "kernels", "limit"), [
-    ("cortex-m0", SIZES.ALL, 7056),
-    ("cortex-m4", SIZES.ALL, 6792),
-    ("cortex-m0", SIZES.SMALLEST, 820),
-    ("cortex-m4", SIZES.SMALLEST, 760),
+    ("cortex-m0", SIZES.ALL, 7032),
+    ("cortex-m4", SIZES.ALL, 6776),
+    ("cortex-m0", SIZES.SMALLEST, 800),
+    ("cortex-m4", SIZES.SMALLEST, 744),
 ])  # fmt: skip
 def test_portable_kernels_are_small(portable_archives: Mapping[str, Path], cpu: str, kernels: Sequence[str], limit: int) -> None:
     assert SIZES.flash_bytes(portable_archives[cpu], kernels) <= limit
@@ -133,10 +133,10 @@ def test_portable_kernels_are_small(portable_archives: Mapping[str, Path], cpu: 
 @pytest.mark.board
 @pytest.mark.xdist_group("runtime_arm")
 @pytest.mark.parametrize(("cpu", "kernels", "limit"), [
-    ("cortex-m0", SIZES.ALL, 8264),
-    ("cortex-m4", SIZES.ALL, 11584),
-    ("cortex-m0", SIZES.SMALLEST, 1504),
-    ("cortex-m4", SIZES.SMALLEST, 1968),
+    ("cortex-m0", SIZES.ALL, 8244),
+    ("cortex-m4", SIZES.ALL, 11564),
+    ("cortex-m0", SIZES.SMALLEST, 1480),
+    ("cortex-m4", SIZES.SMALLEST, 1948),
 ])  # fmt: skip
 def test_native_loops_do_not_grow(archives: Mapping[str, Path], cpu: str, kernels: Sequence[str], limit: int) -> None:
     assert SIZES.flash_bytes(archives[cpu], kernels) <= limit

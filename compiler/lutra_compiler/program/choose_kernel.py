@@ -36,7 +36,8 @@ class Unpacking:
 @dataclass(frozen=True)
 class Candidate:
     """A kernel call that computes a layer, perhaps with an `unpacking` before it, and what both cost: `cycles` estimated for the target,
-    `flash_bytes` of tables and descriptors, `scratch_bytes` of memory for the layer alone, decoded indices included.
+    `flash_bytes` of tables and descriptors, of a shared codebook this layer's part; `scratch_bytes` of memory for the layer alone, decoded
+    indices included.
     `objection`: why it is not chosen, although it is right; else empty."""
 
     kernel: str

@@ -153,7 +153,7 @@ class Considered:
     kernel: str
     settings: Mapping[str, int]  # descriptor fields in which candidates of one kernel differ
     cycles: float | None
-    flash_bytes: int | None  # tables and descriptors
+    flash_bytes: int | None  # tables and descriptors; of a shared codebook this layer's part
     scratch_bytes: int | None  # scratch memory and decoded indices
     why_not: str  # empty for the one that was chosen
 

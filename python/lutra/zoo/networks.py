@@ -32,7 +32,7 @@ def lenet300() -> nn.Module:
 def alexnet() -> nn.Module:
     """AlexNet for 32 x 32 images, with batch norm: 3x3 convolutions 64 (stride 2)-192-384-256-256, FC 1024-4096-4096-10; 23.3 M parameters.
 
-    Without dropout it learns the training images by heart. [Krizhevsky 2012; the shape that the founding paper's line of work compresses]
+    [Krizhevsky 2012, whose dropout it has; the shape that the founding paper's line of work compresses]
     """
     return nn.Sequential(
         *_convolution(3, 64, stride=2), nn.MaxPool2d(2),

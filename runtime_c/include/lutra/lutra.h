@@ -22,12 +22,12 @@
 #define LUTRA_ERROR_NULL (-1)      /* a pointer that must not be NULL is NULL */
 #define LUTRA_ERROR_ARENA (-2)     /* the arena is smaller than NAME_ARENA_BYTES */
 #define LUTRA_ERROR_ALIGNMENT (-3) /* the arena is not aligned to LUTRA_ARENA_ALIGN bytes */
-#define LUTRA_ERROR_CORRUPT (-4)   /* a table does not match its CRC-32 */
+#define LUTRA_ERROR_CORRUPT (-4)   /* tables do not match their CRC-32 */
 
 /* Alignment of an arena and of every buffer in it, in bytes. */
 #define LUTRA_ARENA_ALIGN 4
 
-/* Of generated tables that kernels read as words. */
+/* Of the generated structs of tables, some of which kernels read as words. */
 #if defined(__GNUC__)
 #define LUTRA_ALIGNED __attribute__((aligned(4)))
 #else

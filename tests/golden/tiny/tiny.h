@@ -50,7 +50,7 @@ extern "C" {
  * or LUTRA_ERROR_CORRUPT (a layer's shape in flash is damaged). */
 int tiny_run(void *arena, size_t arena_bytes, const int8_t *const inputs[], int8_t *const outputs[]);
 
-/* Compares every table in flash with its CRC-32: LUTRA_OK or LUTRA_ERROR_CORRUPT. For start-up, or now and then: it works through
+/* Compares all tables in flash with their CRC-32s: LUTRA_OK or LUTRA_ERROR_CORRUPT. For start-up, or now and then: it works through
  * TINY_MODEL_BYTES bytes bit by bit. What it would find gives wrong numbers in tiny_run, never a wild access. */
 int tiny_check(void);
 
