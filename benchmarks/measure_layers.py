@@ -466,7 +466,7 @@ def coded_layers(seed: int, count: int) -> list[Layer]:
     rng = np.random.default_rng(seed)
     layers = []
     for _ in range(count):
-        coding = Coding(8, int(rng.choice([16, 16, 16, 32, 64, 256])), zeros=float(rng.choice([0.3, 0.6, 0.8, 0.9, 0.95])))
+        coding = Coding(8, int(rng.choice([16, 16, 16, 32, 64, 256])), zeros=float(rng.choice([0.02, 0.3, 0.6, 0.8, 0.9, 0.95])))
         layers.append(Layer("linear", (8 * int(rng.integers(4, 60)),), int(rng.integers(8, 100)), coding=coding))
     return layers
 

@@ -109,6 +109,17 @@ def seed_table(rows: list[Row]) -> str:
     return table(header, body)
 
 
+def float_table(rows: list[Row]) -> str:
+    """The float network of each, known by its weights."""
+    header = ("float network", "parameters", "accuracy", "SHA-256 of its weights")
+    body = {}
+    for row in rows:
+        network, v = row.name.partition("/")[0], row.validation
+        assert v.float_parameter_bytes is not None
+        body[network] = (NAMES[network], f"{v.float_parameter_bytes // 4:,}", percent(v.float_accuracy), f"`{v.float_sha256}`")
+    return table(header, list(body.values()))
+
+
 def epochs_of(name: str) -> int:
     """Epochs of all stages of a point's recipe."""
     config = load_config(zoo.recipe(name))
@@ -194,7 +205,10 @@ How each was made is in its file: `python/lutra/zoo/recipes/` holds the settings
 `lutra compress zoo:NETWORK/float --data DATA --config zoo:NETWORK/POINT -o out.lutra`, DATA being mnist or cifar10-centred, makes its like
 again (of ResNet-8 from mlperf_ic_resnet8.onnx and cifar10): with the same versions, number of threads and kind of processor a recipe gives
 the same bytes, otherwise float rounding differs.
-`lutra zoo train NETWORK` trains the float network; the 80 epochs of ResNet-20 took 84 min on one core of an AMD EPYC (Zen 5).
+`lutra zoo train NETWORK` trains the float network: the 80 epochs of ResNet-20 took 84 min on one core of an AMD EPYC (Zen 5), the 50 of
+AlexNet, whose 93 MB are not in the zoo, 85 min on one of Zen 4.
+
+{float_table(rows)}
 
 ## Flash, RAM and speed
 Flash is model, kernels and schedule, RAM is arena and stack. Estimated cycles of one inference by the compiler's cost model (zero wait

@@ -5,6 +5,7 @@ index z; symbol s stands for index s ^ z; symbol 0 has the frequency that the ot
 """
 
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,7 @@ Counts = npt.NDArray[np.int64]
 
 FREQUENCY_BITS = 12
 TOTAL = 1 << FREQUENCY_BITS  # of all frequencies
+BUCKET_BITS = 6  # slots in a bucket, at whose first symbol the decoder begins to search
 LOWEST = 1 << 23  # below it, a state takes another byte
 
 
@@ -47,11 +49,7 @@ def _decoded(coded: bytes, count: int, codewords: int, index_bits: int) -> Bytes
     first = table_bytes(codewords, index_bits)
     codes = split_indices(np.frombuffer(coded[:first], np.uint8), index_bits)
     starts = _starts(codes, index_bits)
-    slots = np.arange(TOTAL)
-    symbols = np.zeros(TOTAL, np.int64)
-    for step in _steps(codewords):
-        symbols += step * (starts[symbols + step] <= slots)
-    symbols[: starts[1]] = 0  # unless the table is damaged, they are
+    slots, symbols = np.arange(TOTAL), _symbols(starts)
     symbol_of = symbols.tolist()
     frequency_of = np.diff(starts)[symbols].tolist()
     offset_of = (slots - starts[symbols]).tolist()
@@ -68,9 +66,22 @@ def _decoded(coded: bytes, count: int, codewords: int, index_bits: int) -> Bytes
     return indices
 
 
-def searched(indices: Bytes) -> int:
-    """How many of the indices a decoder has to search for: all but the most frequent one."""
-    return indices.size - int(np.bincount(indices.ravel()).max(initial=0))
+class Search(NamedTuple):
+    """What a decoder has to search for: how many indices, all but those of symbol 0, and in how many steps, as to be expected."""
+
+    searched: int
+    search_steps: int
+
+
+def search(indices: Bytes, coded: Bytes, codewords: int, index_bits: int) -> Search:
+    """What decoding `coded`, the coded table of `indices`, has to search for."""
+    codes = split_indices(coded[: table_bytes(codewords, index_bits)], index_bits)
+    starts = _starts(codes, index_bits)
+    symbols = _symbols(starts)
+    steps = symbols - symbols[np.arange(TOTAL) >> BUCKET_BITS << BUCKET_BITS]
+    mean = np.bincount(symbols, steps, codewords) / np.maximum(np.bincount(symbols, minlength=codewords), 1)
+    counts = np.bincount(indices.ravel() ^ codes[0], minlength=codewords)[1:]
+    return Search(int(counts.sum()), round(float(counts @ mean[1:])))
 
 
 def table_bytes(codewords: int, index_bits: int) -> int:
@@ -93,11 +104,6 @@ def coded_bytes(counts: Counts, index_bits: int) -> int:
     return table_bytes(len(counts), index_bits) + int(np.ceil(counts[used] @ symbol_bits(counts, index_bits)[used] / 8))
 
 
-def _steps(codewords: int) -> list[int]:
-    """Halves, quarters, ... of K down to 1."""
-    return [codewords >> i for i in range(1, codewords.bit_length())]
-
-
 def _levels(index_bits: int) -> Counts:
     """Frequencies by code, int64 [16 or 256]: cubes, which are close together where symbols are frequent."""
     codes = np.arange(1 << index_bits, dtype=np.int64) << 8 - index_bits
@@ -110,6 +116,11 @@ def _starts(codes: Bytes, index_bits: int) -> Counts:
     frequencies = _levels(index_bits)[codes[1:]]
     starts[1:] = TOTAL - np.append(np.cumsum(frequencies[::-1])[::-1], 0) & 0xFFFF
     return starts
+
+
+def _symbols(starts: Counts) -> Counts:
+    """The symbol of each slot, int64 [TOTAL]: the first one that ends behind it."""
+    return np.searchsorted(np.maximum.accumulate(starts[1:]), np.arange(TOTAL), side="right")
 
 
 def _choose(counts: Counts, index_bits: int) -> tuple[Bytes, Counts]:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from lutra_compiler.ir.encoding import ProductQuantized, ScalarQuantized, WeightEncoding
-from lutra_compiler.numerics.index_coding import encode_indices, searched
+from lutra_compiler.numerics.index_coding import encode_indices, search
 from lutra_compiler.numerics.k_means import CODEWORD_L1_LIMIT
 from lutra_compiler.numerics.packing import pack_indices, split_indices
 from lutra_compiler.program.choose_kernel import Candidate, Impossible, Unpacking
@@ -61,7 +61,7 @@ class _Layer:
         unpacking = self.unpacking if "indices" in KERNELS[kernel].tables else None
         if unpacking:
             flash += unpacking.coded.nbytes + KERNELS[UNPACK].descriptor.size_bytes
-            time += cycles(UNPACK, {**unpacking.fields, "searched": unpacking.searched}, self.target)
+            time += cycles(UNPACK, {**unpacking.fields, **unpacking.search._asdict()}, self.target)
             scratch = unpacking.index_bytes + max(scratch, scratch_bytes(UNPACK, unpacking.fields))
         return Candidate(kernel, fields, tables, time, flash, scratch, unpacking=unpacking)
 
@@ -140,7 +140,7 @@ def _unpacking(encoding: ProductQuantized) -> Unpacking:
         "coded_bytes_low": coded.size % 65536, "coded_bytes_high": coded.size // 65536,
         "log2_codewords": codewords.bit_length() - 1, "index_bits": bits,
     }
-    return Unpacking(fields, coded, packed.size, searched(symbols))
+    return Unpacking(fields, coded, packed.size, search(symbols, coded, codewords, bits))
 
 
 def _blocks(count: int, limit: int | None = None) -> Iterator[int]:

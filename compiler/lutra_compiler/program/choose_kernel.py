@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import accumulate, combinations
 
 from lutra_compiler.errors import BudgetError
+from lutra_compiler.numerics.index_coding import Search
 from lutra_compiler.program.program import Buffer, Considered, Role
 from lutra_compiler.program.tables import TableData
 
@@ -24,13 +25,13 @@ class Limits:
 
 @dataclass(frozen=True)
 class Unpacking:
-    """A call of lutra_unpack_indices that decodes a layer's indices: its descriptor's members, its table, bytes that it writes, and how
-    many indices it has to search for because they are not the most frequent one."""
+    """A call of lutra_unpack_indices that decodes a layer's indices: its descriptor's members, its table, bytes that it writes, and
+    what it has to search for."""
 
     fields: Mapping[str, int]
     coded: TableData
     index_bytes: int
-    searched: int
+    search: Search
 
 
 @dataclass(frozen=True)

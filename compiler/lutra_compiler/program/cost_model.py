@@ -9,11 +9,13 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
-from lutra_compiler.numerics.index_coding import searched
+import numpy as np
+
+from lutra_compiler.numerics.index_coding import search
 from lutra_compiler.numerics.packing import split_indices
 from lutra_compiler.program.kernels import KERNELS, UNPACK
 from lutra_compiler.program.program import Call, Program
-from lutra_compiler.program.tables import decoded_indices
+from lutra_compiler.program.tables import decoded_indices, tables_of
 from lutra_compiler.program.work import Fields, work
 
 TABLE = Path(__file__).with_name("cycles.json")
@@ -44,7 +46,10 @@ def known_fields(call: Call, program: Program) -> Fields:
     """What work.py counts the work of a call by."""
     if call.kernel != UNPACK:
         return call.fields
-    return {**call.fields, "searched": searched(split_indices(decoded_indices(call, program.tables), call.fields["index_bits"]))}
+    bits = call.fields["index_bits"]
+    indices = split_indices(decoded_indices(call, program.tables), bits)
+    coded = program.tables[tables_of(call)["coded"]].data.astype(np.uint8)
+    return {**call.fields, **search(indices, coded, 1 << call.fields["log2_codewords"], bits)._asdict()}
 
 
 @functools.cache

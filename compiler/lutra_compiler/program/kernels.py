@@ -277,7 +277,7 @@ def _conv2d_depthwise(kernel_h: int, kernel_w: int, out_c: int) -> int:
 
 
 def _unpack_indices(codewords: int) -> int:
-    return 2 * codewords + 4
+    return 64 + 2 * codewords + 4
 
 
 # How many bytes before its input a kernel's output must begin, at least, to overwrite only what has been read; None: they must not

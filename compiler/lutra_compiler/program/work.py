@@ -23,7 +23,8 @@ FAST_SUBVECTORS = (2, 4, 8, 16)  # lengths for which native table loops exist
 
 
 def work(kernel: str, fields: Fields) -> Work:
-    """Counts by kind; each call counts as one "call". `fields`: the descriptor's, and of lutra_unpack_indices how many are `searched`."""
+    """Counts by kind; each call counts as one "call". `fields`: the descriptor's, and of lutra_unpack_indices those of
+    index_coding.Search."""
     return {"call": 1.0, **_WORK[kernel](fields)}
 
 
@@ -501,7 +502,7 @@ def _unpack_indices(f: Fields) -> Work:
         "bytes": size,
         "symbols": size * 8 / f["index_bits"],
         "searched": float(f["searched"]),
-        "search steps": float(f["searched"] * f["log2_codewords"]),
+        "search steps": float(f["search_steps"]),
         "stream bytes": f["coded_bytes_low"] + 65536 * f["coded_bytes_high"] - codes * f["index_bits"] / 8,
     }
 

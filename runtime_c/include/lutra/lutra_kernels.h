@@ -180,8 +180,8 @@ typedef struct {
 /* Sums of four pixels, what sums begin with, and weights of windows that were moved into the image. */
 #define LUTRA_CONV2D_DEPTHWISE_SCRATCH_BYTES(kernel_h, kernel_w, out_c) \
   (20u * (out_c) + (1u * (kernel_h) * (kernel_w) * (out_c) + 3u) / 4u * 4u)
-/* Where the slots of each symbol begin, and where they end. */
-#define LUTRA_UNPACK_INDICES_SCRATCH_BYTES(codewords) (2u * (codewords) + 4u)
+/* Where to look for slots, where those of each symbol begin, and where they end. */
+#define LUTRA_UNPACK_INDICES_SCRATCH_BYTES(codewords) (64u + 2u * (codewords) + 4u)
 
 /* `output` may be where `input` is, or before: SPEC.md, "Output over input". */
 void lutra_conv2d_lut(const lutra_conv2d *layer, const int8_t *codebook, const uint8_t *indices, const lutra_channel *channels,

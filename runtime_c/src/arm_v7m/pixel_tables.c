@@ -15,6 +15,9 @@
 #define ENTRIES_8                                                                                            \
   CODEWORD_8(0) PRODUCTS_8 CODEWORD_8(8) JOINED "str r12, [r1], #8\n" PRODUCTS_8 "ldr lr, [sp, #60]\nadds r0, #16\n" \
   JOINED "cmp r1, lr\nstr r12, [r1, #-4]\n"
+#define ENTRIES_4                                                                                   \
+  "ldr lr, [r0, #4]\nldr r4, [r0], #8\n" PRODUCTS_4(r4) JOINED "str r12, [r1], #8\n" PRODUCTS_4(lr) \
+  JOINED "cmp r1, r8\nstr r12, [r1, #-4]\n"
 #define MORE_ENTRIES    \
   "ldr lr, [r0]\n"      \
   "ldr r4, [r8]\n"      \
@@ -24,33 +27,40 @@
 #else
 #define BIAS 0x8000u
 #define ENTRIES_8 PRODUCTS_8("ldr r12, [sp, #60]\n") "add r10, #0x8000\nstr r10, [r1], #4\nadds r0, #8\ncmp r1, r12\n"
+#define ENTRIES_4 PRODUCTS_4 "add r10, #0x8000\nstr r10, [r1], #4\nadds r0, #4\ncmp r1, r8\n"
 #define MORE_ENTRIES PRODUCTS_4 "ldr r12, [r8]\nadd r0, r9\nadd r12, r10\n"
 #endif
 
-/* d = 8. Pushed at sp: codebook, codewords, d and a; at sp + 52: b, count and tables, which becomes where a table ends. */
-LUTRA_NAKED static void build_8(const int8_t *codebook, uint32_t codewords, uint32_t d, const int8_t *a, const int8_t *b,
-                                         uint32_t count, uint32_t *tables) {
+/* d = 8 or 4. Pushed at sp: codebook, codewords, d and a; at sp + 52: b, count and tables, which becomes where a table ends. */
+LUTRA_NAKED static void build_whole(const int8_t *codebook, uint32_t codewords, uint32_t d, const int8_t *a, const int8_t *b,
+                                    uint32_t count, uint32_t *tables) {
   __asm__ volatile(".syntax unified\n"
                    "push {r0-r11, lr}\n"
-                   "1: ldr r10, [sp, #12]\n"
-                   "ldr r11, [sp, #52]\n"
+                   "1: ldr r11, [sp, #52]\n"
+                   "ldrd r9, r10, [sp, #8]\n"
                    "ldrd r0, r4, [sp]\n"
                    "ldr r1, [sp, #60]\n"
-                   "add r6, r10, #8\n"
-                   "add r7, r11, #8\n"
-                   "add r4, r1, r4, lsl #2\n"
+                   "add r6, r10, r9\n"
+                   "add r7, r11, r9\n"
+                   "add r8, r1, r4, lsl #2\n"
                    "str r6, [sp, #12]\n"
                    "str r7, [sp, #52]\n"
-                   "str r4, [sp, #60]\n"
-                   LOAD_4 LOAD_4_MORE
+                   "str r8, [sp, #60]\n"
+                   "cmp r9, #4\n"
+                   LOAD_4
+                   "beq 4f\n"
+                   LOAD_4_MORE
                    "2:\n" ENTRIES_8
                    "bne 2b\n"
-                   "ldr r12, [sp, #56]\n"
+                   "3: ldr r12, [sp, #56]\n"
                    "subs r12, #1\n"
                    "str r12, [sp, #56]\n"
                    "bne 1b\n"
                    "add sp, #16\n"
-                   "pop {r4-r11, pc}\n");
+                   "pop {r4-r11, pc}\n"
+                   "4:\n" ENTRIES_4
+                   "bne 4b\n"
+                   "b 3b\n");
 }
 
 /* Adds what four values contribute to a table. */
@@ -80,8 +90,8 @@ static void add_1(const int8_t *codebook, uint32_t codewords, int8_t a, int8_t b
 
 void lutra_build_pixel_tables_v7m(const int8_t *codebook, uint32_t codewords, uint32_t d, const int8_t *a, const int8_t *b,
                                   uint32_t count, uint32_t *tables) {
-  if (d == 8u) {
-    build_8(codebook, codewords, d, a, b, count, tables);
+  if (d == 8u || d == 4u) {
+    build_whole(codebook, codewords, d, a, b, count, tables);
     return;
   }
   for (; count > 0u; count--) {

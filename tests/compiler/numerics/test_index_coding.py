@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lutra_compiler.numerics.index_coding import coded_bytes, decode_indices, encode_indices, symbol_bits, table_bytes
+from lutra_compiler.numerics.index_coding import coded_bytes, decode_indices, encode_indices, search, symbol_bits, table_bytes
 
 CODINGS = [(1 << log2, bits) for bits in (4, 8) for log2 in range(1, bits + 1)]  # K, index_bits
 
@@ -102,6 +102,14 @@ def test_a_stream_may_end_at_any_byte():
         decoded = decode_indices(coded[:end], 500, 16, 4)
         assert decoded.max() < 16
     np.testing.assert_array_equal(decoded, symbols)
+
+
+@pytest.mark.parametrize(("codewords", "steps"), [(64, 0.0), (128, 0.5), (256, 1.5)])
+def test_searches_begin_at_one_of_64_buckets(codewords: int, steps: float):
+    symbols = np.arange(20 * codewords, dtype=np.int64).astype(np.uint8) & codewords - 1  # equally frequent: 64, 32, 16 slots each
+    found = search(symbols, encode_indices(symbols, codewords, 8), codewords, 8)
+    assert found.searched == symbols.size - 20
+    assert abs(found.search_steps / found.searched - steps) < 0.3
 
 
 def by_hand(coded: list[int], count: int) -> list[int]:
