@@ -18,7 +18,7 @@ CODEWORD_NORMS = (63, 127, 255)  # so that the sum of four, two or one entries o
 
 Method = Literal["auto", "train", "reconstruct"]
 METHODS: tuple[Method, ...] = get_args(Method)
-Augmentation = Literal["none", "affine", "crop_flip"]
+Augmentation = Literal["none", "affine", "crop_flip", "crop_flip_cutout"]
 Optimizer = Literal["adamw", "sgd"]
 Precision = Literal["float32", "bfloat16"]
 TRAINING_SAMPLES = 2000  # without labels, fewer are no training set
@@ -133,10 +133,10 @@ class TrainingConfig:
     `pruning`: after every round but the last; `recovery`: after the last; `assignment`: product-quantized, subvectors move to other
     codewords every `reassign_every` steps, and a random share of them stays float in each step (Quant-Noise), falling from `quant_noise` to
     none; `codewords`: indices frozen, int8 activations in the loop. The loss is `distillation` x KL at `temperature` + (1 - `distillation`)
-    x cross entropy. `augmentation` "affine" turns, scales and shifts images a little, "crop_flip" shifts and mirrors them. The `optimizer`
-    "sgd" has a Nesterov momentum of 0.9. `precision` "bfloat16" computes products with fewer bits, faster where the processor can. Learning
-    rates of `assignment` and `codewords` are relative to the size of the weights. With `learn_activation_steps` the scales of int8
-    activations are trained with the codewords.
+    x cross entropy. `augmentation` "affine" turns, scales and shifts images a little, "crop_flip" shifts and mirrors them,
+    "crop_flip_cutout" blanks a square as well. The `optimizer` "sgd" has a Nesterov momentum of 0.9. `precision` "bfloat16" computes
+    products with fewer bits, faster where the processor can. Learning rates of `assignment` and `codewords` are relative to the size of
+    the weights. With `learn_activation_steps` the scales of int8 activations are trained with the codewords.
     """
 
     pruning: StageConfig = StageConfig(2, 1e-3)

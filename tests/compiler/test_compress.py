@@ -306,6 +306,17 @@ def test_crops_and_mirrors_keep_every_pixel_that_stays_inside() -> None:
     assert shifted[:, :, :4].abs().sum() == 0
 
 
+def test_cutout_blanks_a_square_that_may_reach_beyond_the_image() -> None:
+    images = torch.ones(2, 3, 8, 6)
+    centre, keep = 4.5 / 9, 0.0
+    draws = torch.tensor([[centre] * 2, [centre] * 2, [keep] * 2, [0.5, 0.0], [0.5, 0.99]])
+    inner, corner = augment(images, "crop_flip_cutout", draws)
+    blank = torch.zeros(2, 8, 6, dtype=torch.bool)
+    blank[0, 2:6, 1:5] = blank[1, :2, 3:] = True
+    torch.testing.assert_close(inner, (~blank[0]).float().expand(3, 8, 6))
+    torch.testing.assert_close(corner, (~blank[1]).float().expand(3, 8, 6))
+
+
 @pytest.mark.parametrize(
     "training",
     [

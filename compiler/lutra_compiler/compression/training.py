@@ -256,7 +256,8 @@ def augment(images: Tensor, kind: Augmentation, draws: Tensor) -> Tensor:
     """Images [n, c, h, w] changed a little at random; `draws` [AUGMENTATION_DRAWS, n] are uniform in [0, 1).
 
     "affine": rotation by up to 10 degrees, scale by 10 %, shift by 2 pixels; the border is repeated. "crop_flip": shift by up to 4 pixels,
-    zeros coming in, and half of the images mirrored.
+    zeros coming in, and half of the images mirrored. "crop_flip_cutout": moreover a square of half the height, which may reach beyond the
+    image, becomes zero. [DeVries 2017]
     """
     draws = draws.to(images.device)
     match kind:
@@ -266,6 +267,8 @@ def augment(images: Tensor, kind: Augmentation, draws: Tensor) -> Tensor:
             return _turn(images, draws * 2 - 1)
         case "crop_flip":
             return _crop_and_flip(images, draws)
+        case "crop_flip_cutout":
+            return _crop_and_flip(images, draws) * _outside_a_square(images, draws[3:])
 
 
 def _crop_and_flip(images: Tensor, draws: Tensor) -> Tensor:
@@ -277,6 +280,18 @@ def _crop_and_flip(images: Tensor, draws: Tensor) -> Tensor:
     padded = functional.pad(images, (_CROP_PADDING,) * 4)
     samples = torch.arange(len(images), device=images.device)
     return padded[samples[:, None, None], :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2).contiguous()
+
+
+def _outside_a_square(images: Tensor, draws: Tensor) -> Tensor:
+    """0 within a square of each image, 1 elsewhere, [n, 1, h, w]."""
+    height, width = images.shape[2:]
+    side = height // 2
+    rows, columns = (
+        torch.arange(size, device=images.device) - ((draw * size).long() - side // 2)[:, None]
+        for draw, size in zip(draws, (height, width), strict=True)
+    )
+    inside = ((rows >= 0) & (rows < side))[:, :, None] & ((columns >= 0) & (columns < side))[:, None, :]
+    return (~inside)[:, None].to(images.dtype)
 
 
 def _turn(images: Tensor, uniform: Tensor) -> Tensor:
