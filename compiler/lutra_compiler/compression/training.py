@@ -290,8 +290,8 @@ def _outside_a_square(images: Tensor, draws: Tensor) -> Tensor:
         torch.arange(size, device=images.device) - ((draw * size).long() - side // 2)[:, None]
         for draw, size in zip(draws, (height, width), strict=True)
     )
-    inside = ((rows >= 0) & (rows < side))[:, :, None] & ((columns >= 0) & (columns < side))[:, None, :]
-    return (~inside)[:, None].to(images.dtype)
+    beyond: Tensor = ((rows < 0) | (rows >= side))[:, :, None] | ((columns < 0) | (columns >= side))[:, None, :]
+    return beyond[:, None].to(images.dtype)
 
 
 def _turn(images: Tensor, uniform: Tensor) -> Tensor:
