@@ -206,7 +206,7 @@ How each was made is in its file: `python/lutra/zoo/recipes/` holds the settings
 again (of ResNet-8 from mlperf_ic_resnet8.onnx and cifar10): with the same versions, number of threads and kind of processor a recipe gives
 the same bytes, otherwise float rounding differs.
 `lutra zoo train NETWORK` trains the float network: the 80 epochs of ResNet-20 took 84 min on one core of an AMD EPYC (Zen 5), the 50 of
-AlexNet, whose 93 MB are not in the zoo, 85 min on one of Zen 4.
+AlexNet, whose 93 MB are not in the zoo, 89 min on one of Zen 4.
 
 {float_table(rows)}
 

@@ -223,11 +223,12 @@ def test_the_bundle_in_an_export_can_be_validated(bundle: Path, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("target", [target.name for target in TARGETS])
-def test_the_compressed_lenet_is_an_archive_of_less_than_32_kb(target: str, tmp_path: Path) -> None:
+def test_the_compressed_lenet_is_a_small_archive(target: str, tmp_path: Path) -> None:
+    limit = 37 if target == "generic" else 32  # KB; loops for all CPUs, or for one kind
     lutra.generate("zoo:lenet5", tmp_path / "bundle", prefix="lenet5", target=target)
     for kind in KINDS:
         export_bundle(tmp_path / "bundle", kind, tmp_path / kind)
-        assert os.path.getsize(shutil.make_archive(str(tmp_path / f"{kind}.archive"), "xztar", tmp_path / kind)) < 32 * 1024, kind
+        assert os.path.getsize(shutil.make_archive(str(tmp_path / f"{kind}.archive"), "xztar", tmp_path / kind)) < limit * 1024, kind
 
 
 # Build systems' own checkers, and what can be read of their files.

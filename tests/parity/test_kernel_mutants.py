@@ -120,7 +120,7 @@ MUTANTS = [
     ("kernels/max_pool.c", "ky < layer->kernel_h", "ky + 1u < layer->kernel_h"),
     ("kernels/average_pool.c", "count - 1u", "0u"),
     ("kernels/average_pool.c", "+ c] - layer->input_zero_point", "+ c]"),
-    ("kernels/add.c", "- how.zero_point_b * how.multiplier_b", ""),
+    ("kernels/add.c", "layer->zero_point_b * layer->multiplier_b", "0"),
     ("kernels/rescale.c", "output += how.output_stride", "output += how.channels"),
     ("kernels/rescale.c", "output += how.output_offset", "output += 0"),
     ("kernels/slice_pad.c", "x * layer->step_w", "x * layer->step_h"),
