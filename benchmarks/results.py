@@ -197,14 +197,14 @@ near 99 % on 10,000 images is 0.09 pp, near 92 % 0.27 pp.
 
 {accuracy_table(rows)}
 
-Points were trained with several seeds from one float network; the released one is that of median accuracy (benchmarks/release.py):
+Points were trained with one or several seeds from one float network; the released one is that of median accuracy (benchmarks/release.py):
 
 {seed_table(rows)}
 
 How each was made is in its file: `python/lutra/zoo/recipes/` holds the settings with their seeds, and
 `lutra compress zoo:NETWORK/float --data DATA --config zoo:NETWORK/POINT -o out.lutra`, DATA being mnist or cifar10-centred, makes its like
-again (of ResNet-8 from mlperf_ic_resnet8.onnx and cifar10): with the same versions, number of threads and kind of processor a recipe gives
-the same bytes, otherwise float rounding differs.
+again (of ResNet-8 from mlperf_ic_resnet8.onnx and cifar10, of AlexNet from what `lutra zoo train alexnet` writes): with the same versions,
+number of threads and kind of processor a recipe gives the same bytes, otherwise float rounding differs.
 `lutra zoo train NETWORK` trains the float network: the 80 epochs of ResNet-20 took 84 min on one core of an AMD EPYC (Zen 5), the 50 of
 AlexNet, whose 93 MB are not in the zoo, 89 min on one of Zen 4.
 

@@ -16,7 +16,7 @@ Counts = npt.NDArray[np.int64]
 
 FREQUENCY_BITS = 12
 TOTAL = 1 << FREQUENCY_BITS  # of all frequencies
-BUCKET_BITS = 6  # slots in a bucket, at whose first symbol the decoder begins to search
+BUCKET_BITS = 6  # a bucket is 2^6 slots; the decoder begins to search at the first symbol of one
 LOWEST = 1 << 23  # below it, a state takes another byte
 
 

@@ -4,7 +4,7 @@
 #define FREQUENCY_BITS 12u
 #define TOTAL (1u << FREQUENCY_BITS)
 #define LOWEST_BITS 23u
-#define BUCKET_BITS 6u /* slots in a bucket, where a search begins */
+#define BUCKET_BITS 6u /* a bucket is 2^6 slots; a search begins at the first symbol of one */
 
 /* Where the slots of each symbol begin; returns code 0. Modulo 2^16: frequencies of a damaged table may add up to more than there is. */
 static uint32_t find_starts(const uint8_t *codes, uint32_t bits, uint32_t codewords, uint16_t *starts) {
