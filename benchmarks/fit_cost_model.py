@@ -57,9 +57,10 @@ def depthwise_layers() -> list[Layer]:
     """Depthwise convolutions, which are rare among the random layers."""
     rng = np.random.default_rng(15)
     layers = []
-    for _ in range(20):
-        channels, kernel, stride = int(rng.choice([4, 8, 12, 15, 24, 32, 64, 96])), int(rng.choice([1, 3, 3, 5])), int(rng.choice([1, 2]))
-        size, padding = (int(rng.integers(5, 15)), int(rng.integers(5, 15)), channels), int(rng.choice([0, kernel // 2]))
+    for _ in range(80):
+        channels = int(rng.choice([1, 2, 3, 4, 5, 6, 7, 8, 12, 15, 24, 32, 64, 96]))
+        kernel, stride = int(rng.choice([1, 3, 3, 5])), int(rng.choice([1, 2]))
+        size, padding = (int(rng.integers(kernel, 15)), int(rng.integers(kernel, 15)), channels), int(rng.choice([0, kernel // 2]))
         layers.append(Layer("conv2d", size, channels, (kernel, kernel), (stride, stride), (padding,) * 4, channels))
     return layers
 

@@ -1,4 +1,4 @@
-"""Releases a point of the zoo: the seed of median accuracy of those that were trained.
+"""Releases a point of the zoo: the seed of median accuracy of those that were trained, of two the worse one.
 
     python benchmarks/release.py lenet5/150x seed1.lutra seed2.lutra seed3.lutra
 
@@ -50,7 +50,7 @@ def main() -> None:
         str(seed): {"accuracy": accuracy, "model_bytes": m.model_bytes, "made": arguments.made or known.get(str(seed), {}).get("made", "")}
         for accuracy, seed, m, _ in found
     }
-    accuracy, _, measured, model = sorted(found, key=lambda row: row[:2])[len(found) // 2]
+    accuracy, _, measured, model = sorted(found, key=lambda row: row[:2])[(len(found) - 1) // 2]
     network = arguments.point.partition("/")[0]
     metadata = {**model.metadata, "network": network, "dataset": dataset, "accuracy": accuracy, "float_accuracy": measured.float_accuracy}
     name = arguments.point.replace("/", "-", 1)

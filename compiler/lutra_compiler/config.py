@@ -116,14 +116,27 @@ def _of_layer(wishes: Mapping[str, int], name: str, index: int) -> int | None:
 
 @dataclass(frozen=True)
 class StageConfig:
-    """One stage of training: `learning_rate` is the first, it falls to zero along a cosine."""
+    """One stage of training: in the first `warmup` epochs the learning rate rises from zero to `learning_rate`, then it falls back to zero
+    along a cosine."""
 
     epochs: int
     learning_rate: float
+    warmup: float = 0.0
 
     def __post_init__(self) -> None:
         _within(self, "epochs", 0, 10_000)
         _within(self, "learning_rate", 0, 10)
+        _within(self, "warmup", 0, max(self.epochs, 1), open_end=True)
+
+    def scaled(self, factor: float) -> "StageConfig":
+        """The same with `factor` times the epochs, rounded up."""
+        return replace(self, epochs=math.ceil(self.epochs * factor), warmup=self.warmup * factor)
+
+    def rate_at(self, epoch: float) -> float:
+        """The learning rate after `epoch` epochs, whole or not, in 0..epochs."""
+        if epoch < self.warmup:
+            return self.learning_rate * epoch / self.warmup
+        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * (epoch - self.warmup) / (self.epochs - self.warmup)))
 
 
 @dataclass(frozen=True)
@@ -259,7 +272,7 @@ class CompressionConfig:
 
         def scaled(record: Any) -> Any:
             stages = {f.name: stage for f in fields(record) if isinstance(stage := getattr(record, f.name), StageConfig)}
-            return replace(record, **{name: replace(stage, epochs=math.ceil(stage.epochs * factor)) for name, stage in stages.items()})
+            return replace(record, **{name: stage.scaled(factor) for name, stage in stages.items()})
 
         return replace(self, training=scaled(self.training), reconstruction=scaled(self.reconstruction))
 

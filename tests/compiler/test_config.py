@@ -65,6 +65,13 @@ def test_epochs_are_scaled_and_rounded_up() -> None:
     assert [scaled.pruning.epochs, scaled.recovery.epochs, scaled.assignment.epochs, scaled.codewords.epochs] == [0, 1, 2, 3]
 
 
+def test_learning_rates_rise_during_warmup_and_fall_to_zero() -> None:
+    stage = StageConfig(10, 0.4, warmup=2)
+    assert [stage.rate_at(epoch) for epoch in (0, 1, 2, 6, 10)] == pytest.approx([0, 0.2, 0.4, 0.2, 0])
+    assert [StageConfig(10, 0.4).rate_at(epoch) for epoch in (0, 5, 10)] == pytest.approx([0.4, 0.2, 0])
+    assert stage.scaled(0.25) == StageConfig(3, 0.4, warmup=0.5)
+
+
 @pytest.mark.parametrize("factor", [0, -1, float("nan"), float("inf"), 1001])
 def test_a_scale_of_epochs_out_of_range_is_refused(factor: float) -> None:
     with pytest.raises(ConfigurationError, match="scale of epochs"):
@@ -92,6 +99,7 @@ def test_a_scale_of_epochs_out_of_range_is_refused(factor: float) -> None:
         ("[pruning.widths]\nconv1 = 0", r"widths\['conv1'\] is 0; at least one must stay"),
         ("[pruning]\nscore = 'best'", r"score is 'best'; allowed: 'magnitude', 'taylor'"),
         ("[training.codewords]\nepochs = 3", r"training\.codewords lacks the key 'learning_rate'"),
+        ("[training]\nrecovery = {epochs = 3, learning_rate = 1, warmup = 3}", r"warmup is 3\.0; it must be at least 0 and below 3"),
         ("[training]\ndistillation = 1.5", r"distillation is 1\.5; it must be at least 0 and at most 1"),
         ("x = [[[", r"x\.toml is not valid TOML"),
     ],

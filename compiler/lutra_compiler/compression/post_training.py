@@ -5,10 +5,10 @@ give, and then trained to give the float network's activations back (BRECQ, Li 2
 codewords, row scales and biases by gradient descent. At last the whole network is trained so for its output.
 """
 
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -173,7 +173,7 @@ def _moments(
     Both as if all inputs had some noise of their own, the less the more was seen: few samples do not say that no input changes alone.
     """
     encoded, reference = (TorchGraph(graph).eval().to(inputs.device) for graph in (ours, theirs))
-    moments, crossed = np.zeros((2, math.prod(shape[1:]), math.prod(shape[1:])))
+    moments, crossed = np.zeros((2, prod(shape[1:]), prod(shape[1:])))
     count = 0
     with torch.no_grad():
         for batch, wanted_batch in zip(inputs.split(_BATCH), wanted.split(_BATCH), strict=True):
@@ -243,7 +243,7 @@ def _fit(
     started, step, running = time.monotonic(), 0, 0.0
     for epoch in range(1, stage.epochs + 1):
         for chosen in torch.from_numpy(rng.permutation(len(inputs))).split(batch_size):
-            rate = stage.learning_rate * 0.5 * (1 + math.cos(math.pi * step / steps))
+            rate = stage.rate_at(step / steps * stage.epochs)
             for group, size in zip(optimizer.param_groups, sizes, strict=True):
                 group["lr"] = rate * size
             loss = functional.mse_loss(module(inputs[chosen]), targets[chosen]) / variance

@@ -142,7 +142,7 @@ def fit(
     report: Report = silent,
     checkpoints: Checkpoints | None = None,
 ) -> None:
-    """Train `module` in place for `stage.epochs` epochs with a learning rate that falls to zero along a cosine.
+    """Train `module` in place for `stage.epochs` epochs at the learning rates of `stage`.
 
     With a teacher the loss is `distillation` x KL at `temperature` + the rest x cross entropy; without labels the mean squared difference
     of the outputs relative to their variance; without a teacher cross entropy alone. `before_step(step, steps)` and `after_step()` run
@@ -169,7 +169,7 @@ def fit(
         generator = torch.Generator().manual_seed(_seed(seed, name, epoch))
         for chosen in torch.randperm(len(samples), generator=generator).split(training.batch_size):
             for group in optimizer.param_groups:
-                group["lr"] = stage.learning_rate * 0.5 * (1 + math.cos(math.pi * step / steps))
+                group["lr"] = stage.rate_at(step / steps_per_epoch)
             draws = torch.rand(AUGMENTATION_DRAWS, len(chosen), generator=generator)
             if processes > 1:
                 # Every process gets its part of the batch; of one smaller than their number, the whole of it.
@@ -221,7 +221,7 @@ def _loss(
     module: nn.Module, teacher: nn.Module | None, inputs: Tensor, labels: Tensor | None, training: TrainingConfig
 ) -> Tensor:
     scores = module(inputs)
-    if teacher is None:
+    if teacher is None or (training.distillation == 0 and labels is not None):
         assert labels is not None
         return functional.cross_entropy(scores, labels)
     with torch.no_grad():

@@ -328,8 +328,10 @@ def _conv2d_depthwise(f: Fields) -> Work:
             f"{kind} products": windows * taps * 4 * words,
             f"{kind} parts": parts,
             f"{kind} part rows": parts * height,
+            f"{kind} narrow part rows": windows * words * (width % 3 > 0) * height,
             f"{kind} tail products": windows * taps * (channels % 4),
             f"{kind} tails": windows * (channels % 4),
+            f"{kind} tail rows": windows * (channels % 4) * height,
             # Sixteen channels at a time, then four; up to four pixels share their records (arm_mve).
             f"{kind} vectors": windows * whole,
             f"{kind} vector rows": windows * whole * height,
@@ -362,6 +364,7 @@ def _conv2d_depthwise(f: Fields) -> Work:
     return {
         **total,
         "moves": float(moves),
+        "looked at": float(rows.out + len(row_runs) * columns.out),
         "moved taps": float(moves * taps),
         "moved values": float(moves * taps * channels),
         "outside": float(outside * channels if f["padded"] else 0),
