@@ -60,7 +60,7 @@ fuzz: $(STAMP) ## fuzz the readers of .onnx and .lutra files, ten minutes each (
 	$(BIN)/python tests/hostile/fuzz.py lutra $(FUZZ_OPTIONS)
 
 docs: $(STAMP) ## the documentation as a site, in build/site; a warning is an error
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build -q
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
 sizes: $(STAMP) toolchain ## regenerate runtime_c/SIZES.md and the code sizes that the compiler counts with
 	$(BIN)/python benchmarks/sizes.py

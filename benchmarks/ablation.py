@@ -144,7 +144,7 @@ Written by `python benchmarks/ablation.py`: zoo:{NETWORK}/float with one thing c
 {TRAINING.codewords.epochs} epochs on {SAMPLES:,} training images, seed {SEED}, accuracy on the 5,000 validation images; differences below
 0.3 pp, the standard error, say little, and a long training makes them smaller. Two 4-bit indices share a byte: with a byte an index the
 base would take {sum(w.size for w in quantized(zoo.load(f"{NETWORK}/float").graph)) // 4 // 2:,} bytes more. How small coded indices get
-is known after training only: compare their bytes as well.{f" Not yet trained: {', '.join(missing)}." if missing else ""}
+is known after training only: compare their bytes as well.{f" Variants not trained yet: {'; '.join(missing)}." if missing else ""}
 
 | variant | model bytes | validation | against the base |
 | --- | ---: | ---: | ---: |

@@ -32,10 +32,11 @@ def accuracy(config: CompressionConfig) -> float:
 
 def main() -> None:
     recipe = load_config(zoo.recipe(NETWORK)).with_epochs_scaled(EPOCHS)
+    layers = ", ".join(f"{layer.codewords} x {layer.subvector}" for layer in recipe.layers)
     lines = [
         "# What the bound of a codeword's L1 norm costs",
         "",
-        f"Validation accuracy of {NETWORK}, compressed with its recipe at {EPOCHS:g} of the epochs (1, 2 and 4 bits a weight), by",
+        f"Validation accuracy of {NETWORK}, compressed with its recipe ({layers}) at {EPOCHS:g} of the epochs, by",
         "the bound `codeword_norm` and the seed. With 127, sums of two table entries fit 16 bits, with 63 sums of four. Regenerate with",
         "`python benchmarks/codeword_norm.py`.",
         "",
@@ -43,8 +44,8 @@ def main() -> None:
         "| ---: |" + " ---: |" * (len(SEEDS) + 1),
     ]
     for norm in reversed(CODEWORD_NORMS):
-        layers = tuple(replace(layer, codeword_norm=norm) for layer in recipe.layers)
-        found = [accuracy(replace(recipe, layers=layers).with_seed(seed)) for seed in SEEDS]
+        bounded = tuple(replace(layer, codeword_norm=norm) for layer in recipe.layers)
+        found = [accuracy(replace(recipe, layers=bounded).with_seed(seed)) for seed in SEEDS]
         lines.append(f"| {norm} | " + " | ".join(f"{value:.2f} %" for value in (*found, mean(found))) + " |")
         print(lines[-1], flush=True)
     REPORT.parent.mkdir(exist_ok=True)

@@ -100,7 +100,7 @@ def main() -> None:
             "## Released networks",
             "",
             f"Coded: frequency codes, stream, and {overhead} bytes for the descriptor of the call. A layer is coded where",
-            f"that is less than packed, if all layers together save more than the decoder's {DECODER_BYTES} bytes of code.",
+            f"that is less than packed, if all layers together save more than {DECODER_BYTES} bytes, the decoder's code with its calls.",
             "",
             "| network | weight | K x d | packed | entropy | coded | saved | is coded |",
             "| --- | --- | ---: | ---: | ---: | ---: | ---: | --- |",

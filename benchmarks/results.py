@@ -1,4 +1,4 @@
-"""Measures the released artefacts and writes docs/results.md and the table in README.md: `make bench`.
+"""Measures the released artefacts and writes docs/results.md and the tables in README.md: `make bench`.
 
 Accuracy is that of the C runtime on all 10,000 test images; each artefact's settings were chosen on validation images. What was
 measured of an artefact by the same sources before is taken from Lutra's cache.
@@ -31,6 +31,12 @@ ROOT = Path(__file__).resolve().parents[1]
 OUTSIDE_ARENA = 4096  # bytes of RAM that a board's firmware may need beside the arena
 SOURCES, NO_SOURCES = ("compiler", "python", "runtime_c", "boards"), {"artefacts", "recipes", "__pycache__"}
 MARKERS = ("<!-- results: written by benchmarks/results.py -->", "<!-- /results -->")
+SPEED_MARKERS = ("<!-- speed: written by benchmarks/results.py -->", "<!-- /speed -->")
+SPEED_TARGETS = {"M0+": "cortex-m0plus", "M3": "cortex-m3", "M4": "cortex-m4", "M55": "cortex-m55"}
+SPEED_LAYERS = {
+    "convolution 3x3, 8x8x64 -> 64, d = 8, K = 16": "conv3x3_8x8x64_64",
+    "fully connected 784 -> 300, d = 8, K = 16": "fc_784_300",
+}
 NAMES = {
     "lenet5": "LeNet-5-Caffe, MNIST", "lenet300": "LeNet-300-100, MNIST", "resnet20": "ResNet-20, CIFAR-10",
     "alexnet": "AlexNet, CIFAR-10", "resnet8": "ResNet-8, CIFAR-10", "vgg16": "VGG-16, CIFAR-10", "resnet18": "ResNet-18, CIFAR-10",
@@ -100,7 +106,7 @@ def table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
 
 def accuracy_table(rows: list[Row]) -> str:
     """One artefact a row."""
-    header = ("network", "float", "compressed", "drop", "model bytes", "vs float", "vs int8", "arena")
+    header = ("network", "float", "compressed", "drop", "model bytes", "vs float", "vs int8", "arena on M0")
     body = []
     rows = sorted(rows, key=lambda row: (row.name.partition("/")[0], row.validation.model_bytes))
     for row in rows:
@@ -152,7 +158,7 @@ def speed_table(rows: list[Row]) -> str:
     """Flash, RAM and estimated cycles of each artefact, against the unpruned int8 network by TensorFlow Lite Micro with CMSIS-NN."""
     figures = json.loads((ROOT / "benchmarks/cmsis_nn.json").read_text())["networks"]["figures"]
     baseline = figures | {"resnet8": figures["mlperf_ic_resnet8"]}
-    targets = {"M0+": "cortex-m0plus", "M4": "cortex-m4", "M55": "cortex-m55"}
+    targets = {name: target for name, target in SPEED_TARGETS.items() if name != "M3"}
     header = ("artefact", "flash on M4", "RAM on M4", *(f"{name}, M cycles" for name in targets))
     body = []
     for row in rows:
@@ -171,6 +177,36 @@ def speed_table(rows: list[Row]) -> str:
             cells += [f"{cycles[target]:.3f}" for target in targets.values()]
             body.append((f"{NAMES[network]}, int8 by TFLM + CMSIS-NN", *cells))
     return table(header, body)
+
+
+def speed_summary() -> str:
+    """README's table: some layers and networks against CMSIS-NN, as counted, and a released network, as estimated."""
+    kernels, networks = (json.loads((ROOT / f"docs/benchmarks/{name}.json").read_text()) for name in ("kernels", "models"))
+    theirs = json.loads((ROOT / "benchmarks/cmsis_nn.json").read_text())["networks"]["figures"]["resnet20"]["million_cycles"]
+
+    def layer(name: str, target: str) -> float:
+        product_quantized = ("lut", "lut8", "pairs")
+        return float(max(
+            row["ratio_cmsis_nn"] for row in kernels
+            if (row["layer"], row["target"], row["d"], row["K"]) == (name, target, 8, 16) and row["kernel"] in product_quantized
+        ))  # fmt: skip
+
+    def network(target: str) -> float:
+        return float(min(row["ratio"] for row in networks if (row["network"], row["target"]) == ("resnet20", target)))
+
+    def released(target: str) -> float:
+        return float(theirs[target]) * 1e6 / lutra.analyze(f"{zoo.PREFIX}resnet20", target).cycles
+
+    rows = {name: [layer(key, target) for target in SPEED_TARGETS.values()] for name, key in SPEED_LAYERS.items()}
+    rows["ResNet-20, untrained, d = 8, K = 16, against TensorFlow Lite Micro"] = [network(target) for target in SPEED_TARGETS.values()]
+    rows["`zoo:resnet20` against TensorFlow Lite Micro"] = [released(target) for target in SPEED_TARGETS.values()]
+    return table(("", *SPEED_TARGETS), [(name, *(f"{ratio:.1f}" for ratio in ratios)) for name, ratios in rows.items()])
+
+
+def between(text: str, markers: tuple[str, str], content: str) -> str:
+    """`text` with other content between the markers."""
+    before, rest = text.split(markers[0])
+    return f"{before}{markers[0]}\n{content}\n{markers[1]}{rest.split(markers[1])[1]}"
 
 
 def firmware_table(rows: list[Row]) -> str:
@@ -212,7 +248,8 @@ def report(rows: list[Row]) -> str:
 
 Written by `make bench` (benchmarks/results.py). Accuracy is that of the C runtime on all 10,000 test images; settings were chosen on 5,000
 images cut from the training set. All model bytes are counted: indices, codebooks, biases, multipliers, shapes, CRCs. "vs float": 4 bytes a
-parameter of the unpruned network; "vs int8": the same unpruned network as Lutra's own plain int8 bundle. The standard error of an accuracy
+parameter of the unpruned network; "vs int8": the same unpruned network as Lutra's own plain int8 bundle; "arena": without stack, with the
+kernels that are chosen for a Cortex-M0. The standard error of an accuracy
 near 99 % on 10,000 images is 0.09 pp, near 92 % 0.27 pp.
 
 {accuracy_table(rows)}
@@ -222,8 +259,9 @@ Points were trained with one or several seeds from one float network; the releas
 {seed_table(rows)}
 
 How each was made is in its file: `python/lutra/zoo/recipes/` holds the settings with their seeds, and
-`lutra compress zoo:NETWORK/float --data DATA --config zoo:NETWORK/POINT -o out.lutra`, DATA being mnist or cifar10-centred, makes its like
-again (of ResNet-8 from mlperf_ic_resnet8.onnx and cifar10, of AlexNet from what `lutra zoo train alexnet` writes): with the same versions,
+`lutra compress zoo:NETWORK/float --data DATA --config zoo:NETWORK[/POINT] -o out.lutra`, DATA being mnist or cifar10-centred, makes its
+like again (of ResNet-8 from MLPerf Tiny's float network as an ONNX file, and cifar10; of AlexNet and VGG-16 from what `lutra zoo train`
+writes): with the same versions,
 number of threads and kind of processor a recipe gives the same bytes, otherwise float rounding differs.
 `lutra zoo train NETWORK` trains the float network: the 80 epochs of ResNet-20 took 84 min on one core of an AMD EPYC (Zen 5), the 50 of
 AlexNet, whose 93 MB are not in the zoo, 89 min on one of Zen 4.
@@ -250,7 +288,8 @@ Interpreter = host C = board, 0 differing bytes over the first 100 test images, 
 {parity}
 
 ## On the host
-{os.cpu_count()} cores ({platform.machine()}), building not included, quantization and dequantization included.
+{os.cpu_count()} cores ({platform.machine()}), wall clock beside whatever else the machine did, building not included, quantization and
+dequantization included.
 
 {host}
 """
@@ -259,10 +298,8 @@ Interpreter = host C = board, 0 differing bytes over the first 100 test images, 
 def main() -> None:
     rows = [measured(name) for name in zoo.names() if not name.endswith("/float")]
     (ROOT / "docs/results.md").write_text(report(rows), encoding="utf-8")
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    before, rest = readme.split(MARKERS[0])
-    _, after = rest.split(MARKERS[1])
-    (ROOT / "README.md").write_text(f"{before}{MARKERS[0]}\n{accuracy_table(rows)}\n{MARKERS[1]}{after}", encoding="utf-8")
+    readme = between((ROOT / "README.md").read_text(encoding="utf-8"), MARKERS, accuracy_table(rows))
+    (ROOT / "README.md").write_text(between(readme, SPEED_MARKERS, speed_summary()), encoding="utf-8")
     print(json.dumps({row.name: {"ratio": row.validation.ratio, "accuracy": row.validation.accuracy} for row in rows}))
 
 

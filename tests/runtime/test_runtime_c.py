@@ -157,6 +157,7 @@ def test_table_of_sizes_is_up_to_date(archives: Mapping[str, Path], portable_arc
 def test_compiler_and_runtime_have_one_abi() -> None:
     header = (RUNTIME / "include/lutra/lutra.h").read_text()
     assert f"#define LUTRA_ABI_VERSION {ABI_VERSION}\n" in header
+    assert f"ABI number: **{ABI_VERSION}**" in (RUNTIME / "SPEC.md").read_text(encoding="utf-8")
     assert f"#define LUTRA_ARENA_ALIGN {ARENA_ALIGN}\n" in header
 
 

@@ -197,7 +197,8 @@ def fit(
         if checkpoints and accelerator.is_main_process:
             checkpoints.save(name, epoch + 1, _state(module, optimizer))
         if validation is not None and validation.labels is not None:
-            accuracy = measure_accuracy(module, validation)
+            with torch.autocast(accelerator.device.type, torch.bfloat16, enabled=mixed):
+                accuracy = measure_accuracy(module, validation)
         report(Progress(name, epoch + 1, stage.epochs, step, steps, float(loss), accuracy, left))
     module.eval()
 
