@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from float_layers import float_layer
 from lutra_compiler.errors import LoweringError
-from lutra_compiler.ir.encoding import ProductQuantized, Quantization, ScalarQuantized, WeightEncoding
+from lutra_compiler.ir.encoding import SOFTMAX_OUTPUT, ProductQuantized, Quantization, ScalarQuantized, WeightEncoding
 from lutra_compiler.ir.graph import Graph, Input, Shape
 from lutra_compiler.ir.ops import (
     Activation,
@@ -28,7 +28,7 @@ from lutra_compiler.ir.ops import (
     Softmax,
 )
 from lutra_compiler.program.choose_kernel import Candidate, Choose
-from lutra_compiler.program.lower import SOFTMAX_OUTPUT, lower
+from lutra_compiler.program.lower import lower
 from lutra_compiler.program.program import Program
 from lutra_compiler.target import target_by_name
 

@@ -101,6 +101,11 @@ class PruningConfig:
                 if count < 1:
                     raise ConfigurationError(f"PruningConfig.{kind}['{layer}'] is {count}; at least one must stay")
 
+    @property
+    def removes(self) -> bool:
+        """Whether anything is to go."""
+        return self.rate > 0 or bool(self.widths) or bool(self.features)
+
     def width_of(self, name: str, index: int) -> int | None:
         """The channels that the layer `name`, number `index`, is to have; None if `widths` does not say."""
         return _of_layer(self.widths, name, index)
@@ -258,8 +263,7 @@ class CompressionConfig:
         be pruned, which needs training."""
         if self.method != "auto":
             return self
-        pruned = self.pruning.rate > 0 or bool(self.pruning.widths) or bool(self.pruning.features)
-        return replace(self, method="train" if labelled or pruned or samples >= TRAINING_SAMPLES else "reconstruct")
+        return replace(self, method="train" if labelled or self.pruning.removes or samples >= TRAINING_SAMPLES else "reconstruct")
 
     def with_seed(self, seed: int) -> "CompressionConfig":
         """The same with another seed."""

@@ -16,9 +16,9 @@ from lutra_compiler.compression.default_setting import default_setting
 from lutra_compiler.config import LayerConfig
 from lutra_compiler.errors import LoweringError, ModelError
 from lutra_compiler.frontends.onnx_reader import read_onnx
-from lutra_compiler.ir.encoding import HIDDEN_STATE, ProductQuantized, Quantization, ScalarQuantized, WeightEncoding
+from lutra_compiler.ir.encoding import ProductQuantized, Quantization, ScalarQuantized, WeightEncoding
 from lutra_compiler.ir.graph import Graph, Shape
-from lutra_compiler.ir.ops import BatchNorm, Recurrent, Softmax, Weighted
+from lutra_compiler.ir.ops import BatchNorm, Weighted
 from lutra_compiler.model_file import load_model
 from lutra_compiler.passes import canonicalise, prepare_for_lowering
 from lutra_compiler.program.choose_kernel import Choose, Limits, bytes_alive, fastest
@@ -243,8 +243,7 @@ def _stand_in(graph: Graph, setting: Callable[[Weighted], LayerConfig]) -> Graph
     layers = {op.weight: op for op in graph.ops if isinstance(op, Weighted)}
     parameters = {name: np.full_like(array, name in norms) for name, array in graph.parameters.items()}
     encodings = {name: encoded(graph.weight_shape(name), setting(op)) for name, op in layers.items()}
-    fixed = {op.output: Quantization(1 / 256, -128) for op in graph.ops if isinstance(op, Softmax)}
-    fixed |= {op.output: HIDDEN_STATE for op in graph.ops if isinstance(op, Recurrent)}
+    fixed = graph.fixed_quantization()
     quantization = {value: fixed.get(root, Quantization(1 / 16, 0)) for value, root in graph.quantization_roots().items()}
     return replace(graph.with_parameters(parameters).with_encodings(encodings), quantization=quantization)
 

@@ -96,7 +96,10 @@ def save_model(path: Path, graph: Graph, metadata: Mapping[str, Any]) -> None:
     )
     document["sha256"] = _digest(document, tensors)
     # One metadata entry alone: safetensors writes several in no fixed order.
-    write_atomically(path, safetensors.numpy.save(tensors, {"lutra": _json(document)}))
+    content = safetensors.numpy.save(tensors, {"lutra": _json(document)})
+    if len(content) > MAX_FILE_BYTES:
+        raise ModelError(f"{path} would have {len(content)} bytes; the limit is {MAX_FILE_BYTES}")
+    write_atomically(path, content)
 
 
 def load_model(path: Path) -> tuple[Graph, dict[str, Any]]:

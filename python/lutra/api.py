@@ -212,7 +212,7 @@ def validate(
         function = metric if callable(metric) else None
         question = Question(board, port, metric_name, function, deviation, layers and _has_torch())
         if isinstance(source, str | Path) and Path(source).is_dir():
-            return validate_bundle(Path(source), data, float_model, question)
+            return _numbered(validate_bundle(Path(source), data, float_model, question), data)
         if port is not None:
             raise ConfigurationError("a board on a serial port holds a bundle: give the folder that its firmware was built of")
         model = _model(source)
@@ -220,7 +220,14 @@ def validate(
         if float_model is None and name.startswith(zoo.PREFIX) and _has_torch():
             float_name = zoo.float_name(name.removeprefix(zoo.PREFIX))
             float_model = zoo.load(float_name) if float_name in zoo.names() else None
-        return validate_model(name, model, data, float_model, question)
+        return _numbered(validate_model(name, model, data, float_model, question), data)
+
+
+def _numbered(found: Validation, data: Dataset) -> Validation:
+    """With the worst sample's number in the source of the samples, not its place among them."""
+    if found.difference is None:
+        return found
+    return replace(found, difference=replace(found.difference, worst_sample=data.number_of(found.difference.worst_sample)))
 
 
 def input_port(source: Source) -> tuple[tuple[int, ...], str]:
@@ -280,9 +287,11 @@ def compress(
 
     `config.method` says which; "auto" takes reconstruction where there are fewer than 2,000 samples and no labels, and logs it.
     Under a `budget` widths and layer settings that `config` leaves open are found first, and BudgetError is raised if nothing fits.
-    `validation` samples are only measured on. `report` is called after each step, `notify` with what was decided. With a `checkpoint`
-    folder an interrupted run goes on where it was if `resume` is set; `discard_checkpoint` removes it. Processes that torchrun has
-    started work together, and each returns the model; see `is_main_process`. Raises CompressionError, ConfigurationError, DataError.
+    Samples may be in any order: they are mixed, the same way every time. `validation` samples are only measured on; for a limit of the
+    drop in accuracy they are a tenth of `data` where none are given. `report` is called after each step, `notify` with what was decided.
+    With a `checkpoint` folder an interrupted run goes on where it was if `resume` is set; `discard_checkpoint` removes it. Processes that
+    torchrun has started work together, and each returns the model; see `is_main_process`. Raises CompressionError, ConfigurationError,
+    DataError.
     """
     return fit(
         source, data, config, budget or Budget(), validation=validation, report=report, notify=notify, checkpoint=checkpoint, resume=resume
@@ -307,6 +316,8 @@ def fit(
     """
     from lutra_compiler.compression.training import silent
 
+    if budget.max_drop is not None and validation is None:
+        data, validation = data.mixed().hold_out()
     with _run(source, data, config, budget, validation, checkpoint, resume) as run:
         if budget.is_empty:
             return run.trained(run.config, "", validation, report or silent), None
@@ -350,11 +361,17 @@ def pareto(
     resume: bool = False,
 ) -> "tuple[Plan, ...]":
     """Flash against loss, from the smallest network to the best, within the budget: what is expected of each, and of `train_points` of
-    them the results of a short training. Raises BudgetError if nothing fits."""
+    them the results of a short training. Samples as for `compress`. Raises BudgetError if nothing fits, and leaves nothing behind then."""
     from lutra_compiler.compression.training import silent
 
+    if budget.max_drop is not None:
+        raise ConfigurationError("a limit of the drop in accuracy chooses one network; leave it out for a curve, or ask for no curve")
     with _run(source, data, config, budget, None, checkpoint, resume) as run:
-        return run.search(report or silent, notify or (lambda text: None)).curve(train_points)
+        try:
+            return run.search(report or silent, notify or (lambda text: None)).curve(train_points)
+        except BudgetError:
+            run.discard()
+            raise
 
 
 @contextlib.contextmanager
@@ -369,7 +386,7 @@ def _run(
 ) -> "Iterator[_Run]":
     """A compression about to begin, or to go on: everything that can be refused before hours of training is."""
     _require_torch("compression")
-    model, config = _model(source), for_samples(config or CompressionConfig(), data)
+    model, data, config = _model(source), data.mixed(), for_samples(config or CompressionConfig(), data)
     if model.graph.encodings:
         raise CompressionError("the model is compressed already; start from its float network")
     for samples in (data, validation):
@@ -523,7 +540,7 @@ def is_main_process() -> bool:
 def discard_checkpoint(directory: str | Path) -> None:
     """Remove what `compress` keeps in a checkpoint folder, and the folder if nothing else is in it."""
     for path in Path(directory).iterdir():
-        if path.suffix in (".lutra", ".safetensors") or path.name == _RUN:
+        if path.suffix in (".lutra", ".safetensors", ".tmp") or path.name == _RUN:  # .tmp: what a killed process was writing
             path.unlink()
         elif path.is_dir() and _PART.fullmatch(path.name):
             shutil.rmtree(path)

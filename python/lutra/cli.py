@@ -24,7 +24,7 @@ from lutra import api, doctor, page, report, runtime, zoo
 from lutra.boards import board_by_name, boards
 from lutra.curve import curve_records, plot_curve, write_curve
 from lutra.dataset import Dataset, read_dataset
-from lutra.errors import BudgetError, DataError, LoweringError, LutraError, ToolError, UnsupportedModelError, one_family
+from lutra.errors import BudgetError, DataError, LoweringError, LutraError, OutputError, ToolError, UnsupportedModelError, one_family
 from lutra.exports import KINDS
 from lutra.images import ImageFormat, Values, is_image_folder, read_images
 from lutra.metrics import METRICS
@@ -44,7 +44,6 @@ if TYPE_CHECKING:
     from lutra_compiler.compression.training import Progress as TrainingProgress
 
 NO, BAD, INTERRUPTED = 1, 2, 130
-_HELD_OUT = 5000  # validation samples at most, where none are given
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
 zoo_app = typer.Typer(invoke_without_command=True, rich_markup_mode=None, help="Networks with trained weights and released artefacts.")
@@ -110,7 +109,9 @@ def _shapes(texts: list[str] | None) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-ImageValues = Annotated[str, typer.Option(help="What pixels of image files become: unit (0..1), signed (-1..1) or bytes.")]
+ImageValues = Annotated[
+    str | None, typer.Option(help="What pixels of image files become: unit (0..1, the default), signed (-1..1) or bytes.")
+]
 ImageMean = Annotated[str | None, typer.Option(help="Then taken from them, one number or one a channel, as 0.485,0.456,0.406.")]
 ImageStd = Annotated[str | None, typer.Option(help="Then divided by, likewise.")]
 ImageResize = Annotated[bool, typer.Option("--image-resize", help="Resize image files to the network's input.")]
@@ -217,7 +218,7 @@ def compress(
     data: Annotated[str, typer.Option(help="Training samples: .npz, .npy, a folder of .npy files or images, mnist, cifar10(-centred).")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The .lutra file to write.")],
     config: Annotated[str | None, typer.Option(help="Settings: a TOML file, or zoo:NETWORK for the zoo's recipe.")] = None,
-    validation: Annotated[str | None, typer.Option(help="Samples to measure on; else, in training, the last tenth of --data.")] = None,
+    validation: Annotated[str | None, typer.Option(help="Samples to measure on; else, in training, a tenth of --data at random.")] = None,
     method: Annotated[Method | None, typer.Option(help="Train, reconstruct without training data, or let the samples decide.")] = None,
     epochs: Annotated[float, typer.Option(help="Scale of the epochs of every stage.")] = 1.0,
     seed: Annotated[int | None, typer.Option(help="Seed of everything random, instead of the settings'.")] = None,
@@ -232,7 +233,7 @@ def compress(
     checkpoint: Annotated[Path | None, typer.Option(help="Folder for an interrupted run; else OUTPUT.checkpoint.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
     shape: Shapes = None,
-    image_values: ImageValues = "unit",
+    image_values: ImageValues = None,
     image_mean: ImageMean = None,
     image_std: ImageStd = None,
     image_resize: ImageResize = False,
@@ -241,8 +242,8 @@ def compress(
     """Prune, product-quantize and fine-tune a float model, or reconstruct it without training data. Needs PyTorch.
 
     Samples are float32 [n, *input shape], preprocessed as for the float network, in the arrays "images" and "labels" (class numbers;
-    without labels the float network alone teaches). From fewer than 2,000 without labels it is reconstructed, block by block, in minutes;
-    some hundreds are enough. Ctrl-C keeps the last checkpoint.
+    without labels the float network alone teaches), in any order. From fewer than 2,000 without labels it is reconstructed, block by
+    block, in minutes; some hundreds are enough. Ctrl-C keeps the last checkpoint.
 
     With --flash, --ram or --cycles Lutra finds the channels and settings of each layer that keep the accuracy best within the limits,
     with --max-drop those that take the least flash. Exit code 1 if that cannot be done; the nearest point is named. --pareto writes
@@ -261,12 +262,27 @@ def compress(
     """
     started = time.monotonic()
     api.check_output(output)
+    folder = _checkpoint(checkpoint, output, save_config)
+    if train_points and not pareto:
+        raise typer.BadParameter("points of a curve are trained for --pareto alone", param_hint="--train-points")
+    for option, value, why in (
+        ("--save-config", save_config, "the curve's .pareto.json holds the settings of every point"),
+        ("--validation", validation, "points are measured on a cut of --data"),
+        ("--max-drop", max_drop, "the curve shows what every size loses"),
+    ):
+        if pareto and value is not None:
+            raise typer.BadParameter(f"not for --pareto: {why}; leave it out", param_hint=option)
     settings = _settings(config, epochs, seed, method)
     source = api.load(model, shapes=_shapes(shape))
-    images = _image_format(image_values, image_mean, image_std, image_resize)
-    training, held_out, settings = _training_data(data, validation, settings, partial(api.input_port, source), images)
-    folder = checkpoint or output.with_name(f"{output.name}.checkpoint")
+    images = _image_format(image_values, image_mean, image_std, image_resize, data, validation)
     budget = Budget(flash, ram, cycles, max_drop, target)
+    port = partial(api.input_port, source)
+    training, held_out = _data(data, "train", port, images), None
+    settings = api.for_samples(settings, training)
+    if validation is not None or (zoo_data.is_prepared(data) and not pareto):
+        held_out = _data(validation or data, "validation", port, images)
+    elif not pareto and (settings.method == "train" or max_drop is not None):  # reconstruction spares no samples that it need not
+        training, held_out = training.hold_out()
     try:
         with _interruptible(folder), _progress() as show:
             if pareto:
@@ -289,7 +305,9 @@ def compress(
         _write_curve(model, output, target, curve_records(plans), as_json)
         api.discard_checkpoint(folder)
         return
-    if taken is not None and flash is None:
+    if taken is not None and taken.flash_limit is None:  # the fastest kernels were measured to fit, bounds may not
+        flash = ram = None
+    elif taken is not None:
         flash = taken.flash_limit
     analysis = api.analyze(small, target, flash=flash, ram=ram)  # nothing is written that cannot be lowered
     api.save(small, output)
@@ -388,14 +406,14 @@ def validate(
     reference: Annotated[str | None, typer.Option(help="The float network to compare with; for the zoo its own.")] = None,
     board: Board = None,
     port: Annotated[str | None, typer.Option(help="Also run it on the board at this serial port, such as /dev/ttyACM0.")] = None,
-    samples: Annotated[int | None, typer.Option(min=1, help="Only the first N samples.", metavar="N")] = None,
+    samples: Annotated[int | None, typer.Option(min=1, help="Only N of the samples, at random.", metavar="N")] = None,
     metric: Annotated[str | None, typer.Option(help=f"The task's own: {', '.join(METRICS)}.")] = None,
     max_drop: Annotated[float | None, typer.Option(min=0, max=100, help="Most percentage points below the float network.")] = None,
     deviation: Annotated[float | None, typer.Option(min=0, help="Most relative L2 error of a layer; by default 0.5 is named only.")] = None,
     report_file: Annotated[
         list[Path] | None, typer.Option("--report", help="Also write this .json file, or .xml for JUnit (may be repeated).", metavar="FILE")
     ] = None,
-    image_values: ImageValues = "unit",
+    image_values: ImageValues = None,
     image_mean: ImageMean = None,
     image_std: ImageStd = None,
     image_resize: ImageResize = False,
@@ -403,7 +421,7 @@ def validate(
 ) -> None:
     """Run the C on samples: accuracy, distance to the float network, layer by layer too, and whether all targets give the same bytes.
 
-    The interpreter, the board and the comparison of layers take the first 100 samples. Exit code 1 if the bytes differ, a table is
+    The interpreter, the board and the comparison of layers take 100 of the samples. Exit code 1 if the bytes differ, a table is
     damaged, more than --max-drop is lost, or a layer's error is above --deviation. --data may be a folder of images, with a folder a
     class if there are labels.
 
@@ -418,11 +436,11 @@ def validate(
     """
     for path in report_file or []:
         check_report(path)
-    images = _image_format(image_values, image_mean, image_std, image_resize)
     if data is None:
         if not model.startswith(zoo.PREFIX):
             raise typer.BadParameter("only models of the zoo bring their own samples; name some", param_hint="--data")
         data = zoo_data.dataset_of(api.load(model))
+    images = _image_format(image_values, image_mean, image_std, image_resize, data)
     test = _data(data, "test", partial(api.input_port, model), images).head(samples)
     limit = DEVIATION if deviation is None else deviation
     found = api.validate(model, test, reference=reference, board=board, port=port, metric=metric, deviation=limit)
@@ -506,8 +524,8 @@ def report_page(
     ram: Ram = None,
     cycles: Annotated[float | None, typer.Option(parser=_count, help="Most cycles of an inference, as 5M.", metavar="CYCLES")] = None,
     curve: Annotated[Path | None, typer.Option(help="A .pareto.json of `compress --pareto` to draw.")] = None,
-    samples: Annotated[int | None, typer.Option(min=1, help="Only the first N samples.", metavar="N")] = None,
-    image_values: ImageValues = "unit",
+    samples: Annotated[int | None, typer.Option(min=1, help="Only N of the samples, at random.", metavar="N")] = None,
+    image_values: ImageValues = None,
     image_mean: ImageMean = None,
     image_std: ImageStd = None,
     image_resize: ImageResize = False,
@@ -525,10 +543,13 @@ def report_page(
       lutra report bundle -o report.html
     """
     page.check_output(output)
-    images = _image_format(image_values, image_mean, image_std, image_resize)
+    images = _image_format(image_values, image_mean, image_std, image_resize, data)
     test = None if data is None else _data(data, "test", partial(api.input_port, model), images).head(samples)
     question = page.Question(target, board, flash, ram, cycles)
     facts = page.gather(model, question, data=test, reference=reference, curve=curve, notify=_say)
+    if test is not None and facts.answers is not None:
+        worst = tuple(replace(sample, number=test.number_of(sample.number)) for sample in facts.answers.worst)
+        facts = replace(facts, answers=replace(facts.answers, worst=worst))
     record = page.page_record(facts, output, page.write_page(facts, output))
     _print(as_json, record, report.page_table(record))
     if facts.wrong or facts.fits is False:
@@ -592,7 +613,7 @@ def zoo_train(
       lutra zoo train resnet20 -o resnet20-float.lutra --resume
     """
     api.check_output(output)
-    folder = checkpoint or output.with_name(f"{output.name}.checkpoint")
+    folder = _checkpoint(checkpoint, output)
     with _interruptible(folder), _progress() as show:
         model = api.train(network, report=show, checkpoint=folder, resume=resume)
     if not api.is_main_process():
@@ -644,40 +665,39 @@ def _settings(config: str | None, epochs: float, seed: int | None, method: Metho
     return settings if method is None else replace(settings, method=method)
 
 
-def _image_format(values: str, mean: str | None, std: str | None, resize: bool) -> ImageFormat:
+def _checkpoint(chosen: Path | None, output: Path, *others: Path | None) -> Path:
+    """The folder for an interrupted run. Raises OutputError if something is to be written into it, which is removed at the end."""
+    folder = chosen or output.with_name(f"{output.name}.checkpoint")
+    for path in (output, *others):
+        if path is not None and path.resolve().is_relative_to(folder.resolve()):
+            raise OutputError(f"{path} is in the checkpoint folder {folder}, which is removed at the end; choose another folder for one")
+    return folder
+
+
+def _image_format(values: str | None, mean: str | None, std: str | None, resize: bool, *data: str | None) -> ImageFormat:
+    """What options say of image files, of which there must be some in `data` if there are options."""
+
     def numbers(text: str | None, option: str) -> tuple[float, ...]:
         try:
             return () if text is None else tuple(float(number) for number in text.split(","))
         except ValueError:
             raise typer.BadParameter(f"{text!r} is not numbers such as 0.5 or 0.485,0.456,0.406", param_hint=option) from None
 
+    given = {"--image-values": values, "--image-mean": mean, "--image-std": std, "--image-resize": resize or None}
+    option = next((name for name, value in given.items() if value is not None), None)
+    if option and not any(name and not zoo_data.is_prepared(name) and is_image_folder(Path(name)) for name in data):
+        raise typer.BadParameter("the samples are no folder of images; arrays are taken as they are", param_hint=option)
+    values = "unit" if values is None else values
     if values not in get_args(Values):
         raise typer.BadParameter(f"{values!r} is none of {', '.join(get_args(Values))}", param_hint="--image-values")
     return ImageFormat(cast(Values, values), numbers(mean, "--image-mean"), numbers(std, "--image-std"), resize)
 
 
 def _data(name: str, split: zoo_data.Split, port: Callable[[], tuple[tuple[int, ...], str]], images: ImageFormat) -> Dataset:
-    """Samples of the zoo, from files, or from images, which become what the input `port` takes."""
+    """Samples of the zoo, from files, or from images, which become what the input `port` takes; in an order that is random."""
     if zoo_data.is_prepared(name):
         return zoo_data.load(name, split)
-    return read_images(Path(name), *port(), images) if is_image_folder(Path(name)) else read_dataset(Path(name))
-
-
-def _training_data(
-    data: str,
-    validation: str | None,
-    settings: CompressionConfig,
-    port: Callable[[], tuple[tuple[int, ...], str]],
-    images: ImageFormat,
-) -> tuple[Dataset, Dataset | None, CompressionConfig]:
-    """What to compress on, what to measure on, for which reconstruction spares no samples, and the settings with their method chosen."""
-    training = _data(data, "train", port, images)
-    settings = api.for_samples(settings, training)
-    if validation is not None or zoo_data.is_prepared(data):
-        return training, _data(validation or data, "validation", port, images), settings
-    if settings.method == "reconstruct":
-        return training, None, settings
-    return *training.hold_out(max(1, min(len(training) // 10, _HELD_OUT))), settings
+    return read_images(Path(name), *port(), images) if is_image_folder(Path(name)) else read_dataset(Path(name)).mixed()
 
 
 @contextmanager

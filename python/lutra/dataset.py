@@ -2,7 +2,7 @@
 
 import zipfile
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,14 +14,20 @@ from lutra_compiler.ir.shapes import infer_shapes
 
 _IMAGES = ("images", "inputs", "samples", "x")
 _LABELS = ("labels", "y")
+_MIXING_SEED = 0
+_MOST_HELD_OUT = 5000
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Samples as a network takes them. `images`: float32 [n, *source shape]; `labels`: int64 [n], or None if not known."""
+    """Samples as a network takes them. `images`: float32 [n, *source shape]; `labels`: int64 [n], or None if not known.
+
+    `numbers`: int64 [n], where each sample stands in its source, from 0, if the order is random; None if it is the source's.
+    """
 
     images: npt.NDArray[np.float32]
     labels: npt.NDArray[np.int64] | None = None
+    numbers: npt.NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -30,14 +36,28 @@ class Dataset:
         """The first `samples` samples; all of them for None."""
         return self._part(slice(samples))
 
-    def hold_out(self, samples: int) -> "tuple[Dataset, Dataset]":
-        """All but the last `samples` samples, and those. Raises DataError if none are left."""
+    def mixed(self) -> "Dataset":
+        """The samples in a random order, the same every time, so that the first of them, and the last, are of all classes; as they are
+        if they are mixed already."""
+        if self.numbers is not None:
+            return self
+        order = mixed_order(len(self))
+        return replace(self._part(order), numbers=order)
+
+    def number_of(self, place: int) -> int:
+        """Where the sample at `place` stands in its source, from 0."""
+        return place if self.numbers is None else int(self.numbers[place])
+
+    def hold_out(self, samples: int | None = None) -> "tuple[Dataset, Dataset]":
+        """All but the last `samples` samples, and those: for None a tenth, 5,000 at most. Raises DataError if none are left."""
+        samples = max(1, min(len(self) // 10, _MOST_HELD_OUT)) if samples is None else samples
         if samples >= len(self):
             raise DataError(f"of {len(self)} sample(s) {samples} cannot be held out for validation; give more, or --validation")
         return self._part(slice(-samples)), self._part(slice(-samples, None))
 
-    def _part(self, chosen: slice) -> "Dataset":
-        return Dataset(self.images[chosen], None if self.labels is None else self.labels[chosen])
+    def _part(self, chosen: slice | npt.NDArray[np.int64]) -> "Dataset":
+        labels, numbers = (None if array is None else array[chosen] for array in (self.labels, self.numbers))
+        return Dataset(self.images[chosen], labels, numbers)
 
     def check(self, graph: Graph) -> None:
         """Raise DataError unless these are samples for `graph`, with labels that it can give."""
@@ -53,6 +73,11 @@ class Dataset:
             raise DataError(f"labels are for a network whose output is a vector; this has {scores}: flatten it, or leave out the labels")
         if int(self.labels.max()) >= scores[0]:
             raise DataError(f"there is a label {int(self.labels.max())}, but the network has {scores[0]} outputs: labels count from 0")
+
+
+def mixed_order(samples: int) -> npt.NDArray[np.int64]:
+    """int64 [samples]: the numbers 0..samples-1 in a random order, the same every time."""
+    return np.random.default_rng(_MIXING_SEED).permutation(samples)
 
 
 def read_dataset(path: Path) -> Dataset:

@@ -1,5 +1,6 @@
 """Samples from folders of image files. Needs Pillow, the extra `data`."""
 
+import re
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -8,13 +9,14 @@ from typing import Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from lutra.dataset import Dataset
+from lutra.dataset import Dataset, mixed_order
 from lutra_compiler.errors import ConfigurationError, DataError, ToolError
 
 Values = Literal["unit", "signed", "bytes"]
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 MAX_PIXELS = 1 << 26  # of one file, known before it is decoded
 MAX_ELEMENTS = 1 << 28  # of all samples together: 1 GiB of float32
+_WIDE = re.compile(r"\b(LA|RGB[AXa]?|CMYK);16")  # Pillow's names of how a file stores pixels of which its own modes keep 8 bits
 
 
 @dataclass(frozen=True)
@@ -53,9 +55,11 @@ def is_image_folder(path: Path) -> bool:
 
 
 def read_images(path: Path, shape: tuple[int, ...], layout: str, form: ImageFormat) -> Dataset:
-    """Samples for an input of `shape` and `layout`, "NCHW" or "NHWC", from a folder of images, in the order of their names.
+    """Samples for an input of `shape` and `layout`, "NCHW" or "NHWC", from a folder of images, mixed as by `Dataset.mixed`: their `numbers`
+    are those in the order of the paths.
 
-    With one folder a class, labels are the classes' places in the order of their names. Raises DataError, ToolError without Pillow.
+    With one folder a class, labels are the classes' places in the order of their names; a folder without images counts, one whose name
+    begins with a dot does not. Raises DataError, ToolError without Pillow.
     """
     if len(shape) != 3 or layout not in ("NCHW", "NHWC"):
         raise DataError(f"{path} holds images, but the network takes {shape} ({layout}); give arrays in a .npz file")
@@ -63,24 +67,30 @@ def read_images(path: Path, shape: tuple[int, ...], layout: str, form: ImageForm
     if channels not in (1, 3):
         raise DataError(f"{path} holds images of 1 or 3 channels, but the network takes {channels}; give arrays in a .npz file")
     files = sorted(_files(path))
-    folders = sorted({file.parent for file in files})
-    if path in folders and len(folders) > 1:
+    holders = {file.parent for file in files}
+    if path in holders and len(holders) > 1:
         raise DataError(f"{path} holds images beside folders of images; use one folder a class, or one for all without classes")
     if not files:
         raise DataError(f"{path} holds no images ({', '.join(SUFFIXES)})")
     if len(files) * prod(shape) > MAX_ELEMENTS:
         raise DataError(f"{path} holds {len(files)} images, {len(files) * prod(shape)} numbers as samples; the limit is {MAX_ELEMENTS}")
+    numbers = mixed_order(len(files))
+    files = [files[number] for number in numbers]
     samples = np.empty((len(files), *shape), np.float32)
     for index, file in enumerate(files):
         pixels = form.apply(_pixels(file, (height, width, channels), form.resize))
         samples[index] = pixels.transpose(2, 0, 1) if layout == "NCHW" else pixels
-    if folders == [path]:
-        return Dataset(samples)
-    return Dataset(samples, np.array([folders.index(file.parent) for file in files], np.int64))
+    classes = {folder: label for label, folder in enumerate(_folders(path))}
+    labels = None if path in holders else np.array([classes[file.parent] for file in files], np.int64)
+    return Dataset(samples, labels, numbers)
+
+
+def _folders(path: Path) -> list[Path]:
+    return sorted(folder for folder in path.iterdir() if folder.is_dir() and not folder.name.startswith("."))
 
 
 def _files(path: Path) -> list[Path]:
-    found = [*path.iterdir(), *(file for folder in path.iterdir() if folder.is_dir() for file in folder.iterdir())]
+    found = [*path.iterdir(), *(file for folder in _folders(path) for file in folder.iterdir())]
     return [file for file in found if file.suffix.lower() in SUFFIXES and file.is_file()]
 
 
@@ -91,6 +101,8 @@ def _pixels(file: Path, shape: tuple[int, int, int], resize: bool) -> npt.NDArra
         with image_module.open(file) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise DataError(f"{file} has {image.width} x {image.height} pixels; the limit is {MAX_PIXELS}")
+            if _is_wide(image):
+                raise DataError(f"{file} has more than 8 bits a channel; convert it to 8 bits, or give arrays in a .npz file")
             image = image.convert("L" if channels == 1 else "RGB")
             if image.size != (width, height):
                 if not resize:
@@ -101,6 +113,14 @@ def _pixels(file: Path, shape: tuple[int, int, int], resize: bool) -> npt.NDArra
         raise
     except Exception as error:  # whatever a damaged file makes of Pillow's decoders
         raise DataError(f"{file} cannot be read as an image: {error}") from error
+
+
+def _is_wide(image: Any) -> bool:
+    """Whether channels have more than 8 bits, which Pillow would clip or drop."""
+    stored = [tile[3] for tile in image.tile]
+    if image.format == "PPM" and any(isinstance(arguments, tuple) and arguments[1] > 255 for arguments in stored):
+        return True
+    return image.mode[0] in "IF" or _WIDE.search(str(stored)) is not None
 
 
 def _pillow() -> Any:

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from lutra_compiler.compression.calibrate import SOFTMAX_OUTPUT, calibrate, quantization_of_range
+from lutra_compiler.compression.calibrate import calibrate, quantization_of_range
 from lutra_compiler.compression.compress import Stages, compress, quantize_to_int8
 from lutra_compiler.compression.torch_graph import TorchGraph
 from lutra_compiler.compression.training import AUGMENTATION_DRAWS, Checkpoints, Progress, Samples, augment, fit, measure_accuracy
+from lutra_compiler.compression.weights import CodebookWeight
 from lutra_compiler.config import CompressionConfig, LayerConfig, PruningConfig, StageConfig, TrainingConfig
 from lutra_compiler.errors import CompressionError, DataError
-from lutra_compiler.ir.encoding import ProductQuantized, ScalarQuantized
+from lutra_compiler.ir.encoding import SOFTMAX_OUTPUT, ProductQuantized, ScalarQuantized
 from lutra_compiler.ir.graph import Graph, Input
 from lutra_compiler.ir.ops import BatchNorm, Clamp, Conv2d, Flatten, Linear, MaxPool, Softmax
 from lutra_compiler.model_file import load_model, save_model
@@ -175,6 +176,21 @@ def test_an_interrupted_run_resumes_to_the_same_bytes(trained: Graph, compressed
     resumed = compress(trained, bars(1500, 1), CONFIG, checkpoints=checkpoints, stages=stages, report=seen.append)
     assert equal(resumed, compressed)
     assert seen[0].stage == stop_at[0]  # what was finished is not done again
+
+
+def test_quant_noise_is_drawn_by_the_seed_and_gone_at_the_end(trained: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[tuple[float, int]] = []
+    monkeypatch.setattr(CodebookWeight, "leave_float", lambda weight, share, seed: drawn.append((share, seed)))
+    one_step = replace(CONFIG, training=replace(CONFIG.training, batch_size=64), pruning=PruningConfig())
+
+    def seeds(seed: int) -> set[int]:
+        drawn.clear()
+        compress(trained, bars(64, 1), replace(one_step, seed=seed))
+        assert drawn[0][0] > 0
+        assert drawn[-1][0] == 0
+        return {seed for share, seed in drawn if share > 0}
+
+    assert seeds(1).isdisjoint(seeds(2))
 
 
 def test_a_damaged_checkpoint_is_refused_by_name(tmp_path: Path) -> None:

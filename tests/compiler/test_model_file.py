@@ -316,6 +316,14 @@ def test_every_truncation_is_refused(content: bytes, tmp_path: Path) -> None:
             load(tmp_path / "x.lutra", content[:length])
 
 
+def test_a_file_that_would_be_refused_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model_file, "MAX_FILE_BYTES", 400)
+    pad = Pad(name="p", inputs=("x",), output="y", spatial=(1, 1, 1, 1))
+    with pytest.raises(ModelError, match=r"would have \d+ bytes; the limit is 400"):
+        save_model(tmp_path / "x.lutra", Graph((Input("x", (1, 1, 1), "NHWC"),), (pad,), ("y",), {}), {})
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"nosuch\.lutra cannot be read"):
         load_model(tmp_path / "nosuch.lutra")

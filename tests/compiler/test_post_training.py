@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lutra_compiler.compression.calibrate import SOFTMAX_OUTPUT, calibrate
+from lutra_compiler.compression.calibrate import calibrate
 from lutra_compiler.compression.compress import Stages, compress
 from lutra_compiler.compression.post_training import FEWEST_SAMPLES, blocks_of
 from lutra_compiler.compression.product_quantize import product_quantize
@@ -17,7 +17,7 @@ from lutra_compiler.compression.torch_graph import TorchGraph
 from lutra_compiler.compression.training import Progress, Samples
 from lutra_compiler.config import CompressionConfig, LayerConfig, PruningConfig, ReconstructionConfig, StageConfig
 from lutra_compiler.errors import CompressionError, DataError
-from lutra_compiler.ir.encoding import ProductQuantized, ScalarQuantized
+from lutra_compiler.ir.encoding import SOFTMAX_OUTPUT, ProductQuantized, ScalarQuantized
 from lutra_compiler.ir.graph import Graph, Input
 from lutra_compiler.ir.ops import Add, AveragePool, BatchNorm, Clamp, Conv2d, Flatten, Linear, MaxPool, Op, Softmax
 from lutra_compiler.model_file import load_model, save_model
@@ -111,6 +111,12 @@ def test_an_autoencoder_needs_no_classes() -> None:
     config = replace(CONFIG, layers=(COARSE,)).with_epochs_scaled(2)
     small = compress(graph, Samples(samples), config)
     assert error(small, graph, fresh) < error(plain(graph, config, samples), graph, fresh) / 3
+
+
+def test_layers_that_come_to_have_equal_codebooks_are_trained_as_one() -> None:
+    graph = autoencoder()
+    graph = graph.with_parameters({name: np.zeros_like(graph.parameters[name]) for name in ("code", "decoder")})
+    compress(graph, Samples(smooth(64, 1, (48,))), replace(CONFIG, layers=(LayerConfig("*", codewords=16, subvector=4),)))
 
 
 def test_the_scale_of_weights_and_samples_does_not_matter() -> None:

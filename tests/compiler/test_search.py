@@ -13,7 +13,7 @@ from test_compress import bars, small_network
 
 from lutra_compiler import driver
 from lutra_compiler.budget import Budget
-from lutra_compiler.compression.allocate import allocations
+from lutra_compiler.compression.allocate import Layer, Level, Option, Way, allocations
 from lutra_compiler.compression.compress import compress
 from lutra_compiler.compression.prune import loss_changes, prune, weighted_layers
 from lutra_compiler.compression.search import Plan, Search
@@ -116,6 +116,24 @@ def test_limits_of_ram_and_cycles_leave_fewer_options(trained: Graph, levels: Pa
     assert fast
     assert max(a.cycles for a in fast) <= limit < max(a.cycles for a in free)
     assert allocations(level, Budget(ram=100)) == []
+
+
+def test_networks_of_many_kinds_of_layers_have_allocations() -> None:
+    def layer(name: str, *kernels: str) -> Layer:
+        return Layer(name, 0, (Option(LayerConfig(name), 100, 100.0, tuple(Way(f"lutra_{k}", 10.0, 0) for k in kernels), loss=0.1),))
+
+    kinds = ("conv2d_dense", "conv2d_depthwise"), ("linear_lut", "linear_dense"), ("lstm_lut", "lstm_dense"), ("gru_lut", "gru_dense")
+    layers = (layer("only", "conv2d_lut"), layer("depthwise", "conv2d_depthwise"), *(layer(names[0], *names) for names in kinds))
+    assert allocations(Level({}, 0.0, layers, 0, 0.0, (), 0.0, 0, {}), Budget(target="cortex-m4"))
+
+
+def test_a_trial_is_taken_from_a_checkpoint_of_the_same_settings_alone(
+    trained: Graph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lutra_compiler.compression.search.compress", lambda graph, *arguments, **settings: graph)
+    plans = [Plan(replace(CONFIG, layers=(LayerConfig("*", codewords=k),)), 1, 1, 1, 1.0, 0.0) for k in (16, 64)]
+    for plan in plans:
+        assert replace(search(trained, Budget()), directory=tmp_path)._tried(plan).config == plan.config
 
 
 # Plans

@@ -1,16 +1,24 @@
 """What training is made of: rounding with learned steps, entropy-constrained reassignment, statistics of batch norms, processes' shares."""
 
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from lutra_compiler.compression import training as training_module
+from lutra_compiler.compression.prune import taylor_scores
 from lutra_compiler.compression.torch_graph import TorchGraph, fake_quantize_learned
+from lutra_compiler.compression.training import Checkpoints, Progress, Samples, batch_sizes, fit, once
 from lutra_compiler.compression.weights import CodebookWeight, ScalarWeight, nearest_codewords
+from lutra_compiler.config import StageConfig, TrainingConfig
 from lutra_compiler.ir.encoding import ProductQuantized, Quantization
 from lutra_compiler.ir.graph import Graph, Input
-from lutra_compiler.ir.ops import BatchNorm, Clamp, Conv2d, Flatten, MaxPool, Softmax
+from lutra_compiler.ir.ops import BatchNorm, Clamp, Conv2d, Flatten, Linear, MaxPool, Rearrange, Softmax
 from lutra_compiler.numerics.product_quantization import quantize_rows
 
 
@@ -143,3 +151,112 @@ def test_what_is_trained_has_ordinary_size_whatever_the_weight(size: float) -> N
         for parameter in module.parameters():
             assert 0.3 < float(parameter.detach().square().mean().sqrt()) < 3
         torch.testing.assert_close(module(), torch.from_numpy(module.encoding().dense()), rtol=1e-4, atol=1e-6 * size)
+
+
+# Batches, order and decay
+
+
+def test_a_last_batch_too_small_for_statistics_joins_the_one_before() -> None:
+    assert batch_sizes(256, 64) == [64] * 4
+    assert batch_sizes(258, 64) == [64, 64, 64, 64, 2]
+    assert batch_sizes(257, 64) == [64, 64, 64, 65]
+    assert batch_sizes(67, 64, least=4) == [67]
+    assert batch_sizes(1, 64) == [1]
+
+
+def vectors(count: int) -> Samples:
+    return Samples(torch.randn(count, 8, generator=generator()), torch.randint(3, (count,), generator=generator(1)))
+
+
+def test_batch_norms_of_vectors_train_on_any_number_of_samples() -> None:
+    module = torch.nn.Sequential(torch.nn.Linear(8, 4), torch.nn.BatchNorm1d(4), torch.nn.Linear(4, 3))
+    fit(module, vectors(65), StageConfig(1, 0.01), TrainingConfig(batch_size=64), name="x", seed=0)
+
+
+def test_a_resumed_training_drops_out_what_an_uninterrupted_one_does(tmp_path: Path) -> None:
+    class Interrupted(Exception):
+        pass
+
+    def network() -> torch.nn.Module:
+        torch.manual_seed(3)
+        return torch.nn.Sequential(torch.nn.Linear(8, 32), torch.nn.Dropout(), torch.nn.Linear(32, 3))
+
+    def train(module: torch.nn.Module, stop_at: int | None = None, checkpoints: Checkpoints | None = None) -> torch.Tensor:
+        def interrupt(progress: Progress) -> None:
+            if progress.epoch == stop_at:
+                raise Interrupted
+
+        training = TrainingConfig(batch_size=32)
+        fit(module, vectors(96), StageConfig(4, 0.01), training, name="x", seed=0, report=interrupt, checkpoints=checkpoints)
+        return module[0].weight.detach()  # type: ignore[index, no-any-return]
+
+    whole = train(network())
+    with pytest.raises(Interrupted):
+        train(network(), 2, Checkpoints(tmp_path))
+    torch.rand(7)  # the interrupted process would not have drawn these
+    torch.testing.assert_close(train(network(), None, Checkpoints(tmp_path)), whole, rtol=0, atol=0)
+
+
+def test_weight_decay_leaves_scales_and_codewords_alone() -> None:
+    graph = image_network()
+    rows = quantize_rows(graph.parameters["w"], 16, 2, np.random.default_rng(0))
+    encoding = ProductQuantized(rows.codebook, rows.indices, rows.scale, graph.parameters["w"].shape, 4)
+    graph = replace(graph.with_encodings({"w": encoding}), quantization=QUANTIZATION)
+    module, teacher = (TorchGraph(graph, learn_steps=True) for _ in range(2))
+    module.batch_statistics = False
+    before = {name: parameter.detach().clone() for name, parameter in module.named_parameters()}
+    training = TrainingConfig(batch_size=8, weight_decay=0.5, distillation=1.0, optimizer="sgd")  # from itself: no gradient
+    samples = Samples(images(32), torch.zeros(32, dtype=torch.int64))
+    fit(module, samples, StageConfig(1, 0.1), training, name="x", seed=0, teacher=teacher)
+    sizes = {name: float(parameter.detach().abs().sum()) for name, parameter in module.named_parameters()}
+    shrunk = {name for name, size in sizes.items() if size < 0.95 * float(before[name].abs().sum())}
+    kept = {name for name in before if name.startswith("steps.") or name.endswith((".gain", ".codebook"))}
+    assert kept
+    assert shrunk == {name for name in before if name not in kept and float(before[name].abs().sum()) > 0}
+
+
+def test_channels_of_a_network_without_classes_have_scores() -> None:
+    rng = np.random.default_rng(2)
+    parameters = {"a": rng.normal(size=(16, 8)).astype(np.float32), "b": rng.normal(size=(1, 16)).astype(np.float32)}
+    ops = (
+        Linear(name="a", inputs=("x",), output="a", weight="a", activation=Clamp(0.0)),
+        Linear(name="b", inputs=("a",), output="b", weight="b"),
+    )
+    graph = Graph((Input("x", (8,), "NF"),), ops, ("b",), parameters)
+    scores = taylor_scores(graph, Samples(vectors(64).inputs), TorchGraph(graph))["a"]
+    assert len(np.unique(scores)) == 16
+    assert np.corrcoef(scores, np.abs(parameters["b"][0]))[0, 1] > 0.5
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        (Input("x", (4, 5, 2), "NCHW"), (3, 4, 5)), (Input("x", (4, 5, 2), "NHWC"), (4, 5, 3)), (Input("x", (1, 5, 2), "NCL"), (3, 5)),
+        (Input("x", (40,), "NF"), (3, 4, 5)),
+    ],
+    ids=lambda value: value.layout if isinstance(value, Input) else "",
+)  # fmt: skip
+def test_images_come_out_in_the_layout_of_the_source(source: Input, expected: tuple[int, ...]) -> None:
+    weight = np.random.default_rng(0).normal(size=(3, 1, 1, 2)).astype(np.float32)
+    image = Rearrange(name="r", inputs=("x",), output="image", view=(4, 5, 2), order=(0, 1, 2), shape=(4, 5, 2))
+    conv = Conv2d(name="c", inputs=("x",), output="y", weight="w")
+    ops = (image, replace(conv, inputs=("image",))) if source.layout == "NF" else (conv,)
+    graph = Graph((source,), ops, ("y",), {"w": weight})
+    assert TorchGraph(graph)(torch.zeros(7, *source.source_shape)).shape == (7, *expected)
+
+
+# Several processes
+
+
+def test_a_process_that_comes_late_gets_what_the_main_one_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    barrier, this, kept = threading.Barrier(2, timeout=10), threading.local(), list[str]()
+    monkeypatch.setattr(training_module, "wait_for_all_processes", barrier.wait)
+    monkeypatch.setattr(training_module, "is_main_process", lambda: this.rank == 0)
+
+    def process(rank: int) -> str:
+        this.rank = rank
+        time.sleep(0.2 * rank)
+        return once(lambda: kept[0] if kept else None, lambda: f"made by {rank}", kept.append)
+
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(process, range(2))) == ["made by 0"] * 2

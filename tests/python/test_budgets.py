@@ -12,11 +12,11 @@ from test_cli import Result, compress, data, float_model, model, refused  # noqa
 from test_cli import lutra as command  # noqa: F401
 
 import lutra
-from cli_models import float_onnx, write_data
+from cli_models import METADATA, compressed_graph, float_onnx, write_data
 from lutra import budgets as measuring
 from lutra.boards import board_by_name, build_firmware, measure_footprint, run_firmware
 from lutra.boards.stack import worst_stack_bytes
-from lutra.budgets import fit_of
+from lutra.budgets import Fit, fit_of
 from lutra.dataset import read_dataset
 from lutra_compiler import config
 from lutra_compiler.codegen.bundle import write_bundle
@@ -124,6 +124,44 @@ def test_a_drop_that_is_kept_gives_the_smallest_network(run: Callable[..., Resul
     assert record["fit"]["flash_limit"] >= record["fit"]["flash_bytes"]
 
 
+@pytest.mark.usefixtures("no_toolchain")
+def test_a_reconstruction_is_measured_for_a_drop_as_well(run: Callable[..., Result], network: lutra.Model, samples: lutra.Dataset) -> None:
+    record = run("out.lutra", "--max-drop", "100", "--method", "reconstruct", "--json").json()
+    assert record["validation_samples"] == 30
+    assert record["validation_accuracy"] is not None
+
+
+@pytest.mark.usefixtures("no_toolchain")
+def test_a_drop_is_measured_without_validation_samples(
+    network: lutra.Model, samples: lutra.Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured: list[int] = []
+    monkeypatch.setattr("lutra.api._drop", lambda before, after, labelled: measured.append(len(labelled)) or 101.0)
+    settings = config.parse_config(SETTINGS.replace("levels = 4", "levels = 1"))
+    with pytest.raises(lutra.BudgetError, match=r"loses 101\.00 percentage points"):
+        lutra.compress(network, samples, replace(settings, method="reconstruct"), budget=lutra.Budget(max_drop=100))
+    assert set(measured) == {30}
+
+
+@pytest.mark.usefixtures("no_toolchain")
+def test_what_was_measured_to_fit_is_written_though_bounds_do_not(
+    run: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An ELF may keep limits that no upper bound does."""
+    small = lutra.Model(compressed_graph(), METADATA)
+
+    def fit(*arguments: object, checkpoint: Path, **options: object) -> tuple[lutra.Model, Fit]:
+        checkpoint.mkdir()
+        return small, Fit(700, 900, 500, 1e4, measured=True, flash_limit=None)
+
+    monkeypatch.setattr("lutra.api.fit", fit)
+    with pytest.raises(lutra.BudgetError):
+        lutra.analyze(small, "cortex-m4", flash=1000, ram=600)
+    result = run("out.lutra", "--flash", "1000", "--ram", "600", "--target", "cortex-m4", "--json")
+    assert result.json()["generate_options"] == "--target cortex-m4"
+    assert (tmp_path / "out.lutra").is_file()
+
+
 def test_a_drop_needs_labels(run: Callable[..., Result], tmp_path: Path) -> None:
     np.savez(tmp_path / "train.npz", images=np.zeros((50, 16), np.float32))
     refused(run("out.lutra", "--max-drop", "1", "--method", "train"), "needs labels")
@@ -225,6 +263,38 @@ def test_another_budget_is_another_run(network: lutra.Model, samples: lutra.Data
         lutra.compress(network, samples, settings, budget=lutra.Budget(flash=2700), checkpoint=tmp_path / "c", report=stop)
     with pytest.raises(lutra.LutraError, match="another budget"):
         lutra.compress(network, samples, settings, budget=lutra.Budget(flash=2701), checkpoint=tmp_path / "c", resume=True)
+
+
+def test_a_curve_that_cannot_be_leaves_nothing(run: Callable[..., Result], tmp_path: Path) -> None:
+    before = sorted(tmp_path.iterdir())
+    for _ in range(2):
+        result = run("out.lutra", "--pareto", "--flash", "600", "--target", "cortex-m4")
+        assert (result.code, "too much flash" in result.err) == (1, True)
+        assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        (("--train-points", "2"), "--pareto alone"),
+        (("--pareto", "--save-config", "found.toml"), ".pareto.json"),
+        (("--pareto", "--validation", "train.npz"), "cut of"),
+        (("--pareto", "--max-drop", "1"), "every size"),
+    ],
+)
+def test_options_that_would_do_nothing_are_wrong_usage(
+    run: Callable[..., Result], tmp_path: Path, options: tuple[str, ...], word: str
+) -> None:
+    before = sorted(tmp_path.iterdir())
+    result = run("out.lutra", *options)
+    assert (result.code, result.out) == (2, "")
+    assert word in " ".join(result.err.split())
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_curve_has_no_limit_of_the_drop(network: lutra.Model, samples: lutra.Dataset) -> None:
+    with pytest.raises(lutra.LutraError, match="chooses one network"):
+        lutra.pareto(network, samples, None, lutra.Budget(max_drop=1))
 
 
 # Against ELFs

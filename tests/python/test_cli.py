@@ -17,7 +17,10 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from cli_models import CLASSES, FEATURES, HIDDEN, METADATA, clusters, compressed_graph, float_onnx, onnx_model, write_data
-from lutra import cli, validation
+from lutra import api, cli, validation
+from lutra.dataset import Dataset
+from lutra.errors import BudgetError
+from lutra_compiler.budget import Budget
 from lutra_compiler.model_file import load_model, save_model
 
 ROOT = Path(__file__).parents[2]
@@ -430,6 +433,93 @@ def test_a_checkpoint_folder_with_other_files_is_left_alone(compress: Callable[.
     result = compress("out.lutra", "--checkpoint", "mine")
     assert (result.code, "holds other files" in result.err) == (2, True)
     assert [p.name for p in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
+
+
+@pytest.mark.parametrize(
+    ("folder", "output", "more"),
+    [
+        ("out", "out/net.lutra", ()), (".", "net.lutra", ()), ("out", "link/net.lutra", ()),
+        ("out", "net.lutra", ("--save-config", "out/found.toml")),
+    ],
+)  # fmt: skip
+def test_a_result_is_not_written_into_the_checkpoint_folder(
+    compress: Callable[..., Result], tmp_path: Path, folder: str, output: str, more: tuple[str, ...]
+) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "link").symlink_to("out")
+    refused(compress(output, "--checkpoint", folder, *more), "is in the checkpoint folder", "choose another folder")
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_a_trained_network_is_not_written_into_the_checkpoint_folder(lutra: Callable[..., Result], tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    refused(lutra("zoo", "train", "lenet5", "-o", "out/net.lutra", "--checkpoint", "out"), "is in the checkpoint folder out")
+
+
+def test_what_a_killed_run_left_goes_with_its_checkpoint(tmp_path: Path) -> None:
+    folder = tmp_path / "out.lutra.checkpoint"
+    folder.mkdir()
+    for name in ("run.json", "assignment.safetensors", "tmpab12cd.tmp", ".recovery.lutra.0123456789abcdef.tmp"):
+        (folder / name).touch()
+    api.discard_checkpoint(folder)
+    assert not folder.exists()
+
+
+def test_samples_sorted_by_class_are_trained_on_and_measured_on_in_all_classes(
+    compress: Callable[..., Result], float_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images, labels = clusters(400, 1)
+    order = np.argsort(labels)
+    np.savez(tmp_path / "train.npz", images=images[order], labels=labels[order])
+    seen: list[Dataset] = []
+
+    def fit(source: object, data: Dataset, *arguments: object, validation: Dataset, **options: object) -> None:
+        seen.extend([data, validation])
+        raise BudgetError("enough")
+
+    monkeypatch.setattr(api, "fit", fit)
+    assert compress("out.lutra").code == 1
+    assert [len(part) for part in seen] == [360, 40]
+    for part in seen:
+        assert part.labels is not None
+        assert set(part.labels[:40]) == set(range(CLASSES))
+
+
+@pytest.mark.parametrize("verb", ["compress", "pareto"])
+def test_python_callers_may_sort_by_class_as_well(float_model: Path, monkeypatch: pytest.MonkeyPatch, verb: str) -> None:
+    images, labels = clusters(400, 1)
+    order = np.argsort(labels)
+    seen: list[Dataset] = []
+
+    def samples(data: Dataset) -> None:
+        seen.append(data)
+        raise BudgetError("enough")
+
+    monkeypatch.setattr(api, "_samples", samples)
+    data = Dataset(images[order], labels[order])
+    with pytest.raises(BudgetError):
+        api.compress(float_model, data) if verb == "compress" else api.pareto(float_model, data, None, Budget())
+    assert seen[0].labels is not None
+    assert set(seen[0].labels[:40]) == set(seen[0].labels[-40:]) == set(range(CLASSES))
+
+
+def test_data_sets_of_the_zoo_keep_their_order(
+    lutra: Callable[..., Result], float_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that released recipes give the released files."""
+    splits = {"train": Dataset(*clusters(50, 1)), "validation": Dataset(*clusters(20, 2))}
+    monkeypatch.setattr("lutra.zoo.data.load", lambda name, split: splits[split])
+    seen: list[Dataset] = []
+
+    def samples(data: Dataset) -> None:
+        seen.append(data)
+        if len(seen) == 2:
+            raise BudgetError("enough")
+
+    monkeypatch.setattr(api, "_samples", samples)
+    assert lutra("compress", float_model, "--data", "mnist", "-o", "out.lutra").code == 1
+    for found, split in zip(seen, splits.values(), strict=True):
+        np.testing.assert_array_equal(found.images, split.images)
 
 
 # Bad input: exit code 2, a message that names the thing, nothing on stdout, nothing written.

@@ -45,6 +45,22 @@ def test_the_head_and_the_held_out_tail() -> None:
     assert held_out.labels[0] == LABELS[3]
 
 
+def test_samples_sorted_by_class_are_mixed_the_same_way_every_time() -> None:
+    data = Dataset(np.arange(100, dtype=np.float32)[:, None], np.repeat(np.arange(5), 20))
+    mixed = data.mixed()
+    assert mixed.labels is not None
+    assert mixed.numbers is not None
+    np.testing.assert_array_equal(mixed.images[:, 0], mixed.numbers)
+    np.testing.assert_array_equal(mixed.labels, mixed.numbers // 20)
+    np.testing.assert_array_equal(data.mixed().numbers, mixed.numbers)
+    assert mixed.mixed() is mixed
+    assert set(mixed.labels[:25]) == set(range(5))
+    training, held_out = mixed.hold_out()
+    assert (len(training), len(held_out)) == (90, 10)
+    assert held_out.number_of(3) == mixed.numbers[93]
+    assert data.number_of(3) == 3
+
+
 @pytest.mark.parametrize(
     ("images", "labels", "message"),
     [

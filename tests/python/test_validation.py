@@ -1,6 +1,8 @@
 """`lutra validate`: the task's metric, the worst sample, layers, images as inputs, and reports for other programs."""
 
 import json
+import struct
+import zlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -114,6 +116,22 @@ def test_the_worst_sample_is_named(lutra: Callable[..., Result], model: Path, fl
     record = lutra("validate", model, "--data", "far.npz", "--reference", float_model, "--json").json()
     assert record["worst_sample"] == 17
     assert record["worst_l2r"] > 0.5 > record["layers"][0]["steps"] / 1000
+
+
+def test_a_few_samples_are_of_all_classes_and_keep_their_numbers(
+    lutra: Callable[..., Result], float_model: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch  # noqa: F811
+) -> None:
+    images, labels = (np.load(data)[name] for name in ("images", "labels"))
+    by_class = np.argsort(labels)
+    labels = labels[by_class]
+    np.savez(tmp_path / "sorted.npz", images=images[by_class], labels=labels)
+    save_model(tmp_path / "random.lutra", compressed_graph(), METADATA)
+    seen: list[Any] = []
+    monkeypatch.setattr("lutra.page.write_page", lambda facts, path: seen.append(facts) or 1)
+    assert lutra("report", "random.lutra", "--data", "sorted.npz", "--samples", "20", "-o", "x.html").code == 0
+    worst = seen[0].answers.worst
+    assert [labels[sample.number] for sample in worst] == [sample.label for sample in worst]
+    assert len({sample.label for sample in worst}) > 2
 
 
 def test_parts_of_a_concatenation_are_one_layer() -> None:
@@ -232,9 +250,68 @@ def test_images_become_samples(photos: Path, form: ImageFormat, expected: tuple[
     found = read_images(photos, (3, 5, 6), "NCHW", form)
     assert found.images.shape == (5, 3, 5, 6)
     assert found.labels is not None
-    assert found.labels.tolist() == [0, 0, 0, 1, 1]
-    np.testing.assert_allclose(found.images[2, :, 1, 1], expected, rtol=1e-5, atol=1e-6)
+    assert found.numbers is not None
+    by_name = np.argsort(found.numbers)
+    assert found.labels[by_name].tolist() == [0, 0, 0, 1, 1]
+    np.testing.assert_allclose(found.images[by_name[2], :, 1, 1], expected, rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(read_images(photos, (5, 6, 3), "NHWC", form).images, found.images.transpose(0, 2, 3, 1))
+
+
+def test_the_first_images_are_of_all_classes(tmp_path: Path) -> None:
+    for number in range(40):
+        folder = tmp_path / str(number // 10)
+        folder.mkdir(exist_ok=True)
+        Image.new("L", (1, 1), number).save(folder / f"{number:02}.png")
+    found = read_images(tmp_path, (1, 1, 1), "NCHW", ImageFormat("bytes"))
+    assert found.labels is not None
+    np.testing.assert_array_equal(found.images.ravel(), found.numbers)
+    np.testing.assert_array_equal(found.labels, found.images.ravel() // 10)
+    assert set(found.labels[:20]) == set(range(4))
+    np.testing.assert_array_equal(read_images(tmp_path, (1, 1, 1), "NCHW", ImageFormat("bytes")).images, found.images)
+
+
+def test_an_empty_folder_is_a_class_and_a_hidden_one_is_none(photos: Path) -> None:
+    (photos / "narwhal").mkdir()
+    (photos / ".thumbnails").mkdir()
+    Image.new("RGB", (6, 5)).save(photos / ".thumbnails" / "0.png")
+    labels = read_images(photos, (3, 5, 6), "NCHW", ImageFormat()).labels
+    assert labels is not None
+    assert sorted(labels.tolist()) == [1, 1, 1, 2, 2]
+
+
+def png_of_16_bits(colour: int, channels: int) -> bytes:
+    """6 x 5 pixels of 16 bits a channel, which Pillow does not write in colour."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    rows = (b"\0" + bytes(6 * 2 * channels)) * 5
+    header = struct.pack(">IIBBBBB", 6, 5, 16, colour, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("grey.png", png_of_16_bits(0, 1)), ("colour.png", png_of_16_bits(2, 3)), ("clear.png", png_of_16_bits(4, 2)),
+        ("grey.pgm", b"P5 6 5 1023\n" + bytes(60)), ("colour.ppm", b"P6 6 5 65535\n" + bytes(180)),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("shape", [(1, 5, 6), (3, 5, 6)])
+def test_images_of_more_than_8_bits_are_refused(tmp_path: Path, name: str, content: bytes, shape: tuple[int, ...]) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=rf"{name} has more than 8 bits a channel; convert it"):
+        read_images(tmp_path, shape, "NCHW", ImageFormat())
+
+
+@pytest.mark.parametrize("name", ["x.pgm", "x.gif", "x.tif", "x.webp", "x.jpg"])
+@pytest.mark.parametrize("mode", ["L", "RGB", "P", "1"])
+def test_images_of_8_bits_are_not(tmp_path: Path, name: str, mode: str) -> None:
+    image = Image.new("L", (6, 5), 255).convert(mode)
+    if (name, mode) in {("x.jpg", "P"), ("x.pgm", "P")}:
+        image = image.convert("RGB")
+    image.save(tmp_path / name)
+    assert read_images(tmp_path, (1, 5, 6), "NCHW", ImageFormat()).images.min() > 0.9
 
 
 def test_images_without_classes_and_in_grey(photos: Path) -> None:
@@ -287,3 +364,17 @@ def test_validate_takes_a_folder_of_images(lutra: Callable[..., Result], photos:
     assert lutra("validate", "out", "--data", photos, "--image-values", "signed", "--json").json()["accuracy"] == signed["accuracy"]
     assert lutra("validate", "x.lutra", "--data", photos, "--image-values", "floats").code == 2
     assert lutra("validate", "x.lutra", "--data", photos, "--image-mean", "a").code == 2
+
+
+@pytest.mark.parametrize(
+    "option", [("--image-values", "unit"), ("--image-mean", "0"), ("--image-std", "1"), ("--image-resize",)], ids=" ".join
+)
+@pytest.mark.parametrize("verb", ["validate", "report", "compress"])
+def test_what_is_said_of_images_needs_some(
+    lutra: Callable[..., Result], model: Path, float_model: Path, data: Path, verb: str, option: tuple[str, ...]  # noqa: F811
+) -> None:
+    more = {"validate": (), "report": ("-o", "x.html"), "compress": ("-o", "x.lutra")}[verb]
+    result = lutra(verb, float_model if verb == "compress" else model, "--data", data, *more, *option)
+    assert (result.code, result.out) == (2, "")
+    assert option[0] in result.err
+    assert "no folder of images" in result.err

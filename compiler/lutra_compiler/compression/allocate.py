@@ -19,7 +19,7 @@ from lutra_compiler.program.program import CRC_BYTES, Buffer, Program, Role, Sto
 Build = Callable[[Graph, Limits | None, Choose], Program]
 
 _FRAME = 2 * CRC_BYTES + 1  # what a network takes beside its tables: CRC-32s, and a byte at the end
-_KERNELS_TOGETHER = 4  # kinds of kernels for layers with weights that an allocation uses, at most
+_KERNELS_TOGETHER = 4  # kinds of kernels for layers with weights that an allocation uses, or one more than it has to, at most
 _PRICES = tuple(2.0**power for power in range(-8, 7))  # of a cycle, where cycles are limited
 
 
@@ -182,9 +182,13 @@ def _kernel_sets(level: Level) -> Iterator[tuple[str, ...]]:
     """Kernels that may be used together so that every layer has one."""
     kernels = [{way.kernel for option in layer.options for way in option.ways} for layer in level.layers]
     every = sorted(set().union(*kernels))
-    for count in range(1, min(_KERNELS_TOGETHER, len(every)) + 1):
+    fewest = len(every)
+    for count in range(1, len(every) + 1):
+        if count > max(_KERNELS_TOGETHER, fewest + 1):
+            return
         for together in combinations(every, count):
             if all(layer.intersection(together) for layer in kernels):
+                fewest = min(fewest, count)
                 yield together
 
 

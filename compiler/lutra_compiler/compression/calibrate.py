@@ -9,11 +9,9 @@ from torch import Tensor
 
 from lutra_compiler.compression.torch_graph import TorchGraph
 from lutra_compiler.errors import DataError
-from lutra_compiler.ir.encoding import HIDDEN_STATE, Quantization
+from lutra_compiler.ir.encoding import Quantization
 from lutra_compiler.ir.graph import Graph
-from lutra_compiler.ir.ops import Recurrent, Softmax
 
-SOFTMAX_OUTPUT = Quantization(1 / 256, -128)
 _RESERVOIR = 1 << 16  # values kept of each activation for the clipping search
 
 
@@ -47,8 +45,7 @@ def calibrate(graph: Graph, samples: Iterable[Tensor | tuple[Tensor, ...]]) -> G
     if not batches:
         raise DataError("calibration needs at least one batch of samples, got none")
     chosen = {root: _best_range(np.concatenate(kept[root][-64:]), low[root], high[root]) for root in low}
-    fixed = {op.output: SOFTMAX_OUTPUT for op in graph.ops if isinstance(op, Softmax)}
-    fixed |= {op.output: HIDDEN_STATE for op in graph.ops if isinstance(op, Recurrent)}
+    fixed = graph.fixed_quantization()
     return replace(graph, quantization={name: fixed.get(root) or chosen[root] for name, root in shared.items()})
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from lutra_compiler.compression.calibrate import SOFTMAX_OUTPUT, calibrate
+from lutra_compiler.compression.calibrate import calibrate
 from lutra_compiler.compression.code_indices import code_indices
 from lutra_compiler.compression.input_power import input_power
 from lutra_compiler.compression.post_training import reconstruct
@@ -25,16 +25,17 @@ from lutra_compiler.compression.training import (
     Checkpoints,
     Report,
     Samples,
+    batch_sizes,
     fit,
-    is_main_process,
+    once,
+    seed_of,
     silent,
     training_device,
-    wait_for_all_processes,
 )
 from lutra_compiler.compression.weights import CodebookWeight, ScalarWeight, WeightModule
 from lutra_compiler.config import CompressionConfig, StageConfig
 from lutra_compiler.errors import CompressionError
-from lutra_compiler.ir.encoding import ProductQuantized
+from lutra_compiler.ir.encoding import SOFTMAX_OUTPUT, ProductQuantized
 from lutra_compiler.ir.graph import Graph
 from lutra_compiler.ir.ops import Softmax
 from lutra_compiler.passes.fold_batchnorm import fold_batchnorm
@@ -116,16 +117,13 @@ class _Run:
 
     def stage(self, name: str, graph: Graph, work: Callable[[str, Graph], Graph]) -> Graph:
         """The stage's result, from an earlier run if it was finished there."""
-        if self.stages and (finished := self.stages.load(name)) is not None:
-            return finished
-        result = work(name, graph)
-        if is_main_process():
+        def save(result: Graph) -> None:
             if self.stages:
                 self.stages.save(name, result)
             if self.checkpoints:
                 self.checkpoints.discard(name)
-        wait_for_all_processes()
-        return result
+
+        return once(lambda: self.stages.load(name) if self.stages else None, lambda: work(name, graph), save)
 
     def train(self, name: str, stage: StageConfig, module: TorchGraph, **hooks: Callable[..., None]) -> Graph:
         """Train `module` for one stage and return its Graph."""
@@ -143,13 +141,16 @@ class _Run:
             checkpoints=self.checkpoints,
             **hooks,
         )
+        for weight in module.modules():
+            if isinstance(weight, CodebookWeight):
+                weight.leave_float(0.0, 0)
         if module.batch_statistics:
             module.reestimate_batch_norms(self.batches(self.samples.first(_STATISTICS_SAMPLES)))
         return module.to_graph()
 
     def batches(self, samples: Samples) -> Iterator[torch.Tensor]:
         """Inputs of `samples` where networks are trained, in parts that fit."""
-        return (batch.to(training_device()) for batch in samples.inputs.split(_BATCH))
+        return (batch.to(training_device()) for batch in samples.inputs.split(batch_sizes(len(samples), _BATCH)))
 
     def pruning(self, graph: Graph) -> Graph:
         """Rounds of removal and training down to the target widths, then recovery."""
@@ -199,7 +200,7 @@ class _Run:
         def before_step(step: int, steps: int) -> None:
             left = max(0.0, 1 - step / (_NOISY_PART * steps))
             for index, (weight, rate) in enumerate(moving):
-                weight.leave_float(training.quant_noise * left, step * len(moving) + index)
+                weight.leave_float(training.quant_noise * left, seed_of(self.config.seed, f"quant noise {index}", step))
                 if step % training.reassign_every == 0:
                     weight.reassign(rate * (1 - left**3))
 

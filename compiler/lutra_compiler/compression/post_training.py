@@ -106,7 +106,7 @@ def blocks_of(graph: Graph) -> tuple[Graph, ...]:
         ops = [graph.ops[index] for index in group]
         output = ops[-1].output
         blocks.append(replace(graph, inputs=(port,), outputs=(output,)).with_ops(ops))
-        port = Input(output, shapes[output], "NCHW" if len(shapes[output]) == 3 else "NF")
+        port = Input(output, shapes[output], blocks[-1].output_layout(shapes[output]))
     return tuple(blocks)
 
 
@@ -177,7 +177,8 @@ def _moments(
     count = 0
     with torch.no_grad():
         for batch, wanted_batch in zip(inputs.split(_BATCH), wanted.split(_BATCH), strict=True):
-            x, y = _rows(encoded(batch), op, shape), _rows(reference(wanted_batch), op, shape)
+            met = encoded.run(batch)[ours.outputs[0]], reference.run(wanted_batch)[theirs.outputs[0]]
+            x, y = (_rows(values, op, shape) for values in met)
             moments += (x.T @ x).numpy(force=True)
             crossed += (y.T @ x).numpy(force=True)
             count += len(x)
@@ -277,10 +278,13 @@ def _groups(module: TorchGraph, held: dict[str, WeightModule], inputs: Tensor) -
     with torch.no_grad():
         values = module.run(inputs)
     groups = [{"params": list(module.steps.parameters()), "size": 1.0}]
+    grouped: set[int] = set()  # layers with equal codebooks share them
     for name, op in _trained(module.graph).items():
         weight = held[name]
         if not isinstance(weight, FloatWeight):
-            groups.append({"params": list(weight.parameters()), "size": 1.0})
+            new = [parameter for parameter in weight.parameters() if id(parameter) not in grouped]
+            grouped.update(map(id, new))
+            groups.append({"params": new, "size": 1.0})
         elif isinstance(op, BatchNorm) and name == op.scale:
             groups.append({"params": [weight.weight], "size": _rms(weight.weight)})
         else:

@@ -137,7 +137,8 @@ def taylor_scores(graph: Graph, samples: Samples, teacher: torch.nn.Module | Non
     """First-order change of the loss when a channel vanishes: |sum over its outputs of gradient * activation|, averaged (Molchanov 2017);
     the same of selected features. Relative to the layer's mean.
 
-    The loss is the KL divergence from the teacher, or the cross entropy with the labels if there is no teacher.
+    The loss is the KL divergence from the teacher, or the cross entropy with the labels if there is no teacher; without labels it is
+    that the outputs change at all.
     """
     changes = loss_changes(graph, samples, teacher, batch_size)
     return {name: total / max(float(total.mean()), 1e-12) for name, total in changes.items()}
@@ -150,6 +151,7 @@ def loss_changes(graph: Graph, samples: Samples, teacher: torch.nn.Module | None
     if teacher is not None:
         teacher.to(device)
     sums = {value: np.zeros(width, np.float64) for value, width in widths_of(graph).items()}
+    generator = torch.Generator().manual_seed(0)
     for start in range(0, len(samples), batch_size):
         inputs = samples.inputs[start : start + batch_size].to(device)
         # The gradients of values are asked for, also of those that depend on no parameter.
@@ -157,8 +159,10 @@ def loss_changes(graph: Graph, samples: Samples, teacher: torch.nn.Module | None
         for name in sums:
             values[name].retain_grad()
         result = values[graph.outputs[0]]
-        if teacher is None:
-            assert samples.labels is not None
+        if samples.labels is None:
+            # As in training, the outputs may be anything: the mean square of their changes, by random signs of them (Hutchinson 1990).
+            loss = (result * torch.randn(result.shape, generator=generator).to(device)).sum()
+        elif teacher is None:
             loss = torch.nn.functional.cross_entropy(result, samples.labels[start : start + batch_size].to(device), reduction="sum")
         else:
             with torch.no_grad():

@@ -3,6 +3,7 @@
 Everything that takes time is kept in a folder as it is done; the same inputs find the same, interrupted or not.
 """
 
+import hashlib
 import json
 import time
 from collections import Counter
@@ -18,7 +19,7 @@ from torch import Tensor
 
 from lutra_compiler.budget import Budget
 from lutra_compiler.compression.allocate import Allocation, Build, Level, allocations, exchanges, given_codebooks, measure_costs
-from lutra_compiler.compression.calibrate import SOFTMAX_OUTPUT, calibrate
+from lutra_compiler.compression.calibrate import calibrate
 from lutra_compiler.compression.compress import Stages, compress
 from lutra_compiler.compression.prune import loss_changes, prune, target_widths, weighted_layers, widths_of, with_selects
 from lutra_compiler.compression.sensitivity import encode, loss_against, measure_losses, outputs_of, settings_of
@@ -29,16 +30,16 @@ from lutra_compiler.compression.training import (
     Report,
     Samples,
     fit,
-    is_main_process,
     measure_accuracy,
+    once,
     silent,
-    wait_for_all_processes,
+    training_device,
 )
 from lutra_compiler.compression.widths import narrower
 from lutra_compiler.config import CompressionConfig, LayerConfig
 from lutra_compiler.errors import BudgetError, CompressionError
 from lutra_compiler.files import write_atomically
-from lutra_compiler.ir.encoding import WeightEncoding
+from lutra_compiler.ir.encoding import SOFTMAX_OUTPUT, WeightEncoding
 from lutra_compiler.ir.graph import Graph
 from lutra_compiler.ir.ops import BatchNorm, Softmax
 from lutra_compiler.model_file import load_model, save_model
@@ -226,21 +227,15 @@ class Search:
         pruning = self.config.pruning
         if self.config.method == "reconstruct":
             return 1
-        given = pruning.rate > 0 or bool(pruning.widths) or bool(pruning.features) or not target_widths(self._core, pruning)
-        return 1 if given else self.config.search.levels
+        return 1 if pruning.removes or not target_widths(self._core, pruning) else self.config.search.levels
 
     def _level_graph(self, number: int) -> Graph:
         """The float network of a level, trained for a short while."""
         if number in self._graphs:
             return self._graphs[number]
         name = f"level-{number}"
-        stages = None if self.directory is None else stages_in(self.directory)
-        graph = stages.load(name) if stages else None
-        if graph is None:
-            graph = self._narrowed(number, name)
-            if stages and is_main_process():
-                stages.save(name, graph)
-            wait_for_all_processes()
+        stages = Stages(lambda stage: None, lambda stage, graph: None) if self.directory is None else stages_in(self.directory)
+        graph = once(lambda: stages.load(name), lambda: self._narrowed(number, name), lambda graph: stages.save(name, graph))
         self._graphs[number] = graph
         return graph
 
@@ -341,7 +336,7 @@ class Search:
         """The plan with the results of a short training."""
         text = json.dumps(to_plain(plan.config), sort_keys=True)
         number = self._trials.setdefault(text, len(self._trials) + 1)
-        name = f"trial-{number}"
+        name = f"trial-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
         def train() -> Plan:
             self.notify(f"trial {number}: {_described(plan)}")
@@ -352,7 +347,7 @@ class Search:
                 self._core,
                 self._training,
                 plan.config.with_epochs_scaled(min(1.0, self.config.search.trial_epochs * self._scarcity)),
-                report=lambda progress: self.report(replace(progress, stage=f"{name} {progress.stage}")),
+                report=lambda progress: self.report(replace(progress, stage=f"trial-{number} {progress.stage}")),
                 checkpoints=None if folder is None else Checkpoints(folder),
                 stages=None if folder is None else stages_in(folder),
             )
@@ -368,16 +363,20 @@ class Search:
     def _record(self, name: str, kind: Any, work: Callable[[], Any]) -> Any:
         """What `work` gives, kept as JSON once it is done."""
         path = None if self.directory is None else self.directory / f"{name}.json"
-        if path and path.exists():
+
+        def load() -> Any:
+            if path is None or not path.exists():
+                return None
             try:
                 return from_plain(kind, json.loads(path.read_bytes()), path.name)
             except (RecordError, ValueError) as error:
                 raise CompressionError(f"the checkpoint {path} is damaged ({error}); remove it to repeat its step") from error
-        result = work()
-        if path and is_main_process():
-            write_atomically(path, json.dumps(to_plain(result)).encode())
-        wait_for_all_processes()
-        return result
+
+        def save(result: Any) -> None:
+            if path:
+                write_atomically(path, json.dumps(to_plain(result)).encode())
+
+        return once(load, work, save)
 
     def _lowered(self, graph: Graph, limits: Limits | None, choose: Choose) -> Program:
         if self._softmax is not None:
@@ -482,8 +481,8 @@ class Search:
     def _estimate(self) -> str:
         """How long it may take, from the time of a training step."""
         training, search = self.config.training, self.config.search
-        batch = self._training.first(training.batch_size).inputs
-        module = TorchGraph(self._core)
+        batch = self._training.first(training.batch_size).inputs.to(training_device())
+        module = TorchGraph(self._core).to(training_device())
         seconds = []
         for _ in range(2):
             start = time.monotonic()

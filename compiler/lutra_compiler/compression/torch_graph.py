@@ -87,10 +87,22 @@ class TorchGraph(nn.Module):
         return tensor
 
     def forward(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
-        """Batches [n, *source shape] -> the network's output, or a tuple of them."""
+        """Batches [n, *source shape] -> the network's output, or a tuple of them, in the source's layout."""
         values = self.run(*inputs)
-        outputs = tuple(values[name] for name in self.graph.outputs)
+        outputs = tuple(self._as_in_source(values[name]) for name in self.graph.outputs)
         return outputs[0] if len(outputs) == 1 else outputs
+
+    def _as_in_source(self, output: Tensor) -> Tensor:
+        if output.ndim != 4:
+            return output
+        channels, height, width = output.shape[1:]
+        match self.graph.output_layout((height, width, channels)):
+            case "NHWC":
+                return output.permute(0, 2, 3, 1)
+            case "NCL":
+                return output.squeeze(2)
+            case _:
+                return output
 
     def run(self, *inputs: Tensor) -> dict[str, Tensor]:
         """All values, images as NCHW."""

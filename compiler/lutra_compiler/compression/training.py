@@ -1,6 +1,6 @@
 """The training loop of every stage: distillation, augmentation, progress, checkpoints without pickle.
 
-An epoch's order and augmentation depend only on (seed, stage, epoch), so a run that is interrupted and resumed ends where an
+An epoch's order, augmentation and dropout depend only on (seed, stage, epoch), so a run that is interrupted and resumed ends where an
 uninterrupted one does. Runs on a GPU where torch sees one; processes that torchrun starts share each batch and average gradients.
 """
 
@@ -14,6 +14,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 import safetensors
 import safetensors.torch
@@ -24,6 +25,8 @@ from torch.nn import functional
 
 from lutra_compiler.config import Augmentation, StageConfig, TrainingConfig
 from lutra_compiler.errors import CompressionError, DataError
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,19 @@ def main_process_first() -> AbstractContextManager[None]:
 def wait_for_all_processes() -> None:
     """Go on when all processes of a torchrun have come here."""
     _processes().wait_for_everyone()
+
+
+def once(load: Callable[[], T | None], work: Callable[[], T], save: Callable[[T], None]) -> T:
+    """What `load` finds, else what `work` gives, kept by `save` for the next time: in all processes of a torchrun what the main one got."""
+    found = load()
+    wait_for_all_processes()  # all have looked before the main one writes
+    if found is not None:
+        return found
+    result = work()
+    if is_main_process():
+        save(result)
+    wait_for_all_processes()
+    return result if is_main_process() else load() or result
 
 
 @dataclass(frozen=True)
@@ -157,7 +173,8 @@ def fit(
         teacher.to(accelerator.device).eval()
     samples = _near(samples, accelerator.device)
     mixed = training.precision == "bfloat16"
-    steps_per_epoch = -(-len(samples) // training.batch_size)
+    sizes = batch_sizes(len(samples), training.batch_size, 2 * processes)
+    steps_per_epoch = len(sizes)
     steps = steps_per_epoch * stage.epochs
     optimizer = _optimizer(module, stage, training)
     first_epoch = _resume(module, optimizer, name, checkpoints)
@@ -166,8 +183,9 @@ def fit(
     step, accuracy, left, loss = done_before, None, 0.0, torch.zeros((), device=accelerator.device)
     for epoch in range(first_epoch, stage.epochs):
         module.train()
-        generator = torch.Generator().manual_seed(_seed(seed, name, epoch))
-        for chosen in torch.randperm(len(samples), generator=generator).split(training.batch_size):
+        generator = torch.Generator().manual_seed(seed_of(seed, name, epoch))
+        torch.manual_seed(seed_of(seed, f"{name} {rank}", epoch))  # of dropout
+        for chosen in torch.randperm(len(samples), generator=generator).split(sizes):
             for group in optimizer.param_groups:
                 group["lr"] = stage.rate_at(step / steps_per_epoch)
             draws = torch.rand(AUGMENTATION_DRAWS, len(chosen), generator=generator)
@@ -203,6 +221,15 @@ def fit(
     module.eval()
 
 
+def batch_sizes(count: int, size: int, least: int = 2) -> list[int]:
+    """The batches that `count` samples are worked through in. A last one of fewer than `least`, too few for the statistics of a batch,
+    joins the one before."""
+    sizes = [size] * (count // size) + [count % size] * (count % size > 0)
+    if len(sizes) > 1 and sizes[-1] < least:
+        sizes[-2:] = [sum(sizes[-2:])]
+    return sizes
+
+
 def _near(samples: Samples, device: torch.device) -> Samples:
     """The samples in the GPU's memory where they take little of it: a batch that comes from elsewhere makes the GPU wait."""
     if device.type != "cuda" or samples.inputs.nbytes > torch.cuda.mem_get_info(device)[0] // 8:
@@ -211,11 +238,15 @@ def _near(samples: Samples, device: torch.device) -> Samples:
 
 
 def _optimizer(module: nn.Module, stage: StageConfig, training: TrainingConfig) -> torch.optim.Optimizer:
+    named = dict(module.named_parameters())
+    scales = {name for name in named if name.startswith("steps.") or name.endswith((".gain", ".codebook"))}  # decay would shift, not shrink
+    groups: list[dict[str, Any]] = [
+        {"params": [parameter for name, parameter in named.items() if name not in scales]},
+        {"params": [named[name] for name in named if name in scales], "weight_decay": 0.0},
+    ]
     if training.optimizer == "sgd":
-        return torch.optim.SGD(
-            module.parameters(), lr=stage.learning_rate, momentum=0.9, nesterov=True, weight_decay=training.weight_decay
-        )
-    return torch.optim.AdamW(module.parameters(), lr=stage.learning_rate, weight_decay=training.weight_decay)
+        return torch.optim.SGD(groups, lr=stage.learning_rate, momentum=0.9, nesterov=True, weight_decay=training.weight_decay)
+    return torch.optim.AdamW(groups, lr=stage.learning_rate, weight_decay=training.weight_decay)
 
 
 def _loss(
@@ -305,8 +336,9 @@ def _turn(images: Tensor, uniform: Tensor) -> Tensor:
     return functional.grid_sample(images, grid, padding_mode="border", align_corners=False)
 
 
-def _seed(seed: int, name: str, epoch: int) -> int:
-    return int.from_bytes(hashlib.sha256(f"{seed}/{name}/{epoch}".encode()).digest()[:7], "little")
+def seed_of(seed: int, name: str, number: int) -> int:
+    """The seed of one thing that is random, by a run's seed, its name and its number."""
+    return int.from_bytes(hashlib.sha256(f"{seed}/{name}/{number}".encode()).digest()[:7], "little")
 
 
 def _state(module: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -93,3 +93,4 @@ class Quantization:
 
 
 HIDDEN_STATE = Quantization(1 / 128, 0)  # of every recurrent layer's output: it is between -1 and 1
+SOFTMAX_OUTPUT = Quantization(1 / 256, -128)  # of every softmax's output: it is between 0 and 1

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
-from lutra_compiler.ir.encoding import Quantization, WeightEncoding
-from lutra_compiler.ir.ops import BatchNorm, Flatten, Gather, MaxPool, Op, Pad, Rearrange, Select, Slice, Upsample
+from lutra_compiler.ir.encoding import HIDDEN_STATE, SOFTMAX_OUTPUT, Quantization, WeightEncoding
+from lutra_compiler.ir.ops import BatchNorm, Flatten, Gather, MaxPool, Op, Pad, Rearrange, Recurrent, Select, Slice, Softmax, Upsample
 
 FloatArray = npt.NDArray[np.float32]
 Shape = tuple[int, ...]
@@ -47,6 +47,19 @@ class Graph:
     parameters: Mapping[str, FloatArray]
     encodings: Mapping[str, WeightEncoding] = field(default_factory=dict)
     quantization: Mapping[str, Quantization] = field(default_factory=dict)
+
+    def fixed_quantization(self) -> dict[str, Quantization]:
+        """That of values whose range is known: what softmaxes and recurrent layers put out."""
+        fixed = {op.output: SOFTMAX_OUTPUT for op in self.ops if isinstance(op, Softmax)}
+        return fixed | {op.output: HIDDEN_STATE for op in self.ops if isinstance(op, Recurrent)}
+
+    def output_layout(self, shape: Shape) -> str:
+        """How the source model hands back an output of this shape: images as those that enter, or, where none do, as PyTorch and ONNX
+        have them."""
+        if len(shape) != 3:
+            return "NF"
+        layout = next((port.layout for port in self.inputs if len(port.shape) == 3), "NCHW")
+        return "NCHW" if layout == "NCL" and shape[0] != 1 else layout
 
     def weight(self, name: str) -> FloatArray:
         """A parameter in float32, decoded if it is stored compressed."""

@@ -403,3 +403,8 @@ def scratch_bytes(kernel: str, fields: Fields) -> int:
     """Scratch memory of a call."""
     rule = KERNELS[kernel].scratch
     return rule.size_bytes(fields) if rule else 0
+
+
+def least_epsilon(gain_shift: int, value_shift: int) -> int:
+    """The epsilon of a normalise descriptor from which on the shift of every row is at least 1 (SPEC.md, normalise)."""
+    return int(4 ** max(0, 4 + value_shift - gain_shift))

@@ -8,7 +8,7 @@ from math import frexp, prod
 import numpy as np
 
 from lutra_compiler.errors import BudgetError, LoweringError, UnsupportedLayersError
-from lutra_compiler.ir.encoding import HIDDEN_STATE, ProductQuantized, Quantization, WeightEncoding
+from lutra_compiler.ir.encoding import HIDDEN_STATE, SOFTMAX_OUTPUT, ProductQuantized, Quantization, WeightEncoding
 from lutra_compiler.ir.graph import Graph, Shape
 from lutra_compiler.ir.ops import (
     Activation,
@@ -65,6 +65,7 @@ from lutra_compiler.program.kernels import (
     STEPS_CHANNELS,
     STEPS_PIXELS,
     UNPACK,
+    least_epsilon,
     leaves_image,
     scratch_bytes,
 )
@@ -74,7 +75,6 @@ from lutra_compiler.program.tables import TableData, TableSet, channel_records, 
 from lutra_compiler.program.verify import verify
 from lutra_compiler.target import Target
 
-SOFTMAX_OUTPUT = Quantization(1 / 256, -128)
 SOFTMAX_CHANNELS = 512
 STATE_SCALES = {"lstm": (2.0**-15, 2.0**-11), "gru": (2.0**-15,)}  # of initial states
 NORMALISED_SCALES = (2.0**-12, 2.0**10)  # of what is normalised: the kernel's shifts stay in range
@@ -527,12 +527,13 @@ class _Lowering:
                 f"normalise '{op.name}': its epsilon of {op.epsilon:.3g} is {op.epsilon / source.scale**2:.3g} in squares of its input's "
                 "steps, beyond the kernel's range; use a smaller one"
             )
-        gain_shift = 14 - (frexp(1 / result.scale)[1] - 1)
+        gain_shift, value_shift = 14 - (frexp(1 / result.scale)[1] - 1), max(0, (255 * count).bit_length() - 14)
+        epsilon = max(epsilon, least_epsilon(gain_shift, value_shift))
         gain = min(round(2**gain_shift / result.scale), (1 << 15) - 1)
         self.call("lutra_normalise_int8", op, _range_fields(self.output_range(op.output, None)) | {
             "outer": prod(shape[: op.axes[0]]), "count": count, "inner": prod(shape[op.axes[-1] + 1 :]),
             "epsilon_low": epsilon % 65536, "epsilon_mid": epsilon // 65536 % 65536, "epsilon_high": epsilon >> 32,
-            "gain": gain, "gain_shift": gain_shift, "value_shift": max(0, (255 * count).bit_length() - 14),
+            "gain": gain, "gain_shift": gain_shift, "value_shift": value_shift,
         })
 
     def softmax(self, op: Softmax) -> None:
@@ -586,9 +587,8 @@ class _Lowering:
                 break
             names = [step.layer.source_names[0] for step in self.steps]
             chosen = with_less_ram(names, candidates, chosen, buffers, self.limits.ram, stack)
-        layout = next((i.layout for i in self.graph.inputs if len(i.shape) == 3), "NHWC")
         outputs = tuple(
-            Port(name, self.shapes[value], _layout(self.shapes[value], layout), self.quantization(value), self.buffer(value))
+            Port(name, self.shapes[value], self.graph.output_layout(self.shapes[value]), self.quantization(value), self.buffer(value))
             for name, value in zip(output_names, self.graph.outputs, strict=True)
         )
         inputs = tuple(Port(i.name, i.shape, i.layout, self.quantization(i.name), self.buffer(i.name)) for i in self.graph.inputs)
@@ -633,13 +633,6 @@ class _Lowering:
 
 def _kernels(program: Program) -> tuple[str, ...]:
     return tuple(call.kernel for call in program.calls)
-
-
-def _layout(shape: Shape, of_inputs: str) -> str:
-    """How an output is handed back: as inputs are given."""
-    if len(shape) != 3:
-        return "NF"
-    return "NCHW" if of_inputs == "NCL" and shape[0] != 1 else of_inputs
 
 
 def _root(flattened: Mapping[str, str], value: str) -> str:

@@ -25,6 +25,7 @@ from lutra_compiler.program.kernels import (
     STEPS_CHANNELS,
     STEPS_PIXELS,
     is_flat,
+    least_epsilon,
     leaves_image,
     reach8,
 )
@@ -358,6 +359,9 @@ class _Check:
         self.ranges({"outer": _POSITIVE, "count": _POSITIVE, "inner": _POSITIVE, "gain": (1 << 14, (1 << 15) - 1), "gain_shift": (2, 24)})
         shift = max(0, (255 * f["count"]).bit_length() - 14)
         self.require(f["value_shift"] == shift, f"value_shift is {f['value_shift']}, for {f['count']} values it is {shift}")
+        epsilon = f["epsilon_low"] + (f["epsilon_mid"] << 16) + (f["epsilon_high"] << 32)
+        least = least_epsilon(f["gain_shift"], shift)
+        self.require(epsilon >= least, f"epsilon is {epsilon}, it must be at least {least}")
         for what, buffer in (("input", self.call.inputs[0]), ("output", self.call.output)):
             self.size(what, buffer, f["outer"] * f["count"] * f["inner"])
 

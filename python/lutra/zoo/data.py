@@ -100,7 +100,7 @@ def load(name: Prepared, split: Split) -> Dataset:
         floats = ((floats[:, None] / 255 - MNIST_MEAN) / MNIST_STD).astype(np.float32)
     elif name == "cifar10-centred":
         floats = (floats - np.float32(128)) / np.float32(64)
-    return Dataset(floats, labels.astype(np.int64))
+    return Dataset(floats, labels.astype(np.int64), np.arange(len(labels)))  # as published, and as recipes were made with
 
 
 def load_raw(name: Name, split: Split) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:

@@ -3,6 +3,7 @@
 #ifndef LUTRA_LUTRA_H
 #define LUTRA_LUTRA_H
 
+#include <limits.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -13,6 +14,10 @@
 #endif
 #if defined(__BYTE_ORDER__) && defined(__ORDER_BIG_ENDIAN__) && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
 #error "Lutra runs on little-endian processors only: the CRC-32 of a table is that of its bytes in this order."
+#endif
+
+#if INT_MAX < 2147483647
+#error "Lutra needs an int of 32 bits: products of int8 and int16 values are computed in it."
 #endif
 
 /* Generated code refuses to compile against a runtime of another number. */

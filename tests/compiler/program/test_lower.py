@@ -19,11 +19,13 @@ from lutra_compiler.ir.ops import (
     Linear,
     Lstm,
     MaxPool,
+    Normalise,
     Pad,
     Slice,
     Softmax,
 )
 from lutra_compiler.program.interpreter import interpret
+from lutra_compiler.program.kernels import least_epsilon
 from lutra_compiler.program.lower import lower
 from lutra_compiler.program.program import Call, Program, Role, Storage
 from lutra_compiler.target import TARGETS, target_by_name
@@ -219,6 +221,14 @@ def test_an_output_may_be_read_on():
 def test_ports_keep_the_layout_of_the_source():
     program = lower(graph([conv("c", "x")], IMAGE, {"w": dense((8, 1, 1, 4))}), GENERIC)
     assert (program.inputs[0].layout, program.outputs[0].layout) == ("NCHW", "NCHW")
+
+
+def test_rows_that_normalise_to_nothing_keep_shifts_within_range():
+    op = Normalise(name="n", inputs=("x",), output="y", axes=(0, 1), epsilon=1e-12)
+    source = replace(graph([op], {"x": (128, 128, 2)}, {}), quantization={"x": Quantization(0.2, 0), "y": Quantization(0.04, 0)})
+    (call,) = lower(source, GENERIC).calls
+    epsilon = call.fields["epsilon_low"] + (call.fields["epsilon_mid"] << 16)
+    assert epsilon == least_epsilon(call.fields["gain_shift"], call.fields["value_shift"]) > round(256 * (128 * 128) ** 2 * 1e-12 / 0.04)
 
 
 # Tables
