@@ -22,16 +22,14 @@ import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from lutra_compiler.compression.calibrate import SOFTMAX_OUTPUT, quantization_of_range
+from lutra_compiler.compression.calibrate import quantization_of_range
 from lutra_compiler.compression.product_quantize import scalar_quantize
 from lutra_compiler.compression.prune import weighted_layers
 from lutra_compiler.compression.torch_graph import TorchGraph
 from lutra_compiler.driver import build_program
 from lutra_compiler.errors import LutraError, UnsupportedModelError
 from lutra_compiler.frontends import onnx_reader
-from lutra_compiler.ir.encoding import HIDDEN_STATE
 from lutra_compiler.ir.graph import Graph
-from lutra_compiler.ir.ops import Recurrent, Softmax
 from lutra_compiler.passes import canonicalise
 from lutra_compiler.program.interpreter import interpret
 from lutra_compiler.target import target_by_name
@@ -266,14 +264,16 @@ def _network(source: onnx.ModelProto, form: _Form, end: str) -> tuple[onnx.Model
 
 def float_error(case: Case) -> float:
     """How far the Graph is away from ONNX's numbers, in units of the test's own tolerance."""
-    with torch.no_grad():
-        (result,) = _outputs(TorchGraph(case.graph).eval()(*map(torch.from_numpy, case.inputs)))
+    result = _output(case.graph, case.inputs)
     relative, absolute = case.tolerance
     return float(np.max(np.abs(result.reshape(case.expected.shape) - case.expected) / (absolute + relative * np.abs(case.expected))))
 
 
-def _outputs(result: Any) -> tuple[Array, ...]:
-    return tuple(tensor.numpy() for tensor in (result if isinstance(result, tuple) else (result,)))
+def _output(graph: Graph, inputs: Sequence[Array]) -> Array:
+    """The float network's only output, images as NCHW."""
+    with torch.no_grad():
+        result: Array = TorchGraph(graph).eval().run(*map(torch.from_numpy, inputs))[graph.outputs[0]].numpy()
+    return result
 
 
 def integer_error(case: Case) -> float:
@@ -286,8 +286,7 @@ def integer_error(case: Case) -> float:
         rounded.append(((integers - np.float32(q.zero_point)) * np.float32(q.scale)).astype(np.float32))
         ordered = np.moveaxis(integers, 1, -1) if port.layout in ("NCHW", "NCL") else integers
         codes.append(np.ascontiguousarray(ordered).reshape(-1, *port.shape))
-    with torch.no_grad():
-        (expected,) = _outputs(TorchGraph(replace(encoded, quantization={})).eval()(*map(torch.from_numpy, rounded)))
+    expected = _output(replace(encoded, quantization={}), rounded)
     found, (port,) = interpret(program, codes).outputs[0], program.outputs
     real = (found.astype(np.float64) - port.quantization.zero_point) * port.quantization.scale
     expected = expected.transpose(0, 2, 3, 1) if expected.ndim == 4 else expected
@@ -306,8 +305,7 @@ def _integer_program(graph: Graph, inputs: Sequence[Array]) -> tuple[Graph, Any]
     for name, root in roots.items():
         low, high = ranges.get(root, (0.0, 0.0))
         ranges[root] = min(low, float(values[name].min())), max(high, float(values[name].max()))
-    fixed = {op.output: SOFTMAX_OUTPUT for op in graph.ops if isinstance(op, Softmax)}
-    fixed |= {op.output: HIDDEN_STATE for op in graph.ops if isinstance(op, Recurrent)}
+    fixed = graph.fixed_quantization()
     quantization = {name: fixed.get(root) or quantization_of_range(*ranges[root]) for name, root in roots.items()}
     encoded = replace(encoded, encodings=encoded.encodings, quantization=quantization)
     return encoded, build_program(encoded, target_by_name("generic"))
