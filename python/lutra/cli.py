@@ -694,7 +694,7 @@ def _image_format(values: str | None, mean: str | None, std: str | None, resize:
 
 
 def _data(name: str, split: zoo_data.Split, port: Callable[[], tuple[tuple[int, ...], str]], images: ImageFormat) -> Dataset:
-    """Samples of the zoo, from files, or from images, which become what the input `port` takes; in an order that is random."""
+    """Samples of the zoo, from files, or from images, which become what the input `port` takes; mixed, but for the zoo's."""
     if zoo_data.is_prepared(name):
         return zoo_data.load(name, split)
     return read_images(Path(name), *port(), images) if is_image_folder(Path(name)) else read_dataset(Path(name)).mixed()

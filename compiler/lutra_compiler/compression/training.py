@@ -239,7 +239,7 @@ def _near(samples: Samples, device: torch.device) -> Samples:
 
 def _optimizer(module: nn.Module, stage: StageConfig, training: TrainingConfig) -> torch.optim.Optimizer:
     named = dict(module.named_parameters())
-    scales = {name for name in named if name.startswith("steps.") or name.endswith((".gain", ".codebook"))}  # decay would shift, not shrink
+    scales = {name for name in named if name.startswith("steps.") or name.endswith((".gain", ".codebook"))}  # not sizes
     groups: list[dict[str, Any]] = [
         {"params": [parameter for name, parameter in named.items() if name not in scales]},
         {"params": [named[name] for name in named if name in scales], "weight_decay": 0.0},
