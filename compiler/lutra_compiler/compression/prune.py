@@ -160,7 +160,7 @@ def loss_changes(graph: Graph, samples: Samples, teacher: torch.nn.Module | None
             values[name].retain_grad()
         result = values[graph.outputs[0]]
         if samples.labels is None:
-            # As in training, the outputs may be anything: the mean square of their changes, by random signs of them (Hutchinson 1990).
+            # As in training, the outputs may be anything: how much they change, seen from random directions.
             loss = (result * torch.randn(result.shape, generator=generator).to(device)).sum()
         elif teacher is None:
             loss = torch.nn.functional.cross_entropy(result, samples.labels[start : start + batch_size].to(device), reduction="sum")

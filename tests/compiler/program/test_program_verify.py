@@ -276,6 +276,7 @@ BROKEN: list[tuple[Callable[[], Program], Change, str]] = [
     (operators, fields(3, out_start_high=1), "its output ends at 65656, the buffer at 120"),
     (operators, fields(3, out_step_3=29), "the copies .2, 3. do not fill buffer . .activation. once"),
     (operators, fields(4, gain=1), "gain is 1, allowed 16384..32767"),
+    (operators, fields(4, epsilon_low=0, epsilon_mid=0, epsilon_high=0), "epsilon is 0, it must be at least 1"),
     (operators, fields(4, value_shift=1), "value_shift is 1, for 6 values it is 0"),
     (base, fields(0, stride_h=0), "stride_h is 0, allowed 1..255"),
     (base, fields(0, acc_shift=17), "acc_shift is 17, allowed 0..16"),
