@@ -34,7 +34,7 @@ FLOAT_RECIPES: Mapping[str, FloatRecipe] = {
     "vgg16": FloatRecipe("cifar10-centred", StageConfig(11, 0.02, warmup=1), _CIFAR10),
     "resnet8": FloatRecipe("cifar10-centred", StageConfig(200, 0.1), _CIFAR10),
     "resnet20": FloatRecipe("cifar10-centred", StageConfig(80, 0.1), _CIFAR10),
-    "resnet18": FloatRecipe("cifar10-centred", StageConfig(100, 0.1), _CIFAR10),
+    "resnet18": FloatRecipe("cifar10-centred", StageConfig(6, 0.05, warmup=1), _CIFAR10),
 }
 
 

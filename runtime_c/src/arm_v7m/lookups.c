@@ -9,7 +9,6 @@
  * as many as are more than a multiple of three. Loads that follow each other overlap. An index beyond its table reads what follows. */
 #define INDEX(t, at) "ldrb " #t ", [r0, #" #at "]\n"
 #define ENTRY(t, table) "ldrsh " #t ", [" #table ", " #t ", lsl #1]\n"
-#define NEXT "]!"
 
 #define ROW_8                                                                                                \
   INDEX(r1, 0) INDEX(r2, 1) INDEX(r3, 2) INDEX(r4, 3)                                                        \
@@ -18,14 +17,14 @@
   "add r1, r2\nadd r3, r4\nadd r1, r3\n" INDEX(r2, 7) "ldr r3, [lr]\nldr r4, [sp]\n" ENTRY(r2, r12)          \
   "add r1, r3\nadd r1, r2\nstr r1, [lr], #4\nadds r0, #8\n"
 
-/* The same of 4-bit indices. `at`: of the row; `end` comes after it; `load`: something else. */
+/* The same of 4-bit indices, which are in r1; `load` loads what r1 is next. Additions start together with what picks the next index, where
+ * two instructions can. */
 #define UPPER(at) "ubfx r4, r1, #" #at ", #4\n"
-#define TWO(at, upper, table, next_table, load)                                                            \
-  "ubfx r3, r1, #" #at ", #4\n" upper ENTRY(r3, table) ENTRY(r4, next_table) load "add r2, r3\nadd r2, r4\n"
-#define NIBBLES(at, end, load)                                                                             \
-  "ldr r1, [r0, #" #at end "\nldr r2, [lr]\n" TWO(0, UPPER(4), r5, r6, "") TWO(8, UPPER(12), r7, r8, "")   \
-  TWO(16, UPPER(20), r9, r10, "") TWO(24, "lsrs r4, r1, #28\n", r11, r12, load)                            \
-  "str r2, [lr], #4\n"
+#define TWO(at, upper, table, next_table) \
+  "add r2, r3\nubfx r3, r1, #" #at ", #4\nadd r2, r4\n" upper ENTRY(r3, table) ENTRY(r4, next_table)
+#define NIBBLES(load)                                                                                                            \
+  "ldr r2, [lr]\nubfx r3, r1, #0, #4\n" UPPER(4) ENTRY(r3, r5) ENTRY(r4, r6) TWO(8, UPPER(12), r7, r8)                           \
+  TWO(16, UPPER(20), r9, r10) TWO(24, "lsrs r4, r1, #28\n", r11, r12) load "add r2, r3\nadd r2, r4\nstr r2, [lr], #4\n"
 
 /* LUTRA_GROUP lookups a row. `bits`: of an index. Sums end at [sp]. */
 LUTRA_NAKED static void add_8(const uint8_t *indices, uint32_t bits, uint32_t codewords, const int16_t *tables,
@@ -55,13 +54,14 @@ LUTRA_NAKED static void add_8(const uint8_t *indices, uint32_t bits, uint32_t co
                    "mls r4, r2, r1, r4\n"
                    "cbz r4, 1f\n"
                    "subs r0, #4\n"
+                   "ldr r1, [r0, #8]\n"
                    "cmp r4, #2\n"
                    "beq 2f\n"
-                   "subs r0, #4\n"
+                   "ldr r1, [r0, #8]!\n"
                    "b 3f\n"
-                   "1:\n" NIBBLES(4, "]", "")
-                   "2:\n" NIBBLES(8, "]", "")
-                   "3:\n" NIBBLES(12, NEXT, "ldr r1, [sp]\n")
+                   "1: ldr r1, [r0, #4]\n" NIBBLES("ldr r1, [r0, #8]\n")
+                   "2:\n" NIBBLES("ldr r1, [r0, #12]!\n")
+                   "3:\n" NIBBLES("ldr r1, [sp]\n")
                    "cmp lr, r1\n"
                    "bne 1b\n"
                    "pop {r3-r11, pc}\n");
