@@ -231,7 +231,7 @@ def _stand_in(graph: Graph, setting: Callable[[Weighted], LayerConfig]) -> Graph
     rng = np.random.default_rng(0)
 
     def encoded(shape: Shape, chosen: LayerConfig) -> WeightEncoding:
-        scale = (rng.uniform(0.5, 1, shape[0]) / np.prod(shape[1:])).astype(np.float32)
+        scale = (rng.uniform(0.5, 1, shape[0]) / (127 * np.prod(shape[1:]))).astype(np.float32)  # no row adds up to more than 1
         if chosen.kind == "int8":
             return ScalarQuantized(rng.integers(-127, 128, shape, np.int8), scale)
         largest = min(127, chosen.codeword_norm // chosen.subvector)

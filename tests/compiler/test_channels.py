@@ -313,3 +313,14 @@ def test_units_of_recurrent_layers_and_what_computes_their_gates_stay() -> None:
     smaller = prune(graph, {"y": 2}, magnitude_scores(graph))
     assert smaller.weight_shape("head") == (2, 1, 1, 2)
     assert smaller.weight_shape("r") == (6, 2)
+
+
+def test_a_single_number_that_is_moved_has_no_channels_to_keep() -> None:
+    """The simplest form of its move has no axes."""
+    ops = (
+        Linear(name="scores", inputs=("x",), output="scores", weight="w"),
+        Rearrange(name="moved", inputs=("scores",), output="y", view=(), order=(), shape=(1, 1, 1)),
+    )
+    source = Graph((Input("x", (8,), "NF"),), ops, ("y",), {"w": np.ones((1, 8), np.float32)})
+    verify(source)
+    assert channels_of(source).elements["scores"].shape == channels_of(source).elements["y"].shape == (1,)

@@ -347,3 +347,15 @@ def test_other_optimizers_and_precisions_learn_as_well(training: TrainingConfig)
     fit(module, bars(512, 1), StageConfig(6, 0.05 if training.optimizer == "sgd" else 2e-3), training, name="float", seed=1)
     assert all(parameter.dtype == torch.float32 for parameter in module.parameters())
     assert measure_accuracy(module, bars(256, 2)) > 0.8
+
+
+@pytest.mark.parametrize("method", ["train", "reconstruct"])
+def test_a_network_without_weights_has_nothing_to_learn(method: Literal["train", "reconstruct"]) -> None:
+    ops = (
+        MaxPool(name="pool", inputs=("image",), output="pool", kernel=(4, 4), stride=(4, 4)),
+        Flatten(name="flatten", inputs=("pool",), output="flat"),
+    )
+    graph = Graph((Input("image", (12, 12, 1), "NCHW"),), ops, ("flat",), {})
+    compressed = compress(graph, bars(64, 0), replace(CONFIG, method=method, layers=(), pruning=PruningConfig()))
+    assert compressed.quantization.keys() == {"image", "pool", "flat"}
+    assert not compressed.encodings

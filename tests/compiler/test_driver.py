@@ -1,6 +1,7 @@
 """driver.py: what joins the stages."""
 
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +53,16 @@ def test_a_row_tells_what_each_layer_costs() -> None:
     assert (conv.codewords, conv.subvector, conv.weight_bytes, conv.index_bytes, conv.codebook_bytes) == (None, None, 8 * 27, 0, 0)
     assert (fc.codewords, fc.subvector, fc.weight_bytes, fc.index_bytes, fc.codebook_bytes) == (16, 4, 0, 10 * 4, 64)
     assert (conv.channel_bytes, fc.channel_bytes) == (4 * 8, 4 * 10)
+
+
+@pytest.mark.parametrize("features", [1, 2, 3])
+def test_networks_of_few_inputs_can_be_analysed(features: int) -> None:
+    """The numbers that stand in for weights have sums that lower, whatever the shapes."""
+    names = "abcd"
+    ops = tuple(Linear(name=y, inputs=(x,), output=y, weight=f"{y}.w") for x, y in pairwise(names))
+    parameters = {f"{name}.w": np.ones((32 if name != "d" else 1, features if name == "b" else 32), np.float32) for name in names[1:]}
+    model = Model(Graph((Input("a", (features,), "NF"),), ops, ("d",), parameters))
+    assert [layer.macs for layer in analyze(model, M0).layers] == [32 * features, 32 * 32, 32]
 
 
 def test_the_rows_add_up_to_the_model() -> None:

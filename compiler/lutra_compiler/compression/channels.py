@@ -145,7 +145,7 @@ def channels_of(graph: Graph) -> Channels:
 def _keeps_channels(op: Rearrange, before: int, after: int) -> bool:
     """Whether pixels move as they are, with their channels."""
     last = len(op.view) - 1
-    return op.order[last] == last and op.view[last] == before == after
+    return last >= 0 and op.order[last] == last and op.view[last] == before == after
 
 
 def remove_channels(graph: Graph, channels: Channels, removed: frozenset[int]) -> Graph:

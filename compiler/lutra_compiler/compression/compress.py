@@ -126,7 +126,9 @@ class _Run:
         return once(lambda: self.stages.load(name) if self.stages else None, lambda: work(name, graph), save)
 
     def train(self, name: str, stage: StageConfig, module: TorchGraph, **hooks: Callable[..., None]) -> Graph:
-        """Train `module` for one stage and return its Graph."""
+        """Train `module` for one stage and return its Graph; without weights there is nothing to train."""
+        if not module.weights:
+            return module.to_graph()
         fit(
             module,
             self.samples,

@@ -236,6 +236,8 @@ def _fit(
     Adam, with rates relative to the size of what they change: weights of some networks are a thousand times those of others.
     """
     held = {name: _held(graph, name, settings) for name in _trained(graph)}
+    if not held:
+        return graph
     module = TorchGraph(graph, held, learn_steps=True).eval().to(inputs.device)
     optimizer = torch.optim.Adam(_groups(module, held, inputs[:_BATCH]))
     sizes = [group["size"] for group in optimizer.param_groups]

@@ -248,11 +248,11 @@ class TorchGraph(nn.Module):
                 values = self.run(batch)
                 for op in norms:
                     x = values[op.inputs[0]].transpose(0, 1).flatten(1).double()
-                    mean, square = totals.get(op.name, (0.0, 0.0))
-                    totals[op.name] = (mean + x.mean(1) * len(batch), square + x.square().mean(1) * len(batch))
+                    mean, square = totals.get(op.output, (0.0, 0.0))
+                    totals[op.output] = (mean + x.mean(1) * len(batch), square + x.square().mean(1) * len(batch))
                 count += len(batch)
         for op in norms:
-            mean, square = (total / count for total in totals[op.name])
+            mean, square = (total / count for total in totals[op.output])
             self.get_buffer(self._keys[op.mean]).copy_(mean)
             self.get_buffer(self._keys[op.variance]).copy_(square - mean.square())
 

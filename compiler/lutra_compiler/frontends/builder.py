@@ -30,6 +30,7 @@ from lutra_compiler.ir.ops import (
     Rearrange,
     Slice,
     Softmax,
+    Weighted,
 )
 from lutra_compiler.ir.shapes import output_shape
 from lutra_compiler.ir.verify import MAX_ELEMENTS, MAX_VALUE_ELEMENTS, verify
@@ -70,6 +71,22 @@ def graph_shape(source: Shape) -> Shape:
     if len(source) == 2:
         return source[1:]
     return (math.prod(source[2:-1]), source[-1], source[1])
+
+
+def _named_apart(ops: Sequence[Op]) -> list[Op]:
+    """The ops with no name of a layer, which has parameters, used by another one or by an op without: a module that runs twice is two
+    layers."""
+    taken: set[str] = set()
+    names: dict[str, str] = {}  # by output
+    for op in sorted(ops, key=lambda op: not isinstance(op, Weighted | BatchNorm)):
+        name, count = op.name, 0
+        while name in taken:
+            count += 1
+            name = f"{op.name}_{count}"
+        names[op.output] = name
+        if isinstance(op, Weighted | BatchNorm):
+            taken.add(name)
+    return [replace(op, name=names[op.output]) for op in ops]
 
 
 class Unsupported(Exception):
@@ -376,15 +393,22 @@ class GraphBuilder:
                 live.update(op.inputs)
                 inputs = tuple(renamed.get(value, value) for value in op.inputs)
                 ops.append(replace(op, inputs=inputs, output=renamed.get(op.output, op.output)))
-        graph = Graph(tuple(self._inputs), (), tuple(renamed.values()), self._parameters).with_ops(ops[::-1])
+        ops = _named_apart(ops[::-1])
+        graph = Graph(tuple(self._inputs), (), tuple(renamed.values()), self._parameters).with_ops(ops)
         verify(graph)
         return graph
 
     def _output(self, x: str) -> str:
-        """What the network puts out for a value: an image [1, H, W, C] is what networks with such inputs give as well."""
+        """What the network puts out for a value. Where images enter as [1, H, W, C], those that leave are taken for such: anything of
+        more axes than a vector is put in the order of its axes."""
         base, axes = self._base(x)
-        nhwc = axes == _TO_NHWC and base in self._ops and any(port.layout == "NHWC" for port in self._inputs)
-        return base if nhwc else self._stored(x)
+        shape, layout = self.source_shape(x), next((port.layout for port in self._inputs if len(port.shape) == 3), "NCHW")
+        if base not in self._ops or layout != "NHWC" or len(shape) == 2 or isinstance(x, Unbatched):
+            return self._stored(x)
+        if axes == _TO_NHWC:
+            return base
+        image = self.reshape(x, x, (1, math.prod(shape[1:-2]), *shape[-2:]))
+        return self._stored(self.transpose(x, image, _TO_NCHW))
 
     def _emit(
         self,

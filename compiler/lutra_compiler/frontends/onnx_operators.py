@@ -175,7 +175,9 @@ def _space_to_depth(b: OperatorBuilder, n: Node) -> str:
 
 
 def _resize(b: OperatorBuilder, n: Node) -> str:
-    """Nearest neighbours; where rows and columns come from is what ONNX's own evaluator says."""
+    """Nearest neighbours; where rows and columns come from is what ONNX's own evaluator says, which does not know opset 10."""
+    if n.opset < 11:
+        return _upsample(b, n)
     if n.text("mode", "nearest") != "nearest":
         raise Unsupported(f"its mode is {n.text('mode', 'nearest')}", "resize to the nearest neighbour, or by a transposed convolution")
     shape = b.source_shape(n.value(0))

@@ -492,6 +492,8 @@ class OperatorBuilder(GraphBuilder):
         """Softmax over an axis."""
         order = self._base(x)[1]
         axis %= len(order)
+        if axis == 0:
+            raise Unsupported("it is over the batch", "take it over another axis")
         if order[axis] == 1:
             return super().softmax(name, x, axis)
         return self.swapped(name, super().softmax(name, self._stored(self.swapped(name, x, axis)), 1), axis)

@@ -263,7 +263,10 @@ def _convert(b: OperatorBuilder, node: fx.Node, name: str, found: Mapping[str, A
         raise _not_first()
     arguments = {argument.name: argument.default_value for argument in operation._schema.arguments}
     arguments.update(zip(arguments, positional, strict=False))
-    return handler(b, _Call(name, _shape(node), arguments | named))
+    try:
+        return handler(b, _Call(name, _shape(node), arguments | named))
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:  # a node as no handler expects it
+        raise ModelError(f"node '{name}' ({kind}) has arguments that do not fit together ({error})") from error
 
 
 # What takes values whose first axis is not the batch: recurrent layers, and what stands around them.
@@ -322,6 +325,7 @@ def _avg_pool2d(b: GraphBuilder, call: _Call) -> str:
 
 def _adaptive_window(b: GraphBuilder, call: _Call) -> Pair:
     """Kernel and stride of the pooling that gives the output size."""
+    b.require_image(call.value("self"), ranks=(4,))
     (in_height, in_width), (height, width) = b.source_shape(call.value("self"))[2:], call.pair("output_size")
     if in_height % height or in_width % width:
         raise Unsupported(f"it pools {in_height}x{in_width} to {height}x{width}", "use an output size that divides the input's")

@@ -1,6 +1,7 @@
 """ATen operators beyond layers: what OperatorBuilder makes of each. torch_export.py joins this table with its own."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -130,6 +131,12 @@ def _constant(call: Call, argument: str) -> np.ndarray[Any, np.dtype[np.float32]
     return call.required_tensor(argument) if isinstance(found, Tensor) and found.dtype == torch.float32 else np.asarray(found, np.float32)
 
 
+def _reversed_subtraction(b: OperatorBuilder, call: Call) -> Result:
+    """other - alpha * self."""
+    swapped = {**call.arguments, "self": call["other"], "other": call["self"]}
+    return _arithmetic("subtract", alpha=True)(b, replace(call, arguments=swapped))
+
+
 def _power(b: OperatorBuilder, call: Call) -> str:
     if isinstance(call["self"], str) and isinstance(call["exponent"], str):
         raise Unsupported("its base and its exponent are computed", "use a constant exponent")
@@ -236,7 +243,7 @@ def _roll(b: OperatorBuilder, call: Call) -> str:
 def _upsample(b: OperatorBuilder, call: Call) -> str:
     """Nearest neighbours, as torch rounds them."""
     sizes, lengths = b.source_shape(call.value(next(iter(call.arguments))))[2:], call.shape[2:]
-    scales = call.get("scale_factors") or [call.get("scales_h"), call.get("scales_w")] if len(sizes) == 2 else [call.get("scales")]
+    scales = call.get("scale_factors") or ([call.get("scales_h"), call.get("scales_w")] if len(sizes) == 2 else [call.get("scales")])
     places = []
     for size, length, scale in zip(sizes, lengths, scales or [None] * len(sizes), strict=True):
         step = np.float32(1 / scale) if isinstance(scale, (int, float)) else np.float32(size / length)
@@ -445,7 +452,7 @@ OPERATORS: Mapping[str, Handler] = {
     "reshape": _reshape,
     "roll": _roll,
     "rsqrt": _function(lambda _: functions.power(-0.5)),
-    "rsub": lambda b, call: b.arithmetic(call.name, "subtract", call.value("self"), _constant(call, "other"), reverse=True),
+    "rsub": _reversed_subtraction,
     "select": _select,
     "selu": _function(lambda _: functions.elu(*_SELU)),
     "silu": _function(lambda _: functions.swish()),

@@ -4,12 +4,13 @@ import numpy as np
 
 from lutra_compiler.ir.graph import FloatArray, Graph
 from lutra_compiler.ir.ops import BatchNorm, Conv2d, Linear
+from lutra_compiler.passes.batchnorm import LEAST_GAIN
 
 
 def normalise_gain(graph: Graph) -> Graph:
     """Make the scale of each foldable batch norm positive: the sign moves into the weight's row, the bias and the mean.
 
-    A channel with scale zero is constant: its row, bias and mean become zero and its scale one. Encoded weights stay.
+    A channel of a scale below LEAST_GAIN is constant: its row, bias and mean become zero and its scale one. Encoded weights stay.
     """
     parameters: dict[str, FloatArray] = {}
     for op in graph.ops:
@@ -17,9 +18,9 @@ def normalise_gain(graph: Graph) -> Graph:
         if not isinstance(op, BatchNorm) or not isinstance(layer, Conv2d | Linear) or layer.weight in graph.encodings:
             continue
         scale = graph.parameters[op.scale]
-        if (scale > 0).all() or not graph.folds_into_batch_norm(layer.output):
+        if (scale >= LEAST_GAIN).all() or not graph.folds_into_batch_norm(layer.output):
             continue
-        sign = np.sign(scale)
+        sign = np.where(np.abs(scale) < LEAST_GAIN, 0, np.sign(scale))
         for name in (layer.weight, layer.bias, op.mean):
             if name is not None:
                 parameters[name] = (graph.parameters[name].T * sign).T.copy()

@@ -97,7 +97,8 @@ def lower(graph: Graph, target: Target, limits: Limits | None = None, choose: Ch
             lowering.lower_op(op)
         except LoweringError as error:
             problems.append((op.name, error))
-            lowering.output_buffer(op.output)  # so that the ops after it are lowered too
+            pool = lowering.pools.get(op.output, op)
+            lowering.output_buffer(pool.output)  # so that the ops after it are lowered too
     if len(problems) > 1:
         raise UnsupportedLayersError(problems)
     if problems:

@@ -1,5 +1,6 @@
 """Every supported ONNX operator computes what onnxruntime computes; everything else is refused with a reason and a remedy."""
 
+import math
 import os
 from pathlib import Path
 
@@ -312,6 +313,27 @@ def test_transpositions_that_move_numbers_do(m: onnx.ModelProto) -> None:
         np.testing.assert_allclose(run(graph, x), expected, atol=1e-5)
 
 
+OUTPUTS = {  # of networks on images [1, H, W, C]
+    "an image of channels first": [node("Relu", "c", "y")],
+    "rows and columns swapped": [node("Transpose", "c", "y", perm=[0, 3, 2, 1])],
+    "boxes": [node("Transpose", "c", "t", **TO_NHWC), node("Reshape", "t boxes", "y")],
+    "boxes of channels first": [node("Reshape", "c boxes", "y")],
+    "an array": [node("Transpose", "c", "t", **TO_NHWC), node("Reshape", "t array", "y")],
+}
+
+
+@pytest.mark.parametrize("name", OUTPUTS)
+def test_outputs_of_networks_on_channels_last_have_the_order_of_their_axes(name: str) -> None:
+    nodes = [node("Transpose", "x", "a", **TO_NCHW), node("Conv", "a w", "c"), *OUTPUTS[name]]
+    m = model(nodes, {"w": W, "boxes": [1, 20, 3], "array": [1, 5, 2, 2, 3]}, NHWC)
+    x = normal(*NHWC["x"])
+    (expected,) = onnxruntime.InferenceSession(m.SerializeToString()).run(None, {"x": x})
+    for graph in (read(m), canonicalise(read(m))):
+        found = run(graph, x)
+        assert found.shape == (1, math.prod(expected.shape[1:-2]), *expected.shape[-2:])
+        np.testing.assert_allclose(found.reshape(expected.shape), expected, atol=1e-5)
+
+
 def test_a_transposition_of_the_batch_is_refused() -> None:
     with pytest.raises(UnsupportedModelError, match="the batch is not the first axis"):
         read(model([node("Transpose", "x", "y")]))
@@ -322,6 +344,7 @@ OLD = {
     "clip": (6, 10, [node("Clip", "x", "y", min=-0.5, max=0.25)], {}),
     "pad": (2, 10, [node("Pad", "x", "p", pads=[0, 0, 1, 2, 0, 0, 0, 1], value=0.0), node("Relu", "p", "y")], {}),
     "slice": (1, 9, [node("Slice", "x", "s", starts=[1, 0], ends=[9, 3], axes=[2, 3]), node("Relu", "s", "y")], {}),
+    "resize": (10, 10, [node("Resize", "x s", "y", mode="nearest")], {"s": f32(1, 1, 2, 1.5)}),
     "squeeze": (1, 12, [node("GlobalAveragePool", "x", "g"), node("Squeeze", "g", "y", axes=[2, 3])], {}),
     "dropout": (7, 11, [node("Dropout", "x", "d", ratio=0.5), node("Relu", "d", "y")], {}),
     "mean": (1, 17, [node("ReduceMean", "x", "y", axes=[2, 3], keepdims=0)], {}),

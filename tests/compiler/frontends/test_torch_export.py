@@ -1,6 +1,7 @@
 """Modules through torch.export: every supported operator computes what torch computes; everything else is refused."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from torch.nn import functional as F
 from lutra_compiler.compression.torch_graph import TorchGraph
 from lutra_compiler.errors import ModelError, UnsupportedModelError
 from lutra_compiler.frontends.torch_export import graph_from_module
+from lutra_compiler.ir.ops import BatchNorm
 from lutra_compiler.passes import canonicalise, prepare_for_lowering
 
 IMAGE, VECTOR = (1, 4, 7, 8), (1, 6)
@@ -130,6 +132,8 @@ UNSUPPORTED: dict[str, Callable[..., Tensor]] = {
     "computes with a constant": lambda m, x: torch.cat([x, torch.zeros(1, 1, 7, 8)], 1),
     "'weight' is computed by the network": lambda m, x: F.conv2d(x, x),
     "'max' is not one constant number": lambda m, x: torch.clamp(x, max=m.vector.mean(0, keepdim=True).expand(8)),
+    "it is over the batch": lambda m, x: F.relu(x).softmax(0),
+    r"of shape \[1, 8, 28\] is no image": lambda m, x: F.adaptive_avg_pool2d(x.reshape(1, 8, 28), 1),
     "reduces the batch": lambda m, x: F.relu(x).mean(0),
     "nn.Dropout": lambda m, x: F.dropout(x),
     "running statistics": lambda m, x: F.batch_norm(x, None, None, training=True),
@@ -172,3 +176,28 @@ def test_wrong_example_inputs_are_refused(example: Tensor, message: str) -> None
 def test_modules_that_are_no_network_are_refused(function: Callable[..., Tensor], message: str) -> None:
     with pytest.raises(ModelError, match=message):
         graph_from_module(Module(function, nn.Conv2d(4, 2, 1).half()), (torch.zeros(IMAGE),))
+
+
+class Twice(nn.Module):
+    """Runs a convolution with its batch norm twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(4, 4, 1, bias=False), nn.BatchNorm2d(4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.norm(self.conv(self.norm(self.conv(x))))
+        return y
+
+
+def test_layers_of_a_module_that_runs_twice_have_names_and_statistics_of_their_own() -> None:
+    torch.manual_seed(0)
+    graph = graph_from_module(Twice().eval(), (torch.zeros(IMAGE),))
+    assert [op.name for op in graph.ops] == ["conv", "norm", "conv_1", "norm_1"]
+    twice = TorchGraph(replace(graph, ops=tuple(replace(op, name="same") for op in graph.ops))).eval()
+    x = 3 + torch.randn(64, *IMAGE[1:])
+    twice.reestimate_batch_norms(x.split(32))
+    inputs = twice.run(x)
+    for norm in (op for op in graph.ops if isinstance(op, BatchNorm)):
+        mean = inputs[norm.inputs[0]].mean((0, 2, 3)).detach()
+        np.testing.assert_allclose(twice.to_graph().parameters[norm.mean], mean, atol=1e-4)

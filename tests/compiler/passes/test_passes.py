@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from lutra_compiler.compression.compress import quantize_to_int8
 from lutra_compiler.compression.torch_graph import TorchGraph
 from lutra_compiler.errors import GraphError, LoweringError
 from lutra_compiler.ir.encoding import ProductQuantized, Quantization, ScalarQuantized
@@ -28,7 +29,7 @@ from lutra_compiler.ir.ops import (
     Softmax,
 )
 from lutra_compiler.ir.verify import verify
-from lutra_compiler.passes import canonicalise
+from lutra_compiler.passes import canonicalise, prepare_for_lowering
 from lutra_compiler.passes.batchnorm_to_depthwise import batchnorm_to_depthwise
 from lutra_compiler.passes.fold_batchnorm import fold_batchnorm
 from lutra_compiler.passes.fuse_activation import fuse_activation
@@ -256,6 +257,15 @@ def test_gains_become_positive(bias: str | None) -> None:
 )
 def test_gains_that_do_not_fold_or_of_encoded_weights_stay(original: Graph) -> None:
     assert np.array_equal(normalise_gain(original).parameters["s"], original.parameters["s"])
+
+
+def test_a_gain_too_small_for_a_row_scale_is_none() -> None:
+    """1e-43 is a number of float32, but its product with the scale of int8 weights is not."""
+    for ops in ((conv("x", "a"), norm("a", "y")), (norm("x", "y"),)):
+        original = graph(*ops).with_parameters({"s": np.array([1.5, -1e-43, 1e-43, 1e-38], np.float32)})
+        lowered = prepare_for_lowering(quantize_to_int8(canonicalise(original), torch.randn(8, 4, 6, 5)))
+        assert all((encoding.scale > 1e-38).all() for encoding in lowered.encodings.values())
+        assert_same(original, canonicalise(original))
 
 
 # fold_batchnorm

@@ -322,6 +322,14 @@ def test_what_cannot_be_lowered_is_refused_by_name(source: Graph, message: str):
         lower(source, GENERIC)
 
 
+def test_what_follows_a_layer_that_cannot_be_lowered_is_looked_at_as_well():
+    pool = one(MaxPool, "c.y", name="p", kernel=(1, 2), stride=(1, 2))
+    source = graph([conv("c", "x", stride=(300, 1)), pool, one(Softmax, "p.y")], IMAGE, {"w": dense((8, 3, 3, 4))})
+    with pytest.raises(LoweringError, match=r"conv2d 'c': stride_h is 300, .* 0\.\.255") as caught:
+        lower(replace(source, quantization={**source.quantization, "op.y": OTHER}), GENERIC)
+    assert "softmax 'op'" in str(caught.value)
+
+
 def test_a_batch_norm_must_have_been_folded():
     norm = one(BatchNorm, "x", scale="s", offset="o", mean="m", variance="v")
     parameters = dict.fromkeys("somv", np.ones(4, np.float32))
