@@ -77,9 +77,13 @@ def load(
     `shapes` are those of an ONNX model's inputs by name, such as {"input": (1, 3, 32, 32)}, where the file leaves them open.
     Raises ModelError; UnsupportedModelError lists every unsupported operator at once.
     """
+    if isinstance(source, str | Path) and not str(source).startswith(zoo.PREFIX):
+        return driver.read_model(Path(source), shapes)
+    if shapes:
+        name = source if isinstance(source, str | Path) else type(source).__name__
+        raise ModelError(f"shapes are given to ONNX models alone; {name} has its own")
     if isinstance(source, str | Path):
-        name = str(source)
-        return zoo.load(name.removeprefix(zoo.PREFIX)) if name.startswith(zoo.PREFIX) else driver.read_model(Path(source), shapes)
+        return zoo.load(str(source).removeprefix(zoo.PREFIX))
     if _is_exported(source):
         from lutra_compiler.frontends.torch_export import graph_from_program
 
@@ -112,6 +116,11 @@ def check_output(path: str | Path) -> None:
     """Refuse a file that `save` could not write, before the work is done. Raises OutputError."""
     if Path(path).suffix != ".lutra":
         raise OutputError(f"{path} must end in .lutra, so that it is known for what it is")
+    check_writable(path)
+
+
+def check_writable(path: str | Path) -> None:
+    """Refuse a file that could not be written, before the work is done. Raises OutputError."""
     if not os.access(Path(path).parent, os.W_OK) or Path(path).is_dir():
         raise OutputError(f"{path} cannot be written; choose a file in a folder that exists and is writable")
 

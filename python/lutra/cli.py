@@ -22,9 +22,19 @@ from rich.table import Column
 
 from lutra import api, doctor, page, report, runtime, zoo
 from lutra.boards import board_by_name, boards
-from lutra.curve import curve_records, plot_curve, write_curve
+from lutra.curve import CURVE_FILES, curve_records, plot_curve, write_curve
 from lutra.dataset import Dataset, read_dataset
-from lutra.errors import BudgetError, DataError, LoweringError, LutraError, OutputError, ToolError, UnsupportedModelError, one_family
+from lutra.errors import (
+    BudgetError,
+    ConfigurationError,
+    DataError,
+    LoweringError,
+    LutraError,
+    OutputError,
+    ToolError,
+    UnsupportedModelError,
+    one_family,
+)
 from lutra.exports import KINDS
 from lutra.images import ImageFormat, Values, is_image_folder, read_images
 from lutra.metrics import METRICS
@@ -183,6 +193,8 @@ def analyze(
       lutra analyze zoo:lenet5 --json
     """
     on_board = None if board is None else board_by_name(board)
+    if on_board and target not in (None, on_board.cpu):
+        raise ConfigurationError(f"the board {on_board.name} has a {on_board.cpu}, not a {target}; give one of the two")
     target = target or (on_board.cpu if on_board else DEFAULT_TARGET)
     limits = Limits(ram=ram or (on_board.ram_bytes if on_board else None), flash=flash or (on_board.flash_bytes if on_board else None))
     try:
@@ -262,6 +274,10 @@ def compress(
     """
     started = time.monotonic()
     api.check_output(output)
+    for path in [output.with_suffix(suffix) for suffix in CURVE_FILES if pareto] + ([save_config] if save_config else []):
+        api.check_writable(path)
+    if save_config is not None and save_config.resolve() == output.resolve():
+        raise typer.BadParameter(f"{save_config} is where the model goes; name another file", param_hint="--save-config")
     folder = _checkpoint(checkpoint, output, save_config)
     if train_points and not pareto:
         raise typer.BadParameter("points of a curve are trained for --pareto alone", param_hint="--train-points")
@@ -331,7 +347,7 @@ def _write_curve(model: str, output: Path, target: str, records: list[dict[str, 
     title = f"{model} for {target}"
     written = write_curve(records, output, title)
     try:
-        written.append(plot_curve(records, output.with_suffix(".pareto.png"), title))
+        written.append(plot_curve(records, output.with_suffix(CURVE_FILES[2]), title))
     except ToolError as error:
         print(f"no plot: {printable(error)}", file=sys.stderr)
     files = [str(path) for path in written]
@@ -394,6 +410,8 @@ def export(
       lutra export bundle --for arduino -o ~/Arduino/libraries/digits --data test.npz
       lutra export bundle --for zephyr -o digits --force --json
     """
+    if data is not None and Path(data).is_dir():
+        raise typer.BadParameter(f"{data} is a folder; an export takes arrays: a .npz or .npy file", param_hint="--data")
     samples = None if data is None else zoo_data.load(data, "test") if zoo_data.is_prepared(data) else read_dataset(Path(data))
     written = api.export(bundle, output, kind=kind, data=samples, force=force)
     _print(as_json, report.export_record(written), report.export_table(written))
@@ -446,6 +464,8 @@ def validate(
     found = api.validate(model, test, reference=reference, board=board, port=port, metric=metric, deviation=limit)
     if max_drop is not None and found.drop is None:
         raise DataError("--max-drop needs labels or a --metric, and a float --reference")
+    if deviation is not None and not found.layers:
+        raise DataError("--deviation compares layers, which needs a model, not a bundle, and PyTorch")
     _print(as_json, report.validation_record(found), report.validation_table(found))
     checks = checks_of(found, max_drop, deviation)
     for path in report_file or []:

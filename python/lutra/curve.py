@@ -14,6 +14,7 @@ from lutra_compiler.records import to_plain
 if TYPE_CHECKING:
     from lutra_compiler.compression.search import Plan
 
+CURVE_FILES = (".pareto.json", ".pareto.csv", ".pareto.png")  # endings, beside the model
 _COLUMNS = ("flash_bytes", "model_bytes", "ram_bytes", "cycles", "expected_loss", "trial_loss", "trial_accuracy", "channels", "layers")
 
 
@@ -37,13 +38,12 @@ def curve_records(plans: "Sequence[Plan]") -> list[dict[str, Any]]:
 
 
 def write_curve(records: Sequence[dict[str, Any]], output: Path, title: str) -> list[Path]:
-    """Write OUTPUT.pareto.json, .csv and, with matplotlib, .png, for OUTPUT.lutra; returns what was written. Raises OutputError."""
-    base = output.with_suffix(".pareto")
+    """Write OUTPUT.pareto.json and .csv for OUTPUT.lutra; returns what was written. Raises OutputError."""
     table = io.StringIO()
     writer = csv.DictWriter(table, _COLUMNS, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
     writer.writerows(records)
-    written = [base.with_suffix(".pareto.json"), base.with_suffix(".pareto.csv")]
+    written = [output.with_suffix(suffix) for suffix in CURVE_FILES[:2]]
     write_atomically(written[0], json.dumps({"title": title, "points": records}, indent=1).encode())
     write_atomically(written[1], table.getvalue().encode())
     return written

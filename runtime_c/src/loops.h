@@ -116,14 +116,15 @@ lutra_dot_rows_loop lutra_dot_rows_reference;
 lutra_depthwise_loop lutra_depthwise_reference;
 lutra_requantize_loop lutra_requantize_reference;
 
-/* A backend defines the names of its own loops. Where its folder is missing the portable ones serve its CPUs. */
+/* A backend defines the names of its own loops. Where its folder is missing the portable ones serve its CPUs, and where the compiler is
+ * told that unaligned accesses fault (-mno-unaligned-access), as those for Armv7-M and Helium make some. */
 #if !defined(LUTRA_PORTABLE) && defined(__GNUC__) && defined(__has_include)
 #if defined(__ARM_FEATURE_MVE) && (__ARM_FEATURE_MVE & 1)
-#if __has_include("arm_mve/backend.h")
+#if defined(__ARM_FEATURE_UNALIGNED) && __has_include("arm_mve/backend.h")
 #include "arm_mve/backend.h"
 #endif
 #elif defined(__ARM_ARCH_7M__) || defined(__ARM_ARCH_7EM__) || defined(__ARM_ARCH_8M_MAIN__) || defined(__ARM_ARCH_8_1M_MAIN__)
-#if __has_include("arm_v7m/backend.h")
+#if defined(__ARM_FEATURE_UNALIGNED) && __has_include("arm_v7m/backend.h")
 #include "arm_v7m/backend.h"
 #endif
 #elif defined(__ARM_ARCH_6M__) || defined(__ARM_ARCH_8M_BASE__)

@@ -120,6 +120,23 @@ def test_the_example_prints_the_golden_output(bundle: Path, kind: str, tmp_path:
     assert f"digits: output 0: {first}\ndigits: the golden output\n" in printed
 
 
+def test_two_networks_with_kernels_in_common_are_in_one_zephyr_application(bundle: Path, tmp_path: Path) -> None:
+    network = graph((Linear(name="a", inputs=("x",), output="y", weight="w"),), {"x": (16,)}, {"w": coded((32, 16))})
+    other = lutra.generate(network, tmp_path / "other", prefix="other", target="generic")
+    for path in (bundle, other):
+        export_bundle(path, "zephyr", tmp_path / f"{path.name}-module")
+    sample = tmp_path / "digits-module/samples/inference"
+    modules = " ".join(f"{tmp_path}/{name}-module" for name in ("digits", "other"))
+    lists = sample / "CMakeLists.txt"
+    lists.write_text(re.sub(r"list\(APPEND ZEPHYR_EXTRA_MODULES .*\)", f"list(APPEND ZEPHYR_EXTRA_MODULES {modules})", lists.read_text()))
+    (sample / "prj.conf").write_text((sample / "prj.conf").read_text() + "CONFIG_LUTRA_OTHER=y\n")
+    main = sample / "src/main.c"
+    main.write_text('#include "other.h"\nint32_t run_other(void);\nint32_t run_other(void) { return other_check(); }\n' + main.read_text())
+    run(["cmake", "-S", sample, "-B", tmp_path / "build", "-G", "Ninja"], tmp_path, ZEPHYR_BASE=STUBS / "zephyr")
+    run(["cmake", "--build", tmp_path / "build"], tmp_path)
+    assert "digits: the golden output" in run([tmp_path / "build/example"], tmp_path)
+
+
 def test_the_example_says_if_the_output_is_another(bundle: Path, tmp_path: Path) -> None:
     export_bundle(bundle, "make", tmp_path / "project")
     golden = tmp_path / "project/example/digits_golden.h"

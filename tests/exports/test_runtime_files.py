@@ -19,12 +19,12 @@ NATIVE = {"cortex-m0": "v6m", "cortex-m0plus": "v6m", "cortex-m55": "mve"}
 
 
 @cache
-def symbols_of(path: Path, target: Target) -> tuple[frozenset[str], frozenset[str]]:
+def symbols_of(path: Path, target: Target, *more: str) -> tuple[frozenset[str], frozenset[str]]:
     """The functions of the runtime that a C file defines and that it needs, compiled for `target`."""
     compiler = "gcc" if target.cpu is None else "arm-none-eabi-gcc"
     if shutil.which(compiler) is None:
         pytest.skip(f"{compiler} is not installed (make toolchain)")
-    flags = [] if target.cpu is None else [f"-mcpu={target.cpu}", "-mthumb", *FLAGS.get(target.cpu, [])]
+    flags = [] if target.cpu is None else [f"-mcpu={target.cpu}", "-mthumb", *FLAGS.get(target.cpu, []), *more]
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "object.o")
         include = next(parent for parent in path.parents if parent.name == "src").parent / "include"
@@ -34,9 +34,9 @@ def symbols_of(path: Path, target: Target) -> tuple[frozenset[str], frozenset[st
     return frozenset(name for name, kind in lines if kind == "T"), frozenset(name for name, kind in lines if kind == "U")
 
 
-def symbols(files: Iterable[Path], target: Target) -> tuple[set[str], set[str]]:
+def symbols(files: Iterable[Path], target: Target, *more: str) -> tuple[set[str], set[str]]:
     """The same of the C files among `files`."""
-    found = [symbols_of(path, target) for path in files if path.suffix == ".c"]
+    found = [symbols_of(path, target, *more) for path in files if path.suffix == ".c"]
     return set().union(*(defined for defined, _ in found)), set().union(*(needed for _, needed in found))
 
 
@@ -52,6 +52,15 @@ def test_they_are_enough_to_link_every_kernel(target: Target) -> None:
 def test_native_loops_of_the_cpu_are_among_them(target: Target) -> None:
     _, needed = symbols(runtime.needed_files("lutra_conv2d_lut8(); lutra_linear_lut();", target.cpu), target)
     assert any(name.endswith(NATIVE.get(target.name, "v7m")) for name in needed)
+
+
+@pytest.mark.parametrize("target", [target for target in TARGETS if target.cpu], ids=lambda target: target.name)
+def test_where_unaligned_accesses_fault_no_loop_makes_them(target: Target) -> None:
+    """Those for Armv6-M make none."""
+    files = runtime.needed_files(" ".join(f"{name}();" for name in KERNELS), target.cpu)
+    defined, needed = symbols(files, target, "-mno-unaligned-access")
+    assert needed <= defined
+    assert not [name for name in needed if name.endswith(("v7m", "mve"))]
 
 
 def test_for_another_cpu_portable_loops_take_their_part(tmp_path: Path) -> None:

@@ -109,8 +109,8 @@ def test_a_board_brings_processor_and_limits(lutra: Callable[..., Result], model
     record = lutra("analyze", model, "--board", "mps3-an547", "--json").json()
     assert (record["target"], record["fits"]) == ("cortex-m55", True)
     assert (record["flash_limit"], record["ram_limit"]) == (2 << 20, 4 << 20)
-    narrowed = lutra("analyze", model, "--board", "mps3-an547", "--target", "cortex-m0", "--ram", "2K", "--json").json()
-    assert (narrowed["target"], narrowed["flash_limit"], narrowed["ram_limit"]) == ("cortex-m0", 2 << 20, 2048)
+    narrowed = lutra("analyze", model, "--board", "mps3-an547", "--target", "cortex-m55", "--ram", "2K", "--json").json()
+    assert (narrowed["target"], narrowed["flash_limit"], narrowed["ram_limit"]) == ("cortex-m55", 2 << 20, 2048)
     assert lutra("analyze", model, "--board", "nosuch").code == 2
 
 
@@ -123,6 +123,17 @@ def test_what_does_not_fit_is_shown_all_the_same(lutra: Callable[..., Result], m
     assert "does not fit: the network needs" in lutra("analyze", model, "--flash", "1K").out
     assert "fits: " in lutra("analyze", model, "--flash", "64K").out
     assert lutra("analyze", model, "--json").json()["fits"] is None
+
+
+def test_a_board_has_a_processor_of_its_own(lutra: Callable[..., Result], model: Path) -> None:  # noqa: F811
+    refused = lutra("analyze", model, "--board", "microbit", "--target", "cortex-m55")
+    assert (refused.code, "the board microbit has a cortex-m0, not a cortex-m55" in refused.err) == (2, True)
+    assert lutra("analyze", model, "--board", "microbit", "--target", "cortex-m0").code == 0
+
+
+def test_what_has_a_shape_is_given_none(lutra: Callable[..., Result]) -> None:  # noqa: F811
+    refused = lutra("analyze", "zoo:lenet5", "--shape", "1,1,12,12")
+    assert (refused.code, "zoo:lenet5 has its own" in refused.err) == (2, True)
 
 
 def test_a_shape_is_told_where_the_file_leaves_it_open(lutra: Callable[..., Result], tmp_path: Path) -> None:  # noqa: F811

@@ -90,6 +90,24 @@ def test_the_settings_that_were_found_give_the_same_file_again(run: Callable[...
 
 
 @pytest.mark.usefixtures("no_toolchain")
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (("--save-config", "nosuch/found.toml"), "nosuch/found.toml cannot be written"),
+        (("--save-config", "."), ". cannot be written"),
+        (("--save-config", "out.lutra"), "is where the model goes"),
+        (("--pareto",), "out.pareto.csv cannot be written"),
+    ],
+)
+def test_what_could_not_be_written_is_refused_before_the_work(
+    run: Callable[..., Result], tmp_path: Path, options: tuple[str, ...], reason: str
+) -> None:
+    (tmp_path / "out.pareto.csv").mkdir()
+    refused = run("out.lutra", *options)
+    assert (refused.code, reason in refused.err) == (2, True)
+    assert not list(tmp_path.glob("out.lutra*"))
+
+
 def test_what_cannot_fit_is_refused_with_the_nearest_point_and_leaves_nothing(run: Callable[..., Result], tmp_path: Path) -> None:
     before = sorted(tmp_path.iterdir())
     result = run("out.lutra", "--flash", "600", "--target", "cortex-m4", "--json")

@@ -118,7 +118,7 @@ def test_analyze_gives_a_row_a_layer_and_totals(lutra: Callable[..., Result], mo
     assert record["model_bytes"] == sum(layer["model_bytes"] for layer in record["layers"])
     assert (record["compilable"], record["compressed"], record["target"]) == (True, True, "cortex-m0")
     assert (record["parameters"], record["macs"]) == (FEATURES * HIDDEN + HIDDEN * CLASSES,) * 2
-    assert record["ratio"] == round(METADATA["float_parameter_bytes"] / record["model_bytes"], 2)
+    assert record["ratio"] == round(METADATA["float_parameter_bytes"] / record["model_bytes"], 4)
 
 
 def test_analyze_tells_what_a_kernel_was_chosen_from(lutra: Callable[..., Result], model: Path) -> None:

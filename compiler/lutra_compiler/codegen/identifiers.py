@@ -37,6 +37,8 @@ def _problem(prefix: str) -> str | None:
         return "begins with 'lutra', which the runtime keeps for itself"
     if "__" in prefix or prefix.endswith("_"):
         return "leads to double underscores, which C++ reserves"
+    if prefix.endswith("_data"):
+        return f"would name its header as the bundle {prefix.removesuffix('_data')!a} names its tables"
     if prefix in _KEYWORDS.split():
         return "is a keyword of C or C++"
     if _NAMES.fullmatch(prefix):

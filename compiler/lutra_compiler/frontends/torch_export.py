@@ -271,8 +271,8 @@ def _convert(b: OperatorBuilder, node: fx.Node, name: str, found: Mapping[str, A
 
 # What takes values whose first axis is not the batch: recurrent layers, and what stands around them.
 _WITHOUT_BATCH = frozenset({
-    "_assert_tensor_metadata", "cat", "clone", "concat", "contiguous", "detach", "dropout", "flatten", "gru", "index_select", "lstm",
-    "permute", "reshape", "select", "slice", "squeeze", "sym_size", "transpose", "unsqueeze", "view",
+    "_assert_tensor_metadata", "alias", "cat", "clone", "concat", "contiguous", "detach", "dropout", "flatten", "gru", "index_select",
+    "lstm", "permute", "reshape", "select", "slice", "squeeze", "sym_size", "transpose", "unsqueeze", "view",
 })  # fmt: skip
 
 
@@ -392,6 +392,7 @@ _HANDLERS: Mapping[str, Callable[[OperatorBuilder, _Call], str | int | list[str]
     "clone": _same,
     "concat": _cat,
     "contiguous": _same,
+    "alias": _same,
     "detach": _same,
     "dropout": _dropout,
     "fake_quantize_per_tensor_affine": _fake_quantized("self"),

@@ -27,6 +27,7 @@ def test_a_plain_name_is_accepted(prefix: str):
         ("lutra_net", "runtime keeps for itself"),
         ("net__a", "double underscores"),
         ("net_", "double underscores"),
+        ("net_data", "as the bundle 'net' names its tables"),
         ("int", "keyword"),
         ("class", "keyword"),
         ("restrict", "keyword"),

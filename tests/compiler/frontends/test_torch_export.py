@@ -62,6 +62,7 @@ CASES: dict[str, tuple[Callable[..., Tensor], tuple[int, ...], list[nn.Module]]]
     "pad": (lambda m, x: torch.constant_pad_nd(F.pad(x, (1, 2, 0, 3)), (0, 0, 0, 0, 2, 1)), IMAGE, []),
     "pad nothing": (lambda m, x: F.relu(F.pad(x, (0, 0))), IMAGE, []),
     "slice": (lambda m, x: x[:, 1:, ::2, -5:7][:, :, 1:], IMAGE, []),
+    "slice of all": (lambda m, x: F.relu(x[:, :4])[:, :, :7], IMAGE, []),
     "flatten": (lambda m, x: m.layers[0](x.flatten(1)), IMAGE, [nn.Linear(224, 3)]),
     "squeeze": (lambda m, x: F.adaptive_avg_pool2d(x, 1).squeeze((2, 3)), IMAGE, []),
     "softmax": (lambda m, x: x.softmax(1), VECTOR, []),

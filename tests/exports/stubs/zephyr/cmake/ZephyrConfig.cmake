@@ -1,4 +1,4 @@
-# What Zephyr does with a sample and its module: Kconfig values of prj.conf, the module's CMake, the target app.
+# What Zephyr does with a sample and its modules: Kconfig values of prj.conf, the modules' CMake, the target app, which it links whole.
 project(Zephyr-Kernel LANGUAGES C)
 
 file(STRINGS prj.conf settings REGEX "=y$")
@@ -9,15 +9,14 @@ endforeach()
 
 add_library(zephyr_interface INTERFACE)
 target_include_directories(zephyr_interface INTERFACE ${CMAKE_CURRENT_LIST_DIR}/../include)
-add_library(app OBJECT)
-target_link_libraries(app zephyr_interface)
-add_executable(example $<TARGET_OBJECTS:app>)
+file(WRITE ${CMAKE_CURRENT_BINARY_DIR}/empty.c "typedef int empty;\n")
+add_executable(example ${CMAKE_CURRENT_BINARY_DIR}/empty.c)
 
 macro(zephyr_library_named name)
   set(library ${name})
   add_library(${name} STATIC)
-  target_link_libraries(${name} zephyr_interface)
-  target_link_libraries(example ${name})
+  target_link_libraries(${name} PUBLIC zephyr_interface)
+  target_link_libraries(example -Wl,--whole-archive ${name} -Wl,--no-whole-archive)
 endmacro()
 macro(zephyr_library_sources)
   target_sources(${library} PRIVATE ${ARGN})
@@ -25,9 +24,11 @@ endmacro()
 function(zephyr_include_directories folder)
   target_include_directories(zephyr_interface INTERFACE ${CMAKE_CURRENT_SOURCE_DIR}/${folder})
 endfunction()
+zephyr_library_named(app)
 
 foreach(module IN LISTS ZEPHYR_EXTRA_MODULES)
   file(STRINGS ${module}/zephyr/module.yml cmake REGEX "^  cmake: ")
   string(REPLACE "  cmake: " "" cmake ${cmake})
-  add_subdirectory(${module}/${cmake} module)
+  string(MD5 place ${module})
+  add_subdirectory(${module}/${cmake} modules/${place})
 endforeach()
