@@ -74,8 +74,7 @@ def graph_shape(source: Shape) -> Shape:
 
 
 def _named_apart(ops: Sequence[Op]) -> list[Op]:
-    """The ops with no name of a layer, which has parameters, used by another one or by an op without: a module that runs twice is two
-    layers."""
+    """The ops, each layer with parameters by a name that no other op has: a module that runs twice is two layers."""
     taken: set[str] = set()
     names: dict[str, str] = {}  # by output
     for op in sorted(ops, key=lambda op: not isinstance(op, Weighted | BatchNorm)):
