@@ -31,6 +31,7 @@ pytestmark = pytest.mark.usefixtures("host_cache")
 ARTEFACTS = tuple(name for name in zoo.names() if not name.endswith("/float"))
 IMAGES = 100
 BOUNDED_IMAGES = 20
+MANY_MACS, FEW_IMAGES = 50_000_000, 20  # networks of more take minutes on an emulated board: benchmarks/results.py gives it all images
 SMALLEST, SMALLEST_RAM = "lenet5/900x", 4 * 1024
 SMALLEST_KERNELS_BYTES = 7 * 1024
 HARNESS_STACK = 64  # bytes of the test's firmware around NAME_run
@@ -103,8 +104,9 @@ def test_a_board_gives_the_same_bytes(released: Mapping[str, Released], board: s
     assert len(fitting) >= 3
     firmwares = build_firmwares([artefact.bundle for artefact in fitting.values()], board_by_name(board), tmp_path)
     for (name, artefact), firmware in zip(fitting.items(), firmwares, strict=True):
-        run = run_firmware(firmware, [artefact.images])
-        np.testing.assert_array_equal(run.outputs[0], artefact.expected.outputs[0], name)
+        count = FEW_IMAGES if sum(call.layer.macs for call in artefact.program.calls) > MANY_MACS else IMAGES
+        run = run_firmware(firmware, [artefact.images[:count]])
+        np.testing.assert_array_equal(run.outputs[0], artefact.expected.outputs[0][:count], name)
         assert run.self_test == 0, name
         assert firmware.flash.model == artefact.program.model_bytes, name
         if board == "microbit":
