@@ -134,9 +134,9 @@ def test_portable_kernels_are_small(portable_archives: Mapping[str, Path], cpu: 
 @pytest.mark.xdist_group("runtime_arm")
 @pytest.mark.parametrize(("cpu", "kernels", "limit"), [
     ("cortex-m0", SIZES.ALL, 8238),
-    ("cortex-m4", SIZES.ALL, 11662),
+    ("cortex-m4", SIZES.ALL, 11666),
     ("cortex-m0", SIZES.SMALLEST, 1480),
-    ("cortex-m4", SIZES.SMALLEST, 1948),
+    ("cortex-m4", SIZES.SMALLEST, 1952),
 ])  # fmt: skip
 def test_native_loops_do_not_grow(archives: Mapping[str, Path], cpu: str, kernels: Sequence[str], limit: int) -> None:
     assert SIZES.flash_bytes(archives[cpu], kernels) <= limit
