@@ -254,7 +254,8 @@ near 99 % on 10,000 images is 0.09 pp, near 92 % 0.27 pp.
 
 {accuracy_table(rows)}
 
-Points were trained with one or several seeds from one float network; the released one is that of median accuracy (benchmarks/release.py):
+Points were trained with one or several seeds from one float network; the released one is that of median accuracy, of two the worse
+(benchmarks/release.py):
 
 {seed_table(rows)}
 
@@ -266,7 +267,7 @@ number of threads and kind of processor a recipe gives the same bytes, otherwise
 `lutra zoo train NETWORK` trains the float network: the 80 epochs of ResNet-20 took 84 min on one core of an AMD EPYC (Zen 5), the 50 of
 AlexNet, whose 93 MB are not in the zoo, 89 min on one of Zen 4. VGG-16 (59 MB, not in the zoo either) was trained and compressed on such a
 core in the time there was: the 11 epochs of its float network, 85 min, are far from the 100 and more that would bring it to 93 %. So it is
-with ResNet-18 (45 MB): 6 epochs, 82 min. What is compressed learns on for 13 epochs more, so its drop says little, its accuracy and size do.
+with ResNet-18 (45 MB): 6 epochs, 82 min. What is compressed learns on for 13 epochs more: its drop says little, its accuracy and size do.
 
 {float_table(rows)}
 
