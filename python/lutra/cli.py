@@ -24,17 +24,7 @@ from lutra import api, doctor, page, report, runtime, zoo
 from lutra.boards import board_by_name, boards
 from lutra.curve import CURVE_FILES, curve_records, plot_curve, write_curve
 from lutra.dataset import Dataset, read_dataset
-from lutra.errors import (
-    BudgetError,
-    ConfigurationError,
-    DataError,
-    LoweringError,
-    LutraError,
-    OutputError,
-    ToolError,
-    UnsupportedModelError,
-    one_family,
-)
+from lutra.errors import BudgetError, DataError, LoweringError, LutraError, OutputError, ToolError, UnsupportedModelError, one_family
 from lutra.exports import KINDS
 from lutra.images import ImageFormat, Values, is_image_folder, read_images
 from lutra.metrics import METRICS
@@ -192,9 +182,7 @@ def analyze(
       lutra analyze zoo:lenet5 --target cortex-m4 --flash 16K --ram 6K
       lutra analyze zoo:lenet5 --json
     """
-    on_board = None if board is None else board_by_name(board)
-    if on_board and target not in (None, on_board.cpu):
-        raise ConfigurationError(f"the board {on_board.name} has a {on_board.cpu}, not a {target}; give one of the two")
+    on_board = None if board is None else board_by_name(board, target)
     target = target or (on_board.cpu if on_board else DEFAULT_TARGET)
     limits = Limits(ram=ram or (on_board.ram_bytes if on_board else None), flash=flash or (on_board.flash_bytes if on_board else None))
     try:
@@ -410,7 +398,7 @@ def export(
       lutra export bundle --for arduino -o ~/Arduino/libraries/digits --data test.npz
       lutra export bundle --for zephyr -o digits --force --json
     """
-    if data is not None and Path(data).is_dir():
+    if data is not None and not zoo_data.is_prepared(data) and Path(data).is_dir():
         raise typer.BadParameter(f"{data} is a folder; an export takes arrays: a .npz or .npy file", param_hint="--data")
     samples = None if data is None else zoo_data.load(data, "test") if zoo_data.is_prepared(data) else read_dataset(Path(data))
     written = api.export(bundle, output, kind=kind, data=samples, force=force)

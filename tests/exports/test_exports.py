@@ -422,6 +422,19 @@ def test_the_command_says_what_it_wrote(
     assert "Makefile" in record["files"]
 
 
+def test_a_folder_of_images_is_refused_for_what_it_is(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "photos").mkdir()
+    arguments = ["--for", "make", "-o", str(tmp_path / "project"), "--data", str(tmp_path / "photos")]
+    monkeypatch.setattr("sys.argv", ["lutra", "export", str(bundle), *arguments])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    assert stopped.value.code == 2
+    assert "an export takes arrays" in re.sub(r"\W+", " ", capsys.readouterr().err)
+    assert not (tmp_path / "project").exists()
+
+
 def test_versions_agree() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     package = (runtime.cmake_directory() / "lutra-config-version.cmake").read_text()

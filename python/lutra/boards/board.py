@@ -44,9 +44,11 @@ def counting_boards() -> tuple[Board, ...]:
     return tuple(board for board in boards() if board.link == "semihosting")
 
 
-def board_by_name(name: str) -> Board:
-    """The board called `name`. Raises ConfigurationError with the names there are."""
+def board_by_name(name: str, target: str | None = None) -> Board:
+    """The board called `name`. Raises ConfigurationError with the names there are, or if the processor is not the `target` asked for."""
     for board in boards():
         if board.name == name:
+            if target not in (None, board.cpu):
+                raise ConfigurationError(f"the board {name} has a {board.cpu}, not a {target}; give one of the two")
             return board
     raise ConfigurationError(f"unknown board '{name}'; choose one of {', '.join(board.name for board in boards())}")

@@ -130,9 +130,7 @@ class _Subject:
 
 def _subject(source: api.Source, question: Question, folder: Path) -> _Subject:
     """The bundle in the folder `source`, or that of the model `source`, generated into `folder` within the limits if they can be kept."""
-    board = None if question.board is None else board_by_name(question.board)
-    if board is not None and question.target not in (None, board.cpu):
-        raise ConfigurationError(f"the board {board.name} has a {board.cpu}, not a {question.target}; give one of the two")
+    board = None if question.board is None else board_by_name(question.board, question.target)
     wanted = board.cpu if board else question.target
     limits = Limits(
         flash=question.flash or (board.flash_bytes if board else None), ram=question.ram or (board.ram_bytes if board else None)
