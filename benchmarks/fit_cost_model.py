@@ -2,8 +2,8 @@
 
     python benchmarks/fit_cost_model.py [--target cortex-m4 ...] [--unpacking | --new]
 
-writes compiler/lutra_compiler/program/cycles.json and docs/benchmarks/cost_model.md. A kernel's cycles are a sum of its work
-(compiler/lutra_compiler/program/work.py) times cycles a piece, none below zero: least squares of the relative error.
+writes compiler/lutra_compiler/program/cycles.json and docs/benchmarks/cost_model.md, or their parts about these targets. A kernel's cycles
+are a sum of its work (compiler/lutra_compiler/program/work.py) times cycles a piece, none below zero: least squares of the relative error.
 """
 
 import argparse
@@ -110,9 +110,9 @@ def errors(table: Mapping[str, Coefficients], measurements: Sequence[Measurement
     }
 
 
-def report(results: Mapping[str, Mapping[str, npt.NDArray[np.float64]]]) -> str:
+def report(rows: Sequence[str]) -> str:
     """The text of docs/benchmarks/cost_model.md."""
-    lines = [
+    head = [
         "# How well the cost model predicts cycles",
         "",
         f"Layers that the model was not fitted to (`random_layers({HELD_OUT_SEED}, {LAYERS})`, all ways to compute them, and for",
@@ -122,14 +122,17 @@ def report(results: Mapping[str, Mapping[str, npt.NDArray[np.float64]]]) -> str:
         "| target | kernel | calls | median error | 95 % below | largest |",
         "| --- | --- | ---: | ---: | ---: | ---: |",
     ]
-    for target, kernels in results.items():
-        for kernel, error in kernels.items():
-            size = np.abs(error) * 100
-            lines.append(
-                f"| {target} | {kernel.removeprefix('lutra_')} | {len(size)} | {np.median(size):.1f} % | {np.quantile(size, 0.95):.1f} % "
-                f"| {size.max():.1f} % |"
-            )
-    return "\n".join(lines) + "\n"
+    return "\n".join([*head, *rows]) + "\n"
+
+
+def report_rows(target: str, kernels: Mapping[str, npt.NDArray[np.float64]]) -> list[str]:
+    """Rows of its table."""
+    sizes = {kernel: np.abs(error) * 100 for kernel, error in kernels.items()}
+    return [
+        f"| {target} | {kernel.removeprefix('lutra_')} | {len(size)} | {np.median(size):.1f} % | {np.quantile(size, 0.95):.1f} % "
+        f"| {size.max():.1f} % |"
+        for kernel, size in sizes.items()
+    ]
 
 
 def main() -> None:
@@ -142,7 +145,7 @@ def main() -> None:
     if not TABLE.exists():
         TABLE.write_text("{}\n")
     table = json.loads(TABLE.read_text())
-    results = {}
+    rows = {target: [row for row in REPORT.read_text().splitlines() if row.startswith(f"| {target} |")] for target in BOARD_OF}
     for target in targets:
         if arguments.new:
             fitted, held_out = [m for m in measured(target, OTHER_LAYERS) if f"lutra_{m.kernel}" not in table.get(target, {})], []
@@ -156,12 +159,12 @@ def main() -> None:
         for kernel, found in sorted(by_kernel(fitted).items(), key=lambda item: KERNELS[item[0]].each_step is not None):
             rest = np.array([m.cycles - of_steps(known, kernel, m.fields) for m in found])
             known[kernel] = fit([work(kernel, m.fields) for m in found], rest)
-        results[target] = errors(table[target], held_out)
+        found_rows = report_rows(target, errors(table[target], held_out))
         TABLE.write_text(json.dumps(table, indent=1, sort_keys=True) + "\n")
-        print(report({target: results[target]}))
-    if targets == list(BOARD_OF) and not arguments.unpacking and not arguments.new:
-        REPORT.parent.mkdir(exist_ok=True)
-        REPORT.write_text(report(results))
+        print(*found_rows, sep="\n")
+        if not arguments.unpacking and not arguments.new:
+            rows[target] = found_rows
+            REPORT.write_text(report([row for of_target in rows.values() for row in of_target]))
 
 
 if __name__ == "__main__":

@@ -76,6 +76,7 @@ PLAN: tuple[tuple[str, Sequence[tuple[int, int] | None], Sequence[str]], ...] = 
     ("conv3x3_16x16x32_32", ((8, 256),), (*TABLES, "decode")),
     ("conv5x5_14x14x20_50", ((4, 16),), TABLES),
     ("conv1x1_25x5x64_64", ((8, 16), (8, 64)), (*TABLES, "decode")),
+    ("conv1x1_25x5x64_64", ((2, 256),), ("decode",)),
     ("conv5x5_28x28x1_20", ((1, 16),), TABLES),
     ("conv3x3_32x32x3_16", ((1, 16),), TABLES),
     *((name, (None,), ("dense", "depthwise")) for name in LAYERS),

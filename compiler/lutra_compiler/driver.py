@@ -21,7 +21,7 @@ from lutra_compiler.ir.graph import Graph, Shape
 from lutra_compiler.ir.ops import BatchNorm, Weighted
 from lutra_compiler.model_file import load_model
 from lutra_compiler.passes import canonicalise, prepare_for_lowering
-from lutra_compiler.program.choose_kernel import Choose, Limits, bytes_alive, fastest
+from lutra_compiler.program.choose_kernel import Choose, Limits, bytes_alive
 from lutra_compiler.program.cost_model import call_cycles, program_cycles
 from lutra_compiler.program.footprint import footprint
 from lutra_compiler.program.kernels import KERNELS
@@ -74,8 +74,8 @@ def is_calibrated(graph: Graph) -> bool:
     return bool(graph.quantization) and all(value in graph.quantization for value in graph.materialised_values())
 
 
-def build_program(graph: Graph, target: Target, limits: Limits | None = None, choose: Choose = fastest) -> Program:
-    """Lower an encoded and calibrated graph; `choose` picks the kernel of each layer. Raises LoweringError."""
+def build_program(graph: Graph, target: Target, limits: Limits | None = None, choose: Choose | None = None) -> Program:
+    """Lower an encoded and calibrated graph; `choose` picks the kernel of each layer (lower.py). Raises LoweringError."""
     if not is_calibrated(graph):
         raise LoweringError("the model has float weights, which firmware cannot run; compress it first (lutra compress)")
     program = lower(prepare_for_lowering(graph), target, limits, choose)

@@ -78,6 +78,20 @@ typedef void lutra_patch_dot_loop(const void *patches, uint32_t pixels, const in
 /* sums[n] = dot product of weights[n * length ..] with x. */
 typedef void lutra_dot_rows_loop(const int8_t *weights, const int8_t *x, uint32_t length, uint32_t rows, uint32_t *sums);
 
+/* Rows of indices of 8 bits, or of 4, two a byte, the even one in the low half; any index is legal. */
+typedef struct {
+  const uint8_t *indices;
+  uint32_t row_bytes, index_bits; /* from a row to the next, and of an index */
+  const int8_t *codebook;         /* int8 [codewords][d] */
+  uint32_t codewords, d;
+  uint32_t length, rows; /* of weights; at most LUTRA_GROUP indices a row */
+  int8_t *weights;
+  uint32_t step; /* from a row of weights to the next */
+} lutra_codes;
+
+/* weights[n * step + i * d + j] = value j of the codeword that index i of row n means, for n < rows, j < d, i * d + j < length. */
+typedef void lutra_decode_loop(const lutra_codes *codes);
+
 /* SPEC.md, section 2. Sums are without bias. */
 typedef struct {
   int8_t output_zero_point, output_min, output_max;
@@ -113,6 +127,7 @@ lutra_add_pixel_lookups_loop lutra_add_pixel_lookups_reference;
 lutra_patch_set_loop lutra_patch_set_reference;
 lutra_patch_dot_loop lutra_patch_dot_reference;
 lutra_dot_rows_loop lutra_dot_rows_reference;
+lutra_decode_loop lutra_decode_reference;
 lutra_depthwise_loop lutra_depthwise_reference;
 lutra_requantize_loop lutra_requantize_reference;
 
@@ -156,6 +171,9 @@ lutra_requantize_loop lutra_requantize_reference;
 #endif
 #ifndef lutra_dot_rows
 #define lutra_dot_rows lutra_dot_rows_reference
+#endif
+#ifndef lutra_decode
+#define lutra_decode lutra_decode_reference
 #endif
 #ifndef lutra_depthwise
 #define lutra_depthwise lutra_depthwise_reference

@@ -27,7 +27,7 @@ from lutra_compiler.frontends.torch_export import graph_from_module
 from lutra_compiler.ir.graph import Graph
 from lutra_compiler.ir.ops import Softmax
 from lutra_compiler.passes import canonicalise
-from lutra_compiler.program.choose_kernel import Choose, Limits
+from lutra_compiler.program.choose_kernel import Choose, Limits, fastest
 from lutra_compiler.program.cost_model import program_cycles
 from lutra_compiler.program.footprint import footprint
 from lutra_compiler.program.program import Program
@@ -89,7 +89,7 @@ def test_bytes_of_the_options_add_up_to_the_model(trained: Graph, levels: Path, 
     level, rng = found._level(number), np.random.default_rng(0)
     for _ in range(10):
         options = [layer.options[rng.integers(len(layer.options))] for layer in level.layers]
-        program = found._lowered(found._encoded(number, [o.setting for o in options]), None, driver.fastest)
+        program = found._lowered(found._encoded(number, [o.setting for o in options]), None, fastest)
         assert 0 <= level.model_bytes + sum(option.model_bytes for option in options) - program.model_bytes < 4 * len(options)
 
 
@@ -97,7 +97,7 @@ def test_expected_flash_and_cycles_are_those_of_the_lowering(trained: Graph, lev
     found = search(trained, Budget(flash=8000, target="cortex-m4"), levels=levels)
     for allocation in allocations(found._level(0), Budget(target="cortex-m4"))[::8]:
         limits = Limits(flash=allocation.flash)
-        program = found._lowered(found._encoded(0, found._settings(0, allocation)), limits, driver.fastest)
+        program = found._lowered(found._encoded(0, found._settings(0, allocation)), limits, fastest)
         assert footprint(program).flash <= allocation.flash <= 1.01 * footprint(program).flash
         assert program_cycles(program) <= 1.03 * allocation.cycles
 
@@ -204,7 +204,7 @@ def test_convolutions_may_share_a_codebook_and_its_bytes_count_once(trained: Gra
     level = found._level(0)
     name = next(name for name in level.codebooks if sum(any(o.setting.codebook == name for o in x.options) for x in level.layers) == 3)
     chosen = [next((o for o in layer.options if o.setting.codebook == name), layer.options[0]) for layer in level.layers]
-    program = found._lowered(found._encoded(0, [option.setting for option in chosen]), None, driver.fastest)
+    program = found._lowered(found._encoded(0, [option.setting for option in chosen]), None, fastest)
     counted = level.model_bytes + level.codebooks[name] + sum(option.model_bytes for option in chosen)
     assert 0 <= counted - program.model_bytes < 4 * len(chosen)
     sharing = [sum(layer.codebook is not None for layer in plan.config.layers) for plan in found.curve()]

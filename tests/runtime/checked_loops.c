@@ -70,6 +70,13 @@ void lutra_dot_rows(const int8_t *weights, const int8_t *x, uint32_t length, uin
   lutra_dot_rows_reference(weights, x, length, rows, sums);
 }
 
+void lutra_decode(const lutra_codes *codes) {
+  CHECK(codes->index_bits == 8u || (codes->index_bits == 4u && codes->codewords <= 16u));
+  CHECK(is_coding(codes->codewords, codes->d) && codes->length >= 1u && codes->length <= LUTRA_GROUP * codes->d && codes->rows >= 1u);
+  CHECK(codes->row_bytes == ((codes->length + codes->d - 1u) / codes->d * codes->index_bits + 7u) / 8u && codes->step >= codes->length);
+  lutra_decode_reference(codes);
+}
+
 void lutra_depthwise(const lutra_windows *windows, const int8_t *input, uint32_t pixels, int8_t *output) {
   CHECK(windows->height >= 1u && windows->width >= 1u && windows->channels >= 1u && pixels >= 1u);
   lutra_depthwise_reference(windows, input, pixels, output);

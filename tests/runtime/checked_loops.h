@@ -13,6 +13,7 @@
 #define lutra_patch_set lutra_patch_set_checked
 #define lutra_patch_dot lutra_patch_dot_checked
 #define lutra_dot_rows lutra_dot_rows_checked
+#define lutra_decode lutra_decode_checked
 #define lutra_depthwise lutra_depthwise_checked
 #define lutra_requantize lutra_requantize_checked
 #define lutra_expand8 lutra_expand8_checked
@@ -32,6 +33,7 @@ lutra_add_pixel_lookups_loop lutra_add_pixel_lookups;
 lutra_patch_set_loop lutra_patch_set;
 lutra_patch_dot_loop lutra_patch_dot;
 lutra_dot_rows_loop lutra_dot_rows;
+lutra_decode_loop lutra_decode;
 lutra_depthwise_loop lutra_depthwise;
 lutra_requantize_loop lutra_requantize;
 lutra_expand8_loop lutra_expand8;

@@ -16,7 +16,7 @@ from lutra_compiler.program.choose_kernel import Candidate, Choose, Limits, fast
 from lutra_compiler.program.footprint import code_bytes, schedule_bytes, stack_bytes
 from lutra_compiler.program.program import CRC_BYTES, Buffer, Program, Role, Storage
 
-Build = Callable[[Graph, Limits | None, Choose], Program]
+Build = Callable[[Graph, Limits | None, Choose | None], Program]
 
 _FRAME = 2 * CRC_BYTES + 1  # what a network takes beside its tables: CRC-32s, and a byte at the end
 _KERNELS_TOGETHER = 4  # kinds of kernels for layers with weights that an allocation uses, or one more than it has to, at most

@@ -43,7 +43,7 @@ from lutra_compiler.ir.encoding import SOFTMAX_OUTPUT, WeightEncoding
 from lutra_compiler.ir.graph import Graph
 from lutra_compiler.ir.ops import BatchNorm, Softmax
 from lutra_compiler.model_file import load_model, save_model
-from lutra_compiler.program.choose_kernel import Choose, Limits, fastest
+from lutra_compiler.program.choose_kernel import Choose, Limits
 from lutra_compiler.program.cost_model import program_cycles
 from lutra_compiler.program.footprint import footprint
 from lutra_compiler.program.program import Program
@@ -307,7 +307,7 @@ class Search:
         """The plan, its sizes as lowered; None if it exceeds the budget."""
         level, chosen = self._level(number), self._settings(number, allocation)
         try:
-            program = self._lowered(self._encoded(number, chosen), Limits(ram=budget.ram, flash=budget.flash), fastest)
+            program = self._lowered(self._encoded(number, chosen), Limits(ram=budget.ram, flash=budget.flash), None)
         except BudgetError:
             return None
         needed = footprint(program)
@@ -378,7 +378,7 @@ class Search:
 
         return once(load, work, save)
 
-    def _lowered(self, graph: Graph, limits: Limits | None, choose: Choose) -> Program:
+    def _lowered(self, graph: Graph, limits: Limits | None, choose: Choose | None) -> Program:
         if self._softmax is not None:
             quantization = {**graph.quantization, self._softmax.output: SOFTMAX_OUTPUT}
             graph = replace(graph, ops=(*graph.ops, self._softmax), outputs=(self._softmax.output,), quantization=quantization)

@@ -10,6 +10,7 @@ from lutra_compiler.numerics.index_coding import Search
 from lutra_compiler.program.program import Buffer, Considered, Role
 from lutra_compiler.program.tables import TableData
 
+NETWORK_TIE = 1.02  # the same of whole programs: what needs less RAM and flash wins
 TIE = 1.02  # candidates whose estimates differ by less are equally fast: the one of less scratch memory wins, unless int8 weights do
 
 
@@ -151,4 +152,4 @@ def _why_not(candidate: Candidate, chosen: Candidate) -> str:
         return "not measured on this target" if math.isinf(candidate.cycles) else f"{candidate.cycles / chosen.cycles:.3g} times the cycles"
     if candidate.scratch_bytes > chosen.scratch_bytes:
         return f"{candidate.scratch_bytes - chosen.scratch_bytes} bytes of RAM more"
-    return "another was asked for"
+    return "another was asked for" if candidate.kernel == chosen.kernel else "its code takes more flash than it is worth"

@@ -47,6 +47,7 @@ from lutra_compiler.numerics.fixed_point import (
 )
 from lutra_compiler.program.candidates import candidates_of
 from lutra_compiler.program.choose_kernel import (
+    NETWORK_TIE,
     Candidate,
     Choose,
     Impossible,
@@ -56,8 +57,8 @@ from lutra_compiler.program.choose_kernel import (
     with_fewer_kernels,
     with_less_ram,
 )
-from lutra_compiler.program.cost_model import cycles
-from lutra_compiler.program.footprint import footprint, stack_bytes
+from lutra_compiler.program.cost_model import cycles, program_cycles
+from lutra_compiler.program.footprint import footprint
 from lutra_compiler.program.kernels import (
     COPY_AXES,
     FUNCTIONS,
@@ -83,12 +84,13 @@ Fields = dict[str, int]
 RoledData = Sequence[tuple[Role, TableData]]
 
 
-def lower(graph: Graph, target: Target, limits: Limits | None = None, choose: Choose = fastest) -> Program:
+def lower(graph: Graph, target: Target, limits: Limits | None = None, choose: Choose | None = None) -> Program:
     """Turn a prepared, encoded and calibrated graph into a Program.
 
-    `choose` picks one of the candidates for each layer; where that exceeds `limits.ram`, ones of less scratch memory follow, and where it
-    exceeds `limits.flash`, fewer kernels. Raises LoweringError with the op and the value if something is missing, beyond a limit, or too
-    coarse in integers, UnsupportedLayersError if that is so of several ops, BudgetError if the program does not fit.
+    Of the programs that take up to NETWORK_TIE times the cycles of the fastest one, that of the least product of cycles, RAM and flash
+    is taken; or `choose` picks one of the candidates for each layer. Where that exceeds `limits.ram`, ones of less scratch memory follow,
+    and where it exceeds `limits.flash`, fewer kernels. Raises LoweringError with the op and the value if something is missing, beyond a
+    limit, or too coarse in integers, UnsupportedLayersError if that is so of several ops, BudgetError if the program does not fit.
     """
     lowering = _Lowering(_with_outputs_apart(graph), target, limits or Limits())
     problems: list[tuple[str, LoweringError]] = []
@@ -553,13 +555,13 @@ class _Lowering:
 
     # The whole
 
-    def program(self, output_names: Sequence[str], choose: Choose) -> Program:
+    def program(self, output_names: Sequence[str], choose: Choose | None) -> Program:
         """Call after every op has been lowered."""
         candidates = [step.candidates for step in self.steps]
         program = self.within_ram(output_names, candidates, choose)
-        if self.limits.flash is None or footprint(program).flash <= self.limits.flash:
-            return program
         tried, smallest = {_kernels(program)}, footprint(program)
+        if self.limits.flash is None or smallest.flash <= self.limits.flash:
+            return program if choose else self.with_kernels_that_pay(output_names, candidates, program)
         for fewer in with_fewer_kernels(candidates):
             if (kernels := tuple(fastest(ways).kernel for ways in fewer)) in tried:
                 continue
@@ -575,19 +577,56 @@ class _Lowering:
             f"{smallest.code}, the limit is {self.limits.flash}; allow more or compress it further"
         )
 
-    def within_ram(self, output_names: Sequence[str], candidates: Sequence[Sequence[Candidate]], choose: Choose) -> Program:
-        """The program of the `candidates`, a sequence a step, that `choose` picks if there is RAM enough."""
-        chosen = [choose(ways) for ways in candidates]
+    def with_kernels_that_pay(
+        self, output_names: Sequence[str], candidates: Sequence[Sequence[Candidate]], program: Program
+    ) -> Program:
+        """`program`, or one without some of its kernels, which other layers may not need, if that is better (`_worth`)."""
+        allowed = NETWORK_TIE * sum(fastest(ways).cycles for ways in candidates)
+        tried = {_kernels(program)}
+        for fewer in with_fewer_kernels(candidates):
+            chosen = [fastest(ways) for ways in fewer]
+            kernels = tuple(candidate.kernel for candidate in chosen)
+            if sum(candidate.cycles for candidate in chosen) <= allowed and kernels not in tried:
+                tried.add(kernels)
+                with suppress(BudgetError):
+                    other = self.within_ram(output_names, fewer, None, allowed)
+                    if program_cycles(other) <= allowed:
+                        program = min(program, other, key=_worth)
+        return program
+
+    def within_ram(
+        self, output_names: Sequence[str], candidates: Sequence[Sequence[Candidate]], choose: Choose | None, allowed: float | None = None
+    ) -> Program:
+        """The program of the `candidates`, a sequence a step, that `choose` picks if there is RAM enough.
+
+        Without `choose` the best (`_worth`) of the fastest one and of those that need less and less RAM, as long as they take
+        `allowed` cycles at most (None: NETWORK_TIE times those of the fastest).
+        """
+        chosen = [(choose or fastest)(ways) for ways in candidates]
+        allowed = allowed or NETWORK_TIE * sum(candidate.cycles for candidate in chosen)
+        names = [step.layer.source_names[0] for step in self.steps]
+        best: Program | None = None
         while True:
-            requests, calls, tables = self.assembled(chosen)
-            buffers, arena_bytes = plan_memory(requests, calls)
-            if self.limits.ram is None:
-                break
-            stack = stack_bytes((call.kernel for call in calls), self.target.name)
-            if arena_bytes + stack <= self.limits.ram:
-                break
-            names = [step.layer.source_names[0] for step in self.steps]
-            chosen = with_less_ram(names, candidates, chosen, buffers, self.limits.ram, stack)
+            program = self.placed(output_names, chosen)
+            needed = footprint(program)
+            if self.limits.ram is None or needed.ram <= self.limits.ram:
+                best = min(best, program, key=_worth) if best else program
+                if choose:
+                    return best
+            limit = needed.ram - 1 if best or self.limits.ram is None else self.limits.ram
+            try:
+                chosen = with_less_ram(names, candidates, chosen, program.buffers, limit, needed.stack)
+            except BudgetError:
+                if best:
+                    return best
+                raise
+            if best and sum(candidate.cycles for candidate in chosen) > allowed:
+                return best
+
+    def placed(self, output_names: Sequence[str], chosen: Sequence[Candidate]) -> Program:
+        """The program that takes `chosen`, one a step."""
+        requests, calls, tables = self.assembled(chosen)
+        buffers, arena_bytes = plan_memory(requests, calls)
         outputs = tuple(
             Port(name, self.shapes[value], self.graph.output_layout(self.shapes[value]), self.quantization(value), self.buffer(value))
             for name, value in zip(output_names, self.graph.outputs, strict=True)
@@ -630,6 +669,12 @@ class _Lowering:
             layer = replace(step.layer, candidates=considered(step.candidates, step.impossible, candidate))
             append(candidate.kernel, candidate.fields, candidate.tables, step.inputs, step.output, layer, indices)
         return requests, calls, tables
+
+
+def _worth(program: Program) -> float:
+    """Cycles, RAM and flash in one number, the less the better: 1 % of one is worth 1 % of another."""
+    needed = footprint(program)
+    return program_cycles(program) * needed.ram * needed.flash
 
 
 def _kernels(program: Program) -> tuple[str, ...]:

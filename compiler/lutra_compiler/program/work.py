@@ -3,7 +3,7 @@
 Counts follow the loops of runtime_c/src/kernels and their inner loops; cost_model.py multiplies them with cycles measured for a CPU.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -20,6 +20,7 @@ LINE_PIXELS = 4  # LUTRA_LINE_PIXELS
 LINE, SHORT_LINE = 32, 6  # outputs of a channel that are computed at once, and too few of them (arm_v7m)
 NEAR_BYTES = 256  # of tables that 8-bit offsets reach
 FAST_SUBVECTORS = (2, 4, 8, 16)  # lengths for which native table loops exist
+FAST_DECODING = ((8, 2), (8, 4), (8, 8), (4, 1))  # bits of an index and subvectors for which native decoding loops exist
 
 
 def work(kernel: str, fields: Fields) -> Work:
@@ -161,7 +162,7 @@ def _conv2d_lut(pixels: int) -> Callable[[Fields], Work]:
     def count(f: Fields) -> Work:
         rows, columns = _axes(f)
         subvectors, taps, out_c = _subvectors(f), f["kernel_h"] * f["kernel_w"], f["out_c"]
-        blocks = [min(f["block"], subvectors - first) for first in range(0, subvectors, f["block"])]
+        blocks = _blocks(subvectors, f["block"])
         readings, groups = rows.readings(), columns.groups(pixels)
         builds, sweeps = len(readings) * len(groups), sum(readings) * sum(group.taps for group in groups)
         passes = sum(readings) * sum(group.passes for group in groups) if f["keep_offsets"] else sweeps
@@ -198,8 +199,8 @@ def _conv2d_lut8(f: Fields) -> Work:
     if is_flat(f):
         readings, whole, in_w = [1] * -(-f["in_h"] * in_w // FLAT_WIDTH), FLAT_WIDTH, FLAT_WIDTH
     m, out_c, stride = _subvectors(f), f["out_c"], f["stride_w"]
-    blocks = [min(f["block"], m - first) for first in range(0, m, f["block"])]
-    groups = [min(GROUP, block - first) for block in blocks for first in range(0, block, GROUP)]
+    blocks = _blocks(m, f["block"])
+    groups = [size for block in blocks for size in _blocks(block, GROUP)]
     taps = [len(range(phase, f["kernel_w"], stride)) for phase in range(min(stride, f["kernel_w"]))]
     fours = sum(-(-t * size // 4) for t in taps for size in groups)  # a row of sums and kernel row
     vectors, passes = -(-whole // 8), -(-whole // 16)
@@ -295,18 +296,38 @@ def _conv2d_dense(f: Fields) -> Work:
     return {name: groups * count for name, count in once.items()}
 
 
+def _decoding(f: Fields, taps: int, blocks: Sequence[int], step: int) -> Work:
+    """Weights decoded group by group, rows of a block at once, `step` apart."""
+    d, bits, calls, rows = f["subvector"], f["index_bits"], float(taps * len(blocks)), float(taps * sum(blocks))
+    total: Work = {}
+    for first in range(0, f["in_c"], GROUP * d):
+        length = min(GROUP * d, f["in_c"] - first)
+        # Some codings have loops of their own, where rows are aligned and no subvector is cut.
+        fast = (bits, d) in FAST_DECODING and (length | step) % max(d, 2) == 0
+        words = (length | step | d) % 4 == 0
+        part: Work = {
+            "decode calls": calls,
+            "decode rows": rows,
+            f"{bits}-bit decoded d{d}" if fast else "decoded subvectors": rows * -(-length // d),
+            "decoded words" if words else "decoded bytes": 0.0 if fast else rows * (length // 4 if words else length),
+            # Rows of short codewords are a vector each (arm_mve).
+            **(
+                {"decoded short rows": rows} if d <= 2
+                else {f"{bits}-bit decoded vectors": rows * -(-length // VECTOR)} if d in FAST_SUBVECTORS
+                else {"decoded odd values": rows * length}
+            ),
+        }
+        total = _sum([total, part])
+    return total
+
+
 def _conv2d_decode(f: Fields) -> Work:
-    subvectors, taps = _subvectors(f), f["kernel_h"] * f["kernel_w"]
-    lengths = [min(f["subvector"], f["in_c"] - first) for first in range(0, f["in_c"], f["subvector"])]
-    decoded: Work = {
-        f"{f['index_bits']}-bit decoded": float(taps * subvectors * f["out_c"]),
-        "decoded values": float(taps * f["in_c"] * f["out_c"]),
-        "decoded fours": float(taps * f["out_c"] * sum(length // 4 for length in lengths)),
-        "decoded ones": float(taps * f["out_c"] * sum(length % 4 for length in lengths)),
-        "decoded rows": float(taps * f["out_c"]),
-    }
-    blocks = (min(f["block"], f["out_c"] - first) for first in range(0, f["out_c"], f["block"]))
-    return _sum([decoded, *(_patches(f, f["in_c"], block) for block in blocks)])
+    taps, blocks = f["kernel_h"] * f["kernel_w"], _blocks(f["out_c"], f["block"])
+    return _sum([_decoding(f, taps, blocks, taps * f["in_c"]), *(_patches(f, f["in_c"], block) for block in blocks)])
+
+
+def _blocks(size: int, block: int) -> list[int]:
+    return [min(block, size - first) for first in range(0, size, block)]
 
 
 def _conv2d_depthwise(f: Fields) -> Work:

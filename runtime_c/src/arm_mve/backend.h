@@ -17,6 +17,8 @@ lutra_patch_dot_loop lutra_patch_dot_mve;
 #define lutra_patch_dot lutra_patch_dot_mve
 lutra_dot_rows_loop lutra_dot_rows_mve;
 #define lutra_dot_rows lutra_dot_rows_mve
+lutra_decode_loop lutra_decode_mve;
+#define lutra_decode lutra_decode_mve
 lutra_depthwise_loop lutra_depthwise_mve;
 #define lutra_depthwise lutra_depthwise_mve
 lutra_requantize_loop lutra_requantize_mve;

@@ -25,6 +25,9 @@ lutra_patch_dot_loop lutra_patch_dot_v6m;
 lutra_dot_rows_loop lutra_dot_rows_v6m;
 #define lutra_dot_rows lutra_dot_rows_v6m
 
+lutra_decode_loop lutra_decode_v6m;
+#define lutra_decode lutra_decode_v6m
+
 lutra_depthwise_loop lutra_depthwise_v6m;
 #define lutra_depthwise lutra_depthwise_v6m
 

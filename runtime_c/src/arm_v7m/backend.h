@@ -25,6 +25,8 @@ lutra_patch_dot_loop lutra_patch_dot_v7m;
 #define lutra_patch_dot lutra_patch_dot_v7m
 lutra_dot_rows_loop lutra_dot_rows_v7m;
 #define lutra_dot_rows lutra_dot_rows_v7m
+lutra_decode_loop lutra_decode_v7m;
+#define lutra_decode lutra_decode_v7m
 lutra_depthwise_loop lutra_depthwise_v7m;
 #define lutra_depthwise lutra_depthwise_v7m
 

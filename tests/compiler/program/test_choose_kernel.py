@@ -7,9 +7,10 @@ from itertools import pairwise
 import pytest
 
 from lutra_compiler.errors import BudgetError, LoweringError
+from lutra_compiler.ir.graph import Graph
 from lutra_compiler.ir.ops import Conv2d
 from lutra_compiler.program.choose_kernel import Candidate, Limits, considered, fastest
-from lutra_compiler.program.cost_model import cycles
+from lutra_compiler.program.cost_model import cycles, program_cycles
 from lutra_compiler.program.footprint import footprint
 from lutra_compiler.program.kernels import KERNELS
 from lutra_compiler.program.lower import lower
@@ -53,6 +54,12 @@ def test_the_reasons_against_the_others_are_told():
     assert list(told) == [10, 99, 100, 250]
 
 
+def test_a_kernel_that_is_not_linked_is_told():
+    slower = replace(candidate(105, scratch=50), kernel="lutra_conv2d_decode")
+    told = [record.why_not for record in considered([slower, candidate(100)], [], slower)]
+    assert told == ["its code takes more flash than it is worth", ""]
+
+
 # In a network
 
 
@@ -77,6 +84,27 @@ def test_the_record_names_the_chosen_kernel_and_its_scratch_memory(target: str):
 
 def test_without_a_limit_every_layer_has_what_it_wants():
     assert chain(8, 40, 16, ram=footprint(chain(8, 40, 16)).ram).calls == chain(8, 40, 16).calls
+
+
+def heavy_and_light(channels: int) -> Graph:
+    """A convolution that takes the time, and one of a few pixels."""
+    heavy = Conv2d(name="heavy", inputs=("x",), output="y", weight="a", padding=(3, 3, 3, 3))
+    light = Conv2d(name="light", inputs=("y",), output="z", weight="b", stride=(8, 8), padding=(1, 1, 1, 1))
+    weights = {"a": coded((16, 7, 7, 16), subvector=8, largest=7), "b": coded((channels, 3, 3, 16), subvector=2, largest=100)}
+    return graph([heavy, light], {"x": (16, 16, 16)}, weights)
+
+
+@pytest.mark.parametrize(("channels", "saved"), [(128, "ram"), (64, "flash")])
+def test_a_program_a_little_slower_is_taken_where_that_saves_memory(channels: int, saved: str):
+    source, target = heavy_and_light(channels), target_by_name("cortex-m4")
+    fast, taken = lower(source, target, choose=fastest), lower(source, target)
+    assert getattr(footprint(taken), saved) < 0.85 * getattr(footprint(fast), saved)
+    assert program_cycles(fast) < program_cycles(taken) <= 1.02 * program_cycles(fast)
+    needed = footprint(fast), footprint(taken)
+    room = Limits(ram=max(part.ram for part in needed), flash=max(part.flash for part in needed))
+    assert lower(source, target, room).calls == taken.calls
+    tight = lower(source, target, Limits(ram=footprint(fast).ram, flash=footprint(fast).flash))
+    assert program_cycles(tight) <= 1.02 * program_cycles(fast)
 
 
 @pytest.mark.parametrize("part", [0.9, 0.8, 0.7])

@@ -195,6 +195,29 @@ static void dot_rows(uint32_t number) {
   compare_words("sums", sums, expected, rows);
 }
 
+static void decode(uint32_t number) {
+  const group shape = pick_group(number);
+  static const uint8_t lengths[] = {1, 2, 4, 1, 2, 4, 8, 3, 5, 6, 7, 9, 10, 12, 15, 16};
+  const uint32_t d = lengths[pick(0u, sizeof lengths - 1u)];
+  const uint32_t length = shape.count * d - (number % 3u == 0u ? pick(0u, d - 1u) : 0u);
+  const uint32_t step = length + pick(0u, 9u) * pick(0u, 1u), size = (shape.rows - 1u) * step + length;
+  describe("d", (int32_t)d);
+  describe("length", (int32_t)length);
+  describe("step", (int32_t)step);
+  if (!fits(shape.rows * shape.row_bytes + shape.codewords * d + 2u * size)) {
+    return;
+  }
+  int8_t *const weights = output_of(size), *const expected = memcpy(random_bytes(size), weights, size);
+  lutra_codes codes = {
+      .indices = indices_of(shape, number), .row_bytes = shape.row_bytes, .index_bits = shape.index_bits,
+      .codebook = values("codebook", shape.codewords * d), .codewords = shape.codewords, .d = d, .length = length, .rows = shape.rows,
+      .weights = weights, .step = step};
+  NATIVE(decode)(&codes);
+  codes.weights = expected;
+  lutra_decode_reference(&codes);
+  compare_bytes("weights", weights, expected, size);
+}
+
 /* Rows of `row` values; between them there may be others. */
 static uint32_t pick_step(const char *name, uint32_t row) {
   const uint32_t step = row + pick(0u, 9u) * pick(0u, 1u);
@@ -257,6 +280,7 @@ void test_loops(void) {
   RUN(3u * CODINGS, near_lookups);
   RUN(384u, patch_dot);
   RUN(256u, dot_rows);
+  RUN(960u, decode);
   RUN(256u, depthwise);
   RUN(640u, requantize);
 }
