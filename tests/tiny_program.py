@@ -44,11 +44,12 @@ def tiny_program(names: Sequence[str] = ("image", "features", "conv", "fc", "sof
         Buffer(2, Storage.SCRATCH, 356, 44, 0, 0),
         Buffer(3, Storage.ACTIVATION, 5, 0, 1, 2),
         Buffer(4, Storage.OUTPUT, 5, 8, 2, 2),
+        Buffer(5, Storage.SCRATCH, 48, 44, 1, 1),
     )
     image, features, conv, linear, softmax, probabilities = names
     calls = (
         Call("lutra_conv2d_lut", _CONV, 0, (1, 2, 3), (0,), 1, 2, LayerRecord("conv2d", (conv,), features, (2, 2, 3), 864, 57)),
-        Call("lutra_linear_decode", _LINEAR, 4, (5, 6, 7), (1,), 3, None, LayerRecord("linear", (linear,), linear, (5,), 60, 65)),
+        Call("lutra_linear_decode", _LINEAR, 4, (5, 6, 7), (1,), 3, 5, LayerRecord("linear", (linear,), linear, (5,), 60, 65)),
         Call("lutra_softmax_int8", _SOFTMAX, 8, (9,), (3,), 4, None, LayerRecord("softmax", (softmax,), probabilities, (5,), 0, 0)),
     )
     inputs = (Port(image, (4, 4, 2), "NCHW", Quantization(0.1, -3), 0),)

@@ -51,6 +51,8 @@ static void *lut_scratch(const lutra_linear *layer) {
   return buffer(LUTRA_LINEAR_LUT_SCRATCH_BYTES((size_t)layer->out_c, codewords, layer->index_bits));
 }
 
+static void *decode_scratch(const lutra_linear *layer) { return buffer(LUTRA_LINEAR_DECODE_SCRATCH_BYTES((size_t)layer->in_c)); }
+
 static void *pairs_scratch(const lutra_linear *layer) { return buffer(LUTRA_LINEAR_PAIRS_SCRATCH_BYTES((size_t)layer->out_c)); }
 
 /* All orders of the sum give the specified output. `entry`: a bound of what a table entry usually is. */
@@ -63,7 +65,7 @@ static void check_coded(lutra_linear layer, const int8_t *codebook, const int8_t
   int8_t *const output = random_bytes(layer.out_c), *const decoded = random_bytes(layer.out_c);
   lutra_linear_lut(&layer, codebook, packed, channels, input, output, lut_scratch(&layer));
   check_against_naive(&layer, weights, channels, input, output);
-  lutra_linear_decode(&layer, codebook, packed, channels, input, decoded);
+  lutra_linear_decode(&layer, codebook, packed, channels, input, decoded, decode_scratch(&layer));
   check_against_naive(&layer, weights, channels, input, decoded);
   if (pairs) {
     int8_t *const paired = random_bytes(layer.out_c);
@@ -123,13 +125,13 @@ static void a_table_entry_may_be_128_times_255(void) {
   };
   const int8_t *const weights = decoded_weights(indices, 3, 1, 8, codebook, 2);
   const uint8_t *const packed = packed_indices(indices, 3, 1, 4, 8);
-  void *const scratch = lut_scratch(&layer);
+  void *const scratch = lut_scratch(&layer), *const weights_of_rows = decode_scratch(&layer);
   for (int value = -128; value <= 127; value += 255) {
     memset(input, value, 8);
     lutra_linear_lut(&layer, codebook, packed, channels, input, output, scratch);
     check_against_naive(&layer, weights, channels, input, output);
     memset(output, 0, 3);
-    lutra_linear_decode(&layer, codebook, packed, channels, input, output);
+    lutra_linear_decode(&layer, codebook, packed, channels, input, output, weights_of_rows);
     check_against_naive(&layer, weights, channels, input, output);
     memset(output, 0, 3);
     lutra_linear_dense(&layer, weights, channels, input, output);
@@ -191,7 +193,7 @@ static void damaged_tables_do_no_harm(void) {
   const int pairs = layer.log2_codewords == 4 && layer.index_bits == 4, kernels = 3 + pairs;
   int8_t *const output = random_bytes((size_t)kernels * layer.out_c);
   lutra_linear_lut(&layer, codebook, indices, channels, input, output, lut_scratch(&layer));
-  lutra_linear_decode(&layer, codebook, indices, channels, input, output + layer.out_c);
+  lutra_linear_decode(&layer, codebook, indices, channels, input, output + layer.out_c, decode_scratch(&layer));
   lutra_linear_dense(&layer, weights, channels, input, output + 2 * layer.out_c);
   if (pairs) {
     lutra_linear_pairs(&layer, codebook, indices, channels, input, output + 3 * layer.out_c, pairs_scratch(&layer));

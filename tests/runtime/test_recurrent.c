@@ -162,7 +162,7 @@ static void coded_follows_the_specification(void) {
   void *const lut = buffer(LUTRA_RECURRENT_LUT_SCRATCH_BYTES(layer->in_c, layer->out_c, 1u << layer->log2_codewords, layer->index_bits));
   (r.gates == LSTM ? lutra_lstm_lut : lutra_gru_lut)(layer, codebook, packed, r.channels, r.tangents, r.initial, r.input, output, lut);
   check(&r, weights, output);
-  void *const sums = buffer(LUTRA_RECURRENT_SCRATCH_BYTES(layer->in_c, layer->out_c));
+  void *const sums = buffer(LUTRA_RECURRENT_DECODE_SCRATCH_BYTES(layer->in_c, layer->out_c));
   (r.gates == LSTM ? lutra_lstm_decode : lutra_gru_decode)(layer, codebook, packed, r.channels, r.tangents, r.initial, r.input, output,
                                                             sums);
   check(&r, weights, output);
@@ -215,8 +215,9 @@ static void damaged_tables_do_no_harm(void) {
       buffer(LUTRA_RECURRENT_LUT_SCRATCH_BYTES(r.layer.in_c, r.layer.out_c, 1u << r.layer.log2_codewords, r.layer.index_bits));
   (r.gates == LSTM ? lutra_lstm_lut : lutra_gru_lut)(&r.layer, codebook, indices, r.channels, r.tangents, r.initial, r.input, output,
                                                       scratch);
+  void *const decoded = buffer(LUTRA_RECURRENT_DECODE_SCRATCH_BYTES(r.layer.in_c, r.layer.out_c));
   (r.gates == LSTM ? lutra_lstm_decode : lutra_gru_decode)(&r.layer, codebook, indices, r.channels, r.tangents, r.initial, r.input,
-                                                            output, scratch);
+                                                            output, decoded);
 }
 
 int main(void) {

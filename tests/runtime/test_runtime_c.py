@@ -121,8 +121,8 @@ def test_runtime_has_no_variables(archives: Mapping[str, Path]) -> None:
 @pytest.mark.board
 @pytest.mark.xdist_group("runtime_arm")
 @pytest.mark.parametrize(("cpu", "kernels", "limit"), [
-    ("cortex-m0", SIZES.ALL, 7160),
-    ("cortex-m4", SIZES.ALL, 6896),
+    ("cortex-m0", SIZES.ALL, 7022),
+    ("cortex-m4", SIZES.ALL, 6776),
     ("cortex-m0", SIZES.SMALLEST, 800),
     ("cortex-m4", SIZES.SMALLEST, 744),
 ])  # fmt: skip
@@ -133,8 +133,8 @@ def test_portable_kernels_are_small(portable_archives: Mapping[str, Path], cpu: 
 @pytest.mark.board
 @pytest.mark.xdist_group("runtime_arm")
 @pytest.mark.parametrize(("cpu", "kernels", "limit"), [
-    ("cortex-m0", SIZES.ALL, 8566),
-    ("cortex-m4", SIZES.ALL, 11966),
+    ("cortex-m0", SIZES.ALL, 8428),
+    ("cortex-m4", SIZES.ALL, 11844),
     ("cortex-m0", SIZES.SMALLEST, 1480),
     ("cortex-m4", SIZES.SMALLEST, 1952),
 ])  # fmt: skip

@@ -44,6 +44,7 @@ _SIGNED = frozenset({
 FUNCTIONS = ("multiply", "add", "minimum", "maximum")  # of lutra_binary, by number: LUTRA_MULTIPLY, ...
 STEPS_CHANNELS, STEPS_PIXELS = 1, 2  # LUTRA_STEPS_CHANNELS, ...
 COPY_AXES = MAX_AXES
+DECODED_ROWS = 4  # LUTRA_DECODED_ROWS
 _OPERATORS = "lutra/lutra_operators.h"
 
 CONV2D = Descriptor(
@@ -200,12 +201,20 @@ def _linear_pairs(out_c: int) -> int:
     return 8 * 16 * 2 + 4 * 256 * 2 + 4 * out_c
 
 
+def _linear_decode(in_c: int) -> int:
+    return DECODED_ROWS * in_c
+
+
 def _recurrent_lut(in_c: int, out_c: int, codewords: int, index_bits: int) -> int:
     return _states(in_c) + _linear_lut(out_c, codewords, index_bits)
 
 
 def _recurrent_pairs(in_c: int, out_c: int) -> int:
     return _states(in_c) + _linear_pairs(out_c)
+
+
+def _recurrent_decode(in_c: int, out_c: int) -> int:
+    return _recurrent(in_c, out_c) + _linear_decode(in_c)
 
 
 def _recurrent(in_c: int, out_c: int) -> int:
@@ -348,7 +357,7 @@ _DENSE = ("weights", "channels")
 _RECURRENT = {  # by the last part of the name: tables, scratch memory
     "lut": (_CODED, ScratchRule("LUTRA_RECURRENT_LUT_SCRATCH_BYTES", _recurrent_lut)),
     "pairs": (_CODED, ScratchRule("LUTRA_RECURRENT_PAIRS_SCRATCH_BYTES", _recurrent_pairs)),
-    "decode": (_CODED, ScratchRule("LUTRA_RECURRENT_SCRATCH_BYTES", _recurrent)),
+    "decode": (_CODED, ScratchRule("LUTRA_RECURRENT_DECODE_SCRATCH_BYTES", _recurrent_decode)),
     "dense": (_DENSE, ScratchRule("LUTRA_RECURRENT_SCRATCH_BYTES", _recurrent)),
 }
 
@@ -370,7 +379,7 @@ KERNELS: Mapping[str, Kernel] = {
         ),
         Kernel("lutra_linear_lut", LINEAR, _CODED, scratch=ScratchRule("LUTRA_LINEAR_LUT_SCRATCH_BYTES", _linear_lut)),
         Kernel("lutra_linear_pairs", LINEAR, _CODED, scratch=ScratchRule("LUTRA_LINEAR_PAIRS_SCRATCH_BYTES", _linear_pairs)),
-        Kernel("lutra_linear_decode", LINEAR, _CODED),
+        Kernel("lutra_linear_decode", LINEAR, _CODED, scratch=ScratchRule("LUTRA_LINEAR_DECODE_SCRATCH_BYTES", _linear_decode)),
         Kernel("lutra_linear_dense", LINEAR, _DENSE),
         Kernel("lutra_max_pool", POOL, ()),
         Kernel("lutra_average_pool", POOL, ("multipliers",)),

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from math import frexp, prod
+from math import frexp, inf, prod
 
 import numpy as np
 
@@ -581,7 +581,7 @@ class _Lowering:
         self, output_names: Sequence[str], candidates: Sequence[Sequence[Candidate]], program: Program
     ) -> Program:
         """`program`, or one without some of its kernels, which other layers may not need, if that is better (`_worth`)."""
-        allowed = NETWORK_TIE * sum(fastest(ways).cycles for ways in candidates)
+        allowed, flash = NETWORK_TIE * sum(fastest(ways).cycles for ways in candidates), self.limits.flash or inf
         tried = {_kernels(program)}
         for fewer in with_fewer_kernels(candidates):
             chosen = [fastest(ways) for ways in fewer]
@@ -590,7 +590,7 @@ class _Lowering:
                 tried.add(kernels)
                 with suppress(BudgetError):
                     other = self.within_ram(output_names, fewer, None, allowed)
-                    if program_cycles(other) <= allowed:
+                    if program_cycles(other) <= allowed and footprint(other).flash <= flash:
                         program = min(program, other, key=_worth)
         return program
 

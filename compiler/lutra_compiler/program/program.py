@@ -11,7 +11,7 @@ import numpy.typing as npt
 from lutra_compiler.ir.encoding import Quantization
 from lutra_compiler.ir.graph import Shape
 
-ABI_VERSION = 5  # LUTRA_ABI_VERSION of the runtime this compiler writes for
+ABI_VERSION = 6  # LUTRA_ABI_VERSION of the runtime this compiler writes for
 ARENA_ALIGN = 4  # LUTRA_ARENA_ALIGN
 CRC_BYTES = 4
 

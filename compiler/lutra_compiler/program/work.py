@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 
-from lutra_compiler.program.kernels import COPY_AXES, FUNCTIONS, STEPS_CHANNELS, STEPS_PIXELS, is_flat, lanes8
+from lutra_compiler.program.kernels import COPY_AXES, DECODED_ROWS, FUNCTIONS, STEPS_CHANNELS, STEPS_PIXELS, is_flat, lanes8
 
 Fields = Mapping[str, int]
 Work = dict[str, float]
@@ -302,14 +302,18 @@ def _decoding(f: Fields, taps: int, blocks: Sequence[int], step: int) -> Work:
     total: Work = {}
     for first in range(0, f["in_c"], GROUP * d):
         length = min(GROUP * d, f["in_c"] - first)
-        # Some codings have loops of their own, where rows are aligned and no subvector is cut.
-        fast = (bits, d) in FAST_DECODING and (length | step) % max(d, 2) == 0
-        words = (length | step | d) % 4 == 0
+        count = rows * -(-length // d)
+        # Some codings have loops of their own, where no subvector is cut; those of arm_v6m ask for aligned rows as well.
+        fast = (bits, d) in FAST_DECODING and length % max(d, 2) == 0
+        aligned = (length | step) % min(d, 4) == 0 if fast else (length | step | d) % 4 == 0
         part: Work = {
             "decode calls": calls,
             "decode rows": rows,
-            f"{bits}-bit decoded d{d}" if fast else "decoded subvectors": rows * -(-length // d),
-            "decoded words" if words else "decoded bytes": 0.0 if fast else rows * (length // 4 if words else length),
+            f"{bits}-bit decoded d{d}" if fast else "decoded subvectors": count,
+            "decoded words" if aligned else "misaligned words": 0.0 if fast else count * (d // 4),
+            "decoded tails": 0.0 if fast else count * (d % 4 > 0),
+            "misaligned subvectors": 0.0 if aligned or not fast else count,
+            "misaligned values": 0.0 if aligned else rows * length,
             # Rows of short codewords are a vector each (arm_mve).
             **(
                 {"decoded short rows": rows} if d <= 2
@@ -429,10 +433,17 @@ def _linear_pairs(f: Fields) -> Work:
 
 
 def _linear_decode(f: Fields) -> Work:
-    subvectors, out_c = _subvectors(f), f["out_c"]
+    length, blocks = f["in_c"], _blocks(f["out_c"], DECODED_ROWS)
+    passes = sum(rows // 4 + (rows % 4 + 1) // 2 for rows in blocks)  # of four rows, two or one (arm_v7m)
     return {
-        "rows": float(out_c), f"{f['index_bits']}-bit subvectors": float(out_c * subvectors),
-        "products": float(out_c * f["in_c"]),
+        "blocks": float(len(blocks)),
+        "tails": float(f["out_c"] * (length % 4)),
+        "passes": float(passes),
+        "pass words": float(passes * (length // 4)),
+        "products": float(f["out_c"] * length),
+        "vectors": float(f["out_c"] * -(-length // VECTOR)),
+        **_decoding(f, 1, blocks, length),
+        **_sum(_requantization(rows, 1.0, 1) for rows in blocks),
     }
 
 

@@ -21,7 +21,7 @@
 #endif
 
 /* Generated code refuses to compile against a runtime of another number. */
-#define LUTRA_ABI_VERSION 5
+#define LUTRA_ABI_VERSION 6
 
 #define LUTRA_OK 0
 #define LUTRA_ERROR_NULL (-1)      /* a pointer that must not be NULL is NULL */

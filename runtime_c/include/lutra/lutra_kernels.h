@@ -118,6 +118,10 @@ typedef struct {
 /* Eight tables of 16 int16, four of 256, and one int32 an output. */
 #define LUTRA_LINEAR_PAIRS_SCRATCH_BYTES(out_c) (8u * 16u * 2u + 4u * 256u * 2u + 4u * (out_c))
 
+/* Weights of a few rows. */
+#define LUTRA_DECODED_ROWS 4u
+#define LUTRA_LINEAR_DECODE_SCRATCH_BYTES(in_c) (LUTRA_DECODED_ROWS * (in_c))
+
 /* Two-pixel tables of `block` subvectors; a ring of accumulator rows and one spare pixel: an input row meets
  * ceil(kernel_h / stride_h) output rows; an offset an index, of all taps or of one; a sum a tap and output channel if padded. */
 #define LUTRA_CONV2D_RING_ROWS(kernel_h, stride_h, out_h) \
@@ -203,7 +207,7 @@ void lutra_linear_lut(const lutra_linear *layer, const int8_t *codebook, const u
 void lutra_linear_pairs(const lutra_linear *layer, const int8_t *codebook, const uint8_t *indices, const lutra_channel *channels,
                         const int8_t *input, int8_t *output, void *scratch);
 void lutra_linear_decode(const lutra_linear *layer, const int8_t *codebook, const uint8_t *indices, const lutra_channel *channels,
-                         const int8_t *input, int8_t *output);
+                         const int8_t *input, int8_t *output, void *scratch);
 void lutra_linear_dense(const lutra_linear *layer, const int8_t *weights, const lutra_channel *channels, const int8_t *input,
                         int8_t *output);
 

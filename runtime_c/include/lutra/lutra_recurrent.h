@@ -30,6 +30,8 @@ typedef struct {
   (LUTRA_RECURRENT_STATE_BYTES(in_c) + LUTRA_LINEAR_LUT_SCRATCH_BYTES(out_c, codewords, index_bits))
 #define LUTRA_RECURRENT_PAIRS_SCRATCH_BYTES(in_c, out_c) (LUTRA_RECURRENT_STATE_BYTES(in_c) + LUTRA_LINEAR_PAIRS_SCRATCH_BYTES(out_c))
 #define LUTRA_RECURRENT_SCRATCH_BYTES(in_c, out_c) (LUTRA_RECURRENT_STATE_BYTES(in_c) + 4u * (out_c))
+#define LUTRA_RECURRENT_DECODE_SCRATCH_BYTES(in_c, out_c) \
+  (LUTRA_RECURRENT_SCRATCH_BYTES(in_c, out_c) + LUTRA_LINEAR_DECODE_SCRATCH_BYTES(in_c))
 
 /* `tangents`: uint16 [129]; `initial`: states before the first step, as int16, or one for all. `output` may be where `input` is, unless
  * time runs backwards. */

@@ -31,9 +31,6 @@ static inline const uint8_t *lutra_group_indices(const lutra_coding *coding, uin
   return coding->indices + coding->rows * (tap * lutra_index_bytes(coding, coding->subvectors) + lutra_index_bytes(coding, group));
 }
 
-/* The codeword that stands for subvector m of row n at a tap; a legal one whatever the bytes are. */
-const int8_t *lutra_codeword(const lutra_coding *coding, uint32_t tap, uint32_t n, uint32_t m);
-
 /* Channels of subvector m: fewer than d in the last one, perhaps. */
 static inline uint32_t lutra_subvector_length(const lutra_coding *coding, uint32_t m) {
   return lutra_at_most(coding->channels - m * coding->subvector, coding->subvector);
@@ -41,5 +38,9 @@ static inline uint32_t lutra_subvector_length(const lutra_coding *coding, uint32
 
 /* The weights of `count` rows, int8 [row][tap][channel]. */
 void lutra_decode_rows(const lutra_coding *coding, uint32_t taps, uint32_t first, uint32_t count, int8_t *weights);
+
+/* The sums, without biases, of up to LUTRA_DECODED_ROWS rows of a fully connected layer, whose weights are decoded to `weights`. Returns
+ * how many rows. */
+uint32_t lutra_decoded_sums(const lutra_coding *coding, uint32_t first, const int8_t *x, int8_t *weights, uint32_t *sums);
 
 #endif

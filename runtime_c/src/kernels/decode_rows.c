@@ -18,3 +18,10 @@ void lutra_decode_rows(const lutra_coding *coding, uint32_t taps, uint32_t first
     }
   }
 }
+
+uint32_t lutra_decoded_sums(const lutra_coding *coding, uint32_t first, const int8_t *x, int8_t *weights, uint32_t *sums) {
+  const uint32_t rows = lutra_at_most(coding->rows - first, LUTRA_DECODED_ROWS);
+  lutra_decode_rows(coding, 1u, first, rows, weights);
+  lutra_dot_rows(weights, x, coding->channels, rows, sums);
+  return rows;
+}

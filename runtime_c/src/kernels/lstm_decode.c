@@ -8,8 +8,8 @@ void lutra_lstm_decode(const lutra_recurrent *layer, const int8_t *codebook, con
   lutra_recurrence now;
   lutra_begin_recurrence(&now, layer, channels, tangents, initial, 2u, input, output, scratch);
   while (now.left > 0u) {
-    for (uint32_t n = 0u; n < coding.rows; n++) {
-      now.sums[n] = lutra_row_sum(&coding, n, now.hidden);
+    for (uint32_t n = 0u; n < coding.rows;) {
+      n += lutra_decoded_sums(&coding, n, now.hidden, (int8_t *)(now.sums + coding.rows), now.sums + n);
     }
     lutra_lstm_step(&now);
   }

@@ -6,7 +6,7 @@
 #include "lutra/lutra_recurrent.h"
 
 #include "../scale.h"
-#include "linear.h"
+#include "coding.h"
 
 typedef struct {
   const lutra_recurrent *layer;

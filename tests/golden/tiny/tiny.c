@@ -14,6 +14,7 @@ TINY_ASSERT(size_2, sizeof(lutra_softmax) == 4u);
 TINY_ASSERT(tiny_layers, sizeof tiny_layers == 56u);
 TINY_ASSERT(tiny_tables, sizeof tiny_tables == 680u);
 TINY_ASSERT(scratch_0, LUTRA_CONV2D_LUT_SCRATCH_BYTES(3u, 3u, 1u, 4u, 4u, 3u, 16u, 1u, 1u, 1u, 1u) == 356u);
+TINY_ASSERT(scratch_1, LUTRA_LINEAR_DECODE_SCRATCH_BYTES(12u) == 48u);
 
 /* Volatile: a CRC is read from flash, not folded into the code as a constant. */
 static int tiny_compare(const void *data, size_t bytes, const volatile uint32_t *crc) {
@@ -47,7 +48,7 @@ int tiny_run(void *arena, size_t arena_bytes, const int8_t *const inputs[], int8
 
   lutra_conv2d_lut(&tiny_layers.t0_conv2d_lut_descriptor, tiny_tables.t1_conv2d_lut_codebook, tiny_tables.t2_conv2d_lut_indices, tiny_tables.t3_conv2d_lut_channels, inputs[0], memory + 32, memory + 44);
   LUTRA_AFTER_LAYER(0, memory + 32, 12);
-  lutra_linear_decode(&tiny_layers.t4_linear_decode_descriptor, tiny_tables.t5_linear_decode_codebook, tiny_tables.t6_linear_decode_indices, tiny_tables.t7_linear_decode_channels, memory + 32, memory + 0);
+  lutra_linear_decode(&tiny_layers.t4_linear_decode_descriptor, tiny_tables.t5_linear_decode_codebook, tiny_tables.t6_linear_decode_indices, tiny_tables.t7_linear_decode_channels, memory + 32, memory + 0, memory + 44);
   LUTRA_AFTER_LAYER(1, memory + 0, 5);
   lutra_softmax_int8(&tiny_layers.t8_softmax_int8_descriptor, tiny_tables.t9_softmax_int8_exponentials, memory + 0, outputs[0]);
   LUTRA_AFTER_LAYER(2, outputs[0], 5);

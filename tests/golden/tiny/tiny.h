@@ -9,8 +9,8 @@
 
 #include "lutra/lutra.h"
 
-#if LUTRA_ABI_VERSION != 5
-#error "This bundle needs a Lutra runtime of ABI 5: generate it again or use the runtime of the compiler that wrote it."
+#if LUTRA_ABI_VERSION != 6
+#error "This bundle needs a Lutra runtime of ABI 6: generate it again or use the runtime of the compiler that wrote it."
 #endif
 
 #define TINY_ARENA_BYTES 400u
