@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from fit_cost_model import MACS, measured
-from lutra_compiler.program.choose_kernel import TIE
+from lutra_compiler.program.choose_kernel import NETWORK_TIE, TIE
 from lutra_compiler.program.cost_model import cycles
 from measure_layers import BOARD_OF, Layer, Measurement, random_layers
 
@@ -66,6 +66,7 @@ def main() -> None:
         f"{arguments.layers} random layers a target (`random_layers({SEED}, ...)`), those with product-quantized weights: all",
         "candidates measured in QEMU, cycles of the one that the compiler takes against the best one and plain int8 weights. Candidates",
         f"estimated within {100 * TIE - 100:.0f} % of the fastest and no slower than int8 count as equal: the one of less RAM is taken.",
+        f"(In a network a slower one may follow where that saves memory, at {100 * NETWORK_TIE - 100:.0f} % of its cycles at most.)",
         "Regenerate with `make choice`.",
         "",
         "| target | layers | within 5 % of the best | largest loss | faster than int8 | slower than int8 | largest loss against int8 |",

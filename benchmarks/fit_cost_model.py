@@ -1,15 +1,15 @@
 """Fits the compiler's cost model to layers measured on the emulated boards, and says how well it predicts others.
 
-    python benchmarks/fit_cost_model.py [--target cortex-m4 ...] [--unpacking | --new]
+    python benchmarks/fit_cost_model.py [--target cortex-m4 ...] [--kernel conv2d_decode ... | --unpacking | --new]
 
-writes compiler/lutra_compiler/program/cycles.json and docs/benchmarks/cost_model.md, or their parts about these targets. A kernel's cycles
+writes compiler/lutra_compiler/program/cycles.json and docs/benchmarks/cost_model.md, or their parts about these. A kernel's cycles
 are a sum of its work (compiler/lutra_compiler/program/work.py) times cycles a piece, none below zero: least squares of the relative error.
 """
 
 import argparse
 import json
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -17,12 +17,14 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from lutra_compiler.program.choose_kernel import Candidate
 from lutra_compiler.program.cost_model import TABLE
 from lutra_compiler.program.kernels import KERNELS, UNPACK
 from lutra_compiler.program.work import work
 from measure_layers import (
     BOARD_OF,
     OTHER_LAYERS,
+    Coding,
     Layer,
     Measurement,
     Selection,
@@ -48,6 +50,11 @@ def measured(target: str, layers: Sequence[Layer], select: Selection = every_can
         return [m for part in parts for m in part]
 
 
+def only(kernels: Collection[str], candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Those of some kernels."""
+    return [candidate for candidate in every_candidate(candidates) if candidate.kernel.removeprefix("lutra_") in kernels]
+
+
 def unpackings(target: str, seed: int, count: int) -> list[Measurement]:
     """Calls of lutra_unpack_indices."""
     return [m for m in measured(target, coded_layers(seed, count), first_candidate) if f"lutra_{m.kernel}" == UNPACK]
@@ -62,6 +69,19 @@ def depthwise_layers() -> list[Layer]:
         kernel, stride = int(rng.choice([1, 3, 3, 5])), int(rng.choice([1, 2]))
         size, padding = (int(rng.integers(kernel, 15)), int(rng.integers(kernel, 15)), channels), int(rng.choice([0, kernel // 2]))
         layers.append(Layer("conv2d", size, channels, (kernel, kernel), (stride, stride), (padding,) * 4, channels))
+    return layers
+
+
+def odd_codings() -> list[Layer]:
+    """Codings that are rare among the random layers: subvectors of one value and of lengths without loops of their own, odd channels."""
+    rng = np.random.default_rng(14)
+    layers = []
+    for d, codewords, bits in ((1, 16, 4), (1, 16, 8), (1, 64, 8), (2, 16, 4), (2, 64, 8), (3, 16, 4), (3, 64, 8), (4, 64, 8), (6, 256, 8)):
+        coding = Coding(d, codewords, l1=63, index_bits=bits)
+        for kernel in (1, 3):
+            size = int(rng.integers(4, 9)), int(rng.integers(4, 9)), int(rng.integers(5, 40))
+            layers.append(Layer("conv2d", size, int(rng.integers(4, 40)), (kernel, kernel), padding=(kernel // 2,) * 4, coding=coding))
+        layers += [Layer("linear", (int(rng.integers(20, 300)),), int(rng.integers(6, 60)), coding=coding) for _ in range(3)]
     return layers
 
 
@@ -138,6 +158,7 @@ def report_rows(target: str, kernels: Mapping[str, npt.NDArray[np.float64]]) -> 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--target", choices=BOARD_OF, action="append")
+    parser.add_argument("--kernel", action="append", help="refit these alone")
     parser.add_argument("--unpacking", action="store_true", help="refit lutra_unpack_indices alone")
     parser.add_argument("--new", action="store_true", help="fit kernels without weights that the table lacks alone")
     arguments = parser.parse_args()
@@ -147,14 +168,17 @@ def main() -> None:
     table = json.loads(TABLE.read_text())
     rows = {target: [row for row in REPORT.read_text().splitlines() if row.startswith(f"| {target} |")] for target in BOARD_OF}
     for target in targets:
-        if arguments.new:
+        select = partial(only, arguments.kernel) if arguments.kernel else every_candidate
+        if arguments.kernel:
+            fitted, held_out = [], []
+        elif arguments.new:
             fitted, held_out = [m for m in measured(target, OTHER_LAYERS) if f"lutra_{m.kernel}" not in table.get(target, {})], []
         else:
             fitted, held_out = unpackings(target, FITTED_SEEDS[0], CODED_LAYERS), unpackings(target, HELD_OUT_SEED, CODED_LAYERS // 2)
         if not arguments.unpacking and not arguments.new:
             random = [layer for seed in FITTED_SEEDS for layer in random_layers(seed, LAYERS, MACS)]
-            fitted += measured(target, [*random, *OTHER_LAYERS, *depthwise_layers()])
-            held_out += measured(target, random_layers(HELD_OUT_SEED, LAYERS, MACS))
+            fitted += measured(target, [*random, *OTHER_LAYERS, *depthwise_layers(), *odd_codings()], select)
+            held_out += measured(target, random_layers(HELD_OUT_SEED, LAYERS, MACS), select)
         known = table.setdefault(target, {})
         for kernel, found in sorted(by_kernel(fitted).items(), key=lambda item: KERNELS[item[0]].each_step is not None):
             rest = np.array([m.cycles - of_steps(known, kernel, m.fields) for m in found])
@@ -163,7 +187,9 @@ def main() -> None:
         TABLE.write_text(json.dumps(table, indent=1, sort_keys=True) + "\n")
         print(*found_rows, sep="\n")
         if not arguments.unpacking and not arguments.new:
-            rows[target] = found_rows
+            measured_kernels = {row.split(" | ")[1] for row in found_rows}
+            others = [row for row in rows[target] if row.split(" | ")[1] not in measured_kernels] if arguments.kernel else []
+            rows[target] = sorted([*others, *found_rows])
             REPORT.write_text(report([row for of_target in rows.values() for row in of_target]))
 
 

@@ -152,8 +152,8 @@ def train(
 def analyze(source: Source, target: str = DEFAULT_TARGET, *, flash: int | None = None, ram: int | None = None) -> Analysis:
     """Sizes, operations and kernels of a model, a float one as plain int8 makes it. Raises LutraError if it cannot be compiled.
 
-    `flash`: bytes that tables and code may take, `ram`: that arena and stack may; kernels are the fastest that fit. Raises BudgetError
-    if none do.
+    `flash`: bytes that tables and code may take, `ram`: that arena and stack may; kernels are the fastest that fit, up to 2 % slower
+    in all where that saves memory. Raises BudgetError if none do.
     """
     return driver.analyze(_model(source), target_by_name(target), Limits(ram=ram, flash=flash))
 

@@ -43,7 +43,7 @@ from lutra_compiler.ir.encoding import SOFTMAX_OUTPUT, WeightEncoding
 from lutra_compiler.ir.graph import Graph
 from lutra_compiler.ir.ops import BatchNorm, Softmax
 from lutra_compiler.model_file import load_model, save_model
-from lutra_compiler.program.choose_kernel import Choose, Limits
+from lutra_compiler.program.choose_kernel import NETWORK_TIE, Choose, Limits
 from lutra_compiler.program.cost_model import program_cycles
 from lutra_compiler.program.footprint import footprint
 from lutra_compiler.program.program import Program
@@ -287,7 +287,8 @@ class Search:
     def _allocations(self, number: int, budget: Budget) -> list[Allocation]:
         """The level's best allocations within the RAM and cycles of a budget, the smallest first."""
         ram = None if budget.ram is None else int(budget.ram * _SLACK)
-        limits = replace(budget, flash=None, ram=ram, max_drop=None)
+        cycles = None if budget.cycles is None else budget.cycles / NETWORK_TIE  # what lowering may give for memory
+        limits = replace(budget, flash=None, ram=ram, cycles=cycles, max_drop=None)
         key = number, limits
         if key not in self._known_allocations:
             self._known_allocations[key] = allocations(self._level(number), limits)

@@ -1,4 +1,4 @@
-"""Of the ways to compute a layer the fastest, unless the memory of the target says otherwise."""
+"""Of the ways to compute a layer the fastest, or another where that saves memory."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -10,8 +10,8 @@ from lutra_compiler.numerics.index_coding import Search
 from lutra_compiler.program.program import Buffer, Considered, Role
 from lutra_compiler.program.tables import TableData
 
-NETWORK_TIE = 1.02  # the same of whole programs: what needs less RAM and flash wins
 TIE = 1.02  # candidates whose estimates differ by less are equally fast: the one of less scratch memory wins, unless int8 weights do
+NETWORK_TIE = 1.02  # so are whole programs: lower.py
 
 
 @dataclass(frozen=True)
@@ -152,4 +152,4 @@ def _why_not(candidate: Candidate, chosen: Candidate) -> str:
         return "not measured on this target" if math.isinf(candidate.cycles) else f"{candidate.cycles / chosen.cycles:.3g} times the cycles"
     if candidate.scratch_bytes > chosen.scratch_bytes:
         return f"{candidate.scratch_bytes - chosen.scratch_bytes} bytes of RAM more"
-    return "another was asked for" if candidate.kernel == chosen.kernel else "its code takes more flash than it is worth"
+    return "another was asked for" if candidate.kernel == chosen.kernel else "left out to save flash, or another was asked for"

@@ -1,9 +1,10 @@
 """Graph -> Program: kernels chosen, arithmetic in integers, tables laid out, memory planned."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from math import frexp, inf, prod
+from typing import Self
 
 import numpy as np
 
@@ -57,8 +58,8 @@ from lutra_compiler.program.choose_kernel import (
     with_fewer_kernels,
     with_less_ram,
 )
-from lutra_compiler.program.cost_model import cycles, program_cycles
-from lutra_compiler.program.footprint import footprint
+from lutra_compiler.program.cost_model import cycles
+from lutra_compiler.program.footprint import Footprint, footprint
 from lutra_compiler.program.kernels import (
     COPY_AXES,
     FUNCTIONS,
@@ -87,10 +88,11 @@ RoledData = Sequence[tuple[Role, TableData]]
 def lower(graph: Graph, target: Target, limits: Limits | None = None, choose: Choose | None = None) -> Program:
     """Turn a prepared, encoded and calibrated graph into a Program.
 
-    Of the programs that take up to NETWORK_TIE times the cycles of the fastest one, that of the least product of cycles, RAM and flash
-    is taken; or `choose` picks one of the candidates for each layer. Where that exceeds `limits.ram`, ones of less scratch memory follow,
-    and where it exceeds `limits.flash`, fewer kernels. Raises LoweringError with the op and the value if something is missing, beyond a
-    limit, or too coarse in integers, UnsupportedLayersError if that is so of several ops, BudgetError if the program does not fit.
+    Of the programs that take up to NETWORK_TIE times the cycles of the fastest one, one of a smaller product of cycles, RAM and flash
+    is taken if there is one; or `choose` picks one of the candidates for each layer. Where that exceeds `limits.ram`, ones of less scratch
+    memory follow, and where it exceeds `limits.flash`, fewer kernels. Raises LoweringError with the op and the value if something is
+    missing, beyond a limit, or too coarse in integers, UnsupportedLayersError if that is so of several ops, BudgetError if the program
+    does not fit.
     """
     lowering = _Lowering(_with_outputs_apart(graph), target, limits or Limits())
     problems: list[tuple[str, LoweringError]] = []
@@ -119,6 +121,24 @@ class _Step:
     layer: LayerRecord
     candidates: Sequence[Candidate]
     impossible: Sequence[Impossible]
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A program, its estimated cycles, and what it needs."""
+
+    program: Program
+    cycles: float
+    needed: Footprint
+
+    def beats(self, other: Self) -> bool:
+        """Whether this one is better by more than estimates are uncertain: 1 % of cycles, RAM or flash is worth 1 % of another."""
+        return self.worth * NETWORK_TIE < other.worth
+
+    @property
+    def worth(self) -> float:
+        """The less, the better."""
+        return self.cycles * self.needed.ram * self.needed.flash
 
 
 class _Lowering:
@@ -558,64 +578,69 @@ class _Lowering:
     def program(self, output_names: Sequence[str], choose: Choose | None) -> Program:
         """Call after every op has been lowered."""
         candidates = [step.candidates for step in self.steps]
-        program = self.within_ram(output_names, candidates, choose)
-        tried, smallest = {_kernels(program)}, footprint(program)
-        if self.limits.flash is None or smallest.flash <= self.limits.flash:
-            return program if choose else self.with_kernels_that_pay(output_names, candidates, program)
-        for fewer in with_fewer_kernels(candidates):
-            if (kernels := tuple(fastest(ways).kernel for ways in fewer)) in tried:
-                continue
-            tried.add(kernels)
+        found = self.within_ram(output_names, candidates, choose)
+        if found.needed.flash <= self.flash_limit:
+            return (found if choose else self.with_kernels_that_pay(output_names, candidates, found)).program
+        smallest = found.needed
+        for fewer in self.fewer_kernels(candidates):
             with suppress(BudgetError):
-                program = self.within_ram(output_names, fewer, fastest)
-                needed = footprint(program)
-                if needed.flash <= self.limits.flash:
-                    return program
-                smallest = min(smallest, needed, key=lambda footprint: footprint.flash)
+                found = self.within_ram(output_names, fewer)
+                if found.needed.flash <= self.flash_limit:
+                    return found.program
+                smallest = min(smallest, found.needed, key=lambda footprint: footprint.flash)
         raise BudgetError(
             f"the network needs {smallest.flash} bytes of flash with the smallest kernels, model {smallest.model} and code "
             f"{smallest.code}, the limit is {self.limits.flash}; allow more or compress it further"
         )
 
-    def with_kernels_that_pay(
-        self, output_names: Sequence[str], candidates: Sequence[Sequence[Candidate]], program: Program
-    ) -> Program:
-        """`program`, or one without some of its kernels, which other layers may not need, if that is better (`_worth`)."""
-        allowed, flash = NETWORK_TIE * sum(fastest(ways).cycles for ways in candidates), self.limits.flash or inf
-        tried = {_kernels(program)}
+    @property
+    def flash_limit(self) -> float:
+        return inf if self.limits.flash is None else self.limits.flash
+
+    def fewer_kernels(self, candidates: Sequence[Sequence[Candidate]]) -> Iterator[Sequence[Sequence[Candidate]]]:
+        """`candidates` restricted to some of the kernels, where that makes another program, the fastest first."""
+        tried = {tuple(fastest(ways).kernel for ways in candidates)}
         for fewer in with_fewer_kernels(candidates):
-            chosen = [fastest(ways) for ways in fewer]
-            kernels = tuple(candidate.kernel for candidate in chosen)
-            if sum(candidate.cycles for candidate in chosen) <= allowed and kernels not in tried:
+            if (kernels := tuple(fastest(ways).kernel for ways in fewer)) not in tried:
                 tried.add(kernels)
+                yield fewer
+
+    def with_kernels_that_pay(self, output_names: Sequence[str], candidates: Sequence[Sequence[Candidate]], found: _Found) -> _Found:
+        """`found`, or a program without some of its kernels, whose code other layers may not need, if that is better."""
+        allowed = max(found.cycles, NETWORK_TIE * sum(fastest(ways).cycles for ways in candidates))
+        for fewer in self.fewer_kernels(candidates):
+            if sum(fastest(ways).cycles for ways in fewer) <= allowed:
                 with suppress(BudgetError):
-                    other = self.within_ram(output_names, fewer, None, allowed)
-                    if program_cycles(other) <= allowed and footprint(other).flash <= flash:
-                        program = min(program, other, key=_worth)
-        return program
+                    other = self.within_ram(output_names, fewer, allowed=allowed)
+                    if other.cycles <= allowed and other.needed.flash <= self.flash_limit and other.beats(found):
+                        found = other
+        return found
 
     def within_ram(
-        self, output_names: Sequence[str], candidates: Sequence[Sequence[Candidate]], choose: Choose | None, allowed: float | None = None
-    ) -> Program:
+        self, output_names: Sequence[str], candidates: Sequence[Sequence[Candidate]], choose: Choose | None = None,
+        allowed: float | None = None,
+    ) -> _Found:
         """The program of the `candidates`, a sequence a step, that `choose` picks if there is RAM enough.
 
-        Without `choose` the best (`_worth`) of the fastest one and of those that need less and less RAM, as long as they take
-        `allowed` cycles at most (None: NETWORK_TIE times those of the fastest).
+        Without `choose` the best of the fastest one and of those that need less and less RAM, as long as they take `allowed` cycles at
+        most (None: NETWORK_TIE times those of the fastest).
         """
         chosen = [(choose or fastest)(ways) for ways in candidates]
         allowed = allowed or NETWORK_TIE * sum(candidate.cycles for candidate in chosen)
         names = [step.layer.source_names[0] for step in self.steps]
-        best: Program | None = None
+        best: _Found | None = None
         while True:
-            program = self.placed(output_names, chosen)
-            needed = footprint(program)
-            if self.limits.ram is None or needed.ram <= self.limits.ram:
-                best = min(best, program, key=_worth) if best else program
+            program, cycles_ = self.placed(output_names, chosen), sum(candidate.cycles for candidate in chosen)
+            found = _Found(program, cycles_, footprint(program))
+            if self.limits.ram is None or found.needed.ram <= self.limits.ram:
+                within = found.needed.flash <= self.flash_limit
+                if best is None or (within and (found.beats(best) or best.needed.flash > self.flash_limit)):
+                    best = found
                 if choose:
                     return best
-            limit = needed.ram - 1 if best or self.limits.ram is None else self.limits.ram
+            limit = found.needed.ram - 1 if best or self.limits.ram is None else self.limits.ram
             try:
-                chosen = with_less_ram(names, candidates, chosen, program.buffers, limit, needed.stack)
+                chosen = with_less_ram(names, candidates, chosen, program.buffers, limit, found.needed.stack)
             except BudgetError:
                 if best:
                     return best
@@ -669,16 +694,6 @@ class _Lowering:
             layer = replace(step.layer, candidates=considered(step.candidates, step.impossible, candidate))
             append(candidate.kernel, candidate.fields, candidate.tables, step.inputs, step.output, layer, indices)
         return requests, calls, tables
-
-
-def _worth(program: Program) -> float:
-    """Cycles, RAM and flash in one number, the less the better: 1 % of one is worth 1 % of another."""
-    needed = footprint(program)
-    return program_cycles(program) * needed.ram * needed.flash
-
-
-def _kernels(program: Program) -> tuple[str, ...]:
-    return tuple(call.kernel for call in program.calls)
 
 
 def _root(flattened: Mapping[str, str], value: str) -> str:

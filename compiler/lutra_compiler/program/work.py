@@ -399,11 +399,12 @@ def _conv2d_depthwise(f: Fields) -> Work:
 def _linear_tables(f: Fields) -> Work:
     subvectors, d, k, tail = _subvectors(f), f["subvector"], 1 << f["log2_codewords"], int(f["in_c"] % f["subvector"] > 0)
     sizes = [GROUP] * ((subvectors - tail) // GROUP) + [(subvectors - tail) % GROUP] * ((subvectors - tail) % GROUP > 0) + [1] * tail
+    of_d, each = (f"d{d}", 1) if d in FAST_SUBVECTORS else ("of others", d)
     return {
         **_tables(f, "tables", len(sizes), float(subvectors)),
-        f"coupled entries d{d}": float(k * sum(-(-size // 2) for size in sizes)),  # two tables at once (arm_v7m)
-        f"fourfold entries d{d}": float(k * sum(size // 4 for size in sizes)),  # four (arm_mve)
-        f"single entries d{d}": float(k * sum(size % 4 for size in sizes)),
+        f"coupled entries {of_d}": float(k * each * sum(-(-size // 2) for size in sizes)),  # two tables at once (arm_v7m)
+        f"fourfold entries {of_d}": float(k * each * sum(size // 4 for size in sizes)),  # four (arm_mve)
+        f"single entries {of_d}": float(k * each * sum(size % 4 for size in sizes)),
     }
 
 
