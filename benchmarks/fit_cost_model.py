@@ -166,7 +166,8 @@ def main() -> None:
     if not TABLE.exists():
         TABLE.write_text("{}\n")
     table = json.loads(TABLE.read_text())
-    rows = {target: [row for row in REPORT.read_text().splitlines() if row.startswith(f"| {target} |")] for target in BOARD_OF}
+    known_rows = REPORT.read_text().splitlines() if REPORT.exists() else []
+    rows = {target: [row for row in known_rows if row.startswith(f"| {target} |")] for target in BOARD_OF}
     for target in targets:
         select = partial(only, arguments.kernel) if arguments.kernel else every_candidate
         if arguments.kernel:

@@ -13,7 +13,7 @@ from lutra_compiler.program.choose_kernel import Candidate, Limits
 from lutra_compiler.program.interpreter import interpret
 from lutra_compiler.program.lower import lower
 from lutra_compiler.program.program import CRC_BYTES, Considered
-from lutra_compiler.target import target_by_name
+from lutra_compiler.target import TARGETS, target_by_name
 from quantized_graphs import coded, dense, graph
 
 GENERIC = target_by_name("generic")
@@ -213,3 +213,23 @@ def test_every_candidate_computes_the_same(source: Callable[[], Graph]):
     assert len(np.unique(results[0])) > 20
     for result in results:
         np.testing.assert_array_equal(result, results[0])
+
+
+@pytest.mark.parametrize("target", [target.name for target in TARGETS if target.name != "generic"])
+@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("subvector", [1, 2, 3, 5, 6])
+def test_shorter_subvectors_are_not_estimated_to_take_less_time(subvector: int, bits: int, target: str):
+    """As they would be if the cost model knew no cycles for some of their work."""
+    short, long = (
+        {
+            (c.kernel, c.fields["block"], c.fields["keep_offsets"]): c.cycles
+            for c in candidates_of(convolution(coded((24, 1, 1, 35), subvector=length, index_bits=bits, largest=8)), target)
+            if not c.kernel.endswith("dense")
+        }
+        for length in (subvector, 8)
+    )
+    common = [key for key in short.keys() & long.keys() if "_decode" in key[0]]
+    assert common
+    assert all(short[key] >= 0.9 * long[key] for key in common)
+    tables = min(time for (kernel, *_), time in short.items() if kernel == "lutra_conv2d_lut")
+    assert tables >= 0.9 * min(time for (kernel, *_), time in long.items() if kernel == "lutra_conv2d_lut")
