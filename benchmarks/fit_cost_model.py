@@ -50,8 +50,8 @@ def measured(target: str, layers: Sequence[Layer], select: Selection = every_can
         return [m for part in parts for m in part]
 
 
-def only(kernels: Collection[str], candidates: Sequence[Candidate]) -> list[Candidate]:
-    """Those of some kernels."""
+def candidates_of_kernels(kernels: Collection[str], candidates: Sequence[Candidate]) -> list[Candidate]:
+    """All ways to compute a layer by some kernels, named without lutra_."""
     return [candidate for candidate in every_candidate(candidates) if candidate.kernel.removeprefix("lutra_") in kernels]
 
 
@@ -158,7 +158,7 @@ def report_rows(target: str, kernels: Mapping[str, npt.NDArray[np.float64]]) -> 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--target", choices=BOARD_OF, action="append")
-    parser.add_argument("--kernel", action="append", help="refit these alone")
+    parser.add_argument("--kernel", choices=[name.removeprefix("lutra_") for name in KERNELS], action="append", help="refit these alone")
     parser.add_argument("--unpacking", action="store_true", help="refit lutra_unpack_indices alone")
     parser.add_argument("--new", action="store_true", help="fit kernels without weights that the table lacks alone")
     arguments = parser.parse_args()
@@ -169,7 +169,7 @@ def main() -> None:
     known_rows = REPORT.read_text().splitlines() if REPORT.exists() else []
     rows = {target: [row for row in known_rows if row.startswith(f"| {target} |")] for target in BOARD_OF}
     for target in targets:
-        select = partial(only, arguments.kernel) if arguments.kernel else every_candidate
+        select = partial(candidates_of_kernels, arguments.kernel) if arguments.kernel else every_candidate
         if arguments.kernel:
             fitted, held_out = [], []
         elif arguments.new:
