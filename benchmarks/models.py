@@ -45,6 +45,7 @@ from sizes import compiler_version
 ROOT = Path(__file__).resolve().parents[1]
 JSON, REPORT = ROOT / "docs/benchmarks/models.json", ROOT / "docs/benchmarks/models.md"
 SUBVECTOR, CODEWORDS, NORM = 8, 16, 63
+PORTABLE_ON = "cortex-m4"  # measured with portable loops as well
 STACK_BYTES = 1024  # set aside of the RAM that a network may take
 
 NAMES = {
@@ -96,7 +97,8 @@ class Row:
     """A network on a target. `ratio`: cycles of TensorFlow Lite Micro with CMSIS-NN, divided by these; `code_ratio`: its code's flash.
 
     `code_bytes`: kernels, schedule, and what they need of libraries; `ram_bytes`: arena, stack and data; `ram_limit`: what the compiler
-    was told for the arena, None if that was not possible; `kernels`: how many calls of each; `layers`: the calls in order.
+    was told for the arena, None if that was not possible; `portable`: whether native loops are left out (LUTRA_PORTABLE); `kernels`: how
+    many calls of each; `layers`: the calls in order.
     """
 
     target: str
@@ -112,6 +114,7 @@ class Row:
     stack_bytes: int
     ram_bytes: int
     ram_limit: int | None
+    portable: bool
     unaligned: int
     kernels: dict[str, int]
     layers: tuple["LayerCost", ...]
@@ -129,30 +132,38 @@ class LayerCost:
 
 
 def rows_of(target: str, network: str, model: lutra.Model, build_dir: Path) -> list[Row]:
-    """A network within the RAM of direct CMSIS-NN calls, and without a limit where that makes a difference."""
+    """A network within the RAM of direct CMSIS-NN calls, without a limit where that makes a difference, and with portable loops on M4."""
     baseline = json.loads((ROOT / "benchmarks/cmsis_nn.json").read_text())["networks"]["figures"].get(network)
     free = build_program(model.graph, target_by_name(target))
     limit = baseline["bytes_on_cortex_m4"]["direct_calls_ram"] - STACK_BYTES if baseline else free.arena_bytes
-    rows = []
-    if free.arena_bytes <= limit:
-        rows.append(measure(free, limit, target, network, build_dir, baseline))
-    else:
+    programs: list[tuple[Program, int | None]] = [(free, limit)]
+    if free.arena_bytes > limit:
+        programs = [(free, None)]
         with suppress(LoweringError):
-            limited = build_program(model.graph, target_by_name(target), Limits(ram=limit + footprint(free).stack))
-            rows.append(measure(limited, limit, target, network, build_dir, baseline))
-        rows.append(measure(free, None, target, network, build_dir, baseline))
+            programs.insert(0, (build_program(model.graph, target_by_name(target), Limits(ram=limit + footprint(free).stack)), limit))
+    rows = [measure(program, within, target, network, build_dir, baseline) for program, within in programs]
+    if target == PORTABLE_ON:
+        program, within = programs[0]
+        rows.append(measure(program, within, target, network, build_dir, baseline, portable=True))
     return rows
 
 
 def measure(
-    program: Program, limit: int | None, target: str, network: str, build_dir: Path, baseline: Mapping[str, Any] | None
+    program: Program,
+    limit: int | None,
+    target: str,
+    network: str,
+    build_dir: Path,
+    baseline: Mapping[str, Any] | None,
+    *,
+    portable: bool = False,
 ) -> Row:
     """One inference, on noise. Raises AssertionError if it is not what the interpreter computes."""
     inputs = [np.random.default_rng(1).integers(-128, 128, (1, *port.shape), np.int8) for port in program.inputs]
     with tempfile.TemporaryDirectory() as folder:
         write_bundle(emit(program, network, {}), Path(folder, network))
         board, cpu = board_by_name(BOARD_OF[target]), target if target in ARMV6M else None
-        firmware = build_firmware(Path(folder, network), board, build_dir, cpu)
+        firmware = build_firmware(Path(folder, network), board, build_dir, cpu, portable=portable)
         run = run_firmware(firmware, inputs)
     for wanted, found in zip(interpret(program, inputs).outputs, run.outputs, strict=True):
         assert np.array_equal(wanted, found), f"{network} differs from the interpreter on {target}"
@@ -173,6 +184,7 @@ def measure(
         stack_bytes=run.stack_bytes,
         ram_bytes=firmware.ram.arena + run.stack_bytes + firmware.ram.data,
         ram_limit=limit,
+        portable=portable,
         unaligned=run.unaligned,
         kernels={name: names.count(name) for name in sorted(set(names))},
         layers=tuple(
@@ -215,6 +227,7 @@ by ours; {baseline["note"]}. "Direct calls":
 
 "code": kernels, schedule and what they need of libgcc and libc. "RAM": arena (inputs and outputs in it), deepest stack, data. The
 compiler was told not to exceed the RAM of direct CMSIS-NN calls; where that costs time, or cannot be, a row shows it without a limit.
+"(portable)": built with -DLUTRA_PORTABLE, for the least code: without the native loops that the kernels were chosen for.
 
 {sections}"""
 
@@ -226,7 +239,8 @@ def _section(network: str, rows: Sequence[Row], baseline: Mapping[str, Mapping[s
     sizes = baseline["figures"][network]["bytes_on_cortex_m4"]
     body = [
         _line(
-            _short(row.target) + ("*" if row.target in OWN_MODELS else ""), f"{row.million_instructions:.4g}", f"{row.million_cycles:.4g}",
+            _short(row.target) + ("*" if row.target in OWN_MODELS else "") + (" (portable)" if row.portable else ""),
+            f"{row.million_instructions:.4g}", f"{row.million_cycles:.4g}",
             f"{baseline['figures'][network]['million_cycles'][row.target]:.4g}", "-" if row.ratio is None else f"{row.ratio:.2f}",
             *(f"{size:,}" for size in (row.code_bytes, row.model_bytes, row.arena_bytes, row.stack_bytes)),
             f"{row.ram_bytes:,}" + ("" if row.ram_limit else " (no limit)"),
@@ -234,12 +248,13 @@ def _section(network: str, rows: Sequence[Row], baseline: Mapping[str, Mapping[s
         for row in rows
     ]  # fmt: skip
     m4 = next(row for row in rows if row.target == "cortex-m4")  # within the limit, if that can be
+    portable = next(row for row in rows if row.portable)
     kernels = ", ".join(f"{count} {name}" for name, count in m4.kernels.items())
     return "\n".join([
         f"## {NAMES[network]}, {rows[0].macs / 1e6:.3g} M multiply-adds", "", _line(*header), _line("---", *["---:"] * 9), *body, "",
-        f"TFLM + CMSIS-NN on M4: {sizes['code']:,} B of code ({m4.code_ratio} times ours), {sizes['model']:,} B of .tflite,",
-        f"{sizes['ram']:,} B of RAM; direct calls of CMSIS-NN: {sizes['direct_calls_flash']:,} B of flash,",
-        f"about {sizes['direct_calls_ram']:,} B of RAM. Our kernels on M4: {kernels}.", "",
+        f"TFLM + CMSIS-NN on M4: {sizes['code']:,} B of code ({m4.code_ratio} times ours, {portable.code_ratio} times the",
+        f"portable build's), {sizes['model']:,} B of .tflite, {sizes['ram']:,} B of RAM; direct calls of CMSIS-NN: {sizes['direct_calls_flash']:,} B",
+        f"of flash, about {sizes['direct_calls_ram']:,} B of RAM. Our kernels on M4: {kernels}.", "",
     ])  # fmt: skip
 
 

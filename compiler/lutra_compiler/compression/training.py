@@ -245,8 +245,8 @@ def _optimizer(module: nn.Module, stage: StageConfig, training: TrainingConfig) 
         {"params": [named[name] for name in named if name in scales], "weight_decay": 0.0},
     ]
     if training.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=stage.learning_rate, momentum=0.9, nesterov=True, weight_decay=training.weight_decay)
-    return torch.optim.AdamW(groups, lr=stage.learning_rate, weight_decay=training.weight_decay)
+        return torch.optim.SGD(groups, lr=stage.learning_rate, momentum=0.9, nesterov=True, weight_decay=training.weight_decay, fused=True)
+    return torch.optim.AdamW(groups, lr=stage.learning_rate, weight_decay=training.weight_decay, fused=True)
 
 
 def _loss(

@@ -78,17 +78,19 @@ class Firmware:
     markers: Markers | None
 
 
-def build_firmware(bundle: Path, board: Board, build_dir: Path, cpu: str | None = None) -> Firmware:
-    """Firmware that runs the bundle in the folder `bundle` on samples; built in `build_dir`/BOARD, where a second build is quick.
+def build_firmware(bundle: Path, board: Board, build_dir: Path, cpu: str | None = None, *, portable: bool = False) -> Firmware:
+    """Firmware that runs the bundle in the folder `bundle` on samples; built in a folder of `build_dir`, where a second build is quick.
 
     `cpu`, if not the board's own: "cortex-m0" or "cortex-m0plus", whose code every larger core runs, to count it with more memory.
-    Raises BundleError for a damaged bundle; ConfigurationError if the board cannot run the code of `cpu`; ToolError if a tool is missing
-    or fails, or the firmware does not fit the board.
+    `portable`: without native loops (LUTRA_PORTABLE), for the least code. Raises BundleError for a damaged bundle; ConfigurationError if
+    the board cannot run the code of `cpu`; ToolError if a tool is missing or fails, or the firmware does not fit the board.
     """
-    return build_firmwares([bundle], board, build_dir, cpu)[0]
+    return build_firmwares([bundle], board, build_dir, cpu, portable=portable)[0]
 
 
-def build_firmwares(bundles: Sequence[Path], board: Board, build_dir: Path, cpu: str | None = None) -> tuple[Firmware, ...]:
+def build_firmwares(
+    bundles: Sequence[Path], board: Board, build_dir: Path, cpu: str | None = None, *, portable: bool = False
+) -> tuple[Firmware, ...]:
     """One firmware for each of `bundles`, whose prefixes differ, as `build_firmware`; they share the runtime's objects."""
     require_tools(*BUILD_TOOLS)
     if cpu not in (None, board.cpu, *ARMV6M):
@@ -96,11 +98,12 @@ def build_firmwares(bundles: Sequence[Path], board: Board, build_dir: Path, cpu:
     manifests = [read_manifest(bundle) for bundle in bundles]
     if len({manifest.prefix for manifest in manifests}) < len(manifests):
         raise BundleError(f"two bundles have one prefix: {', '.join(manifest.prefix for manifest in manifests)}; generate one anew")
-    root, folder = source_root(), build_dir.resolve() / (board.name if cpu is None else f"{board.name}-{cpu}")
+    folder = build_dir.resolve() / "-".join([board.name, *([cpu] if cpu else []), *(["portable"] if portable else [])])
+    root = source_root()
     _cmake(
         board,
         "-S", str(root), "-B", str(folder), "-G", "Ninja", f"-DCMAKE_TOOLCHAIN_FILE={root}/boards/toolchains/arm-none-eabi.cmake",
-        f"-DLUTRA_BOARD={board.name}", f"-DTARGET_CPU={cpu or board.cpu}",
+        f"-DLUTRA_BOARD={board.name}", f"-DTARGET_CPU={cpu or board.cpu}", f"-DLUTRA_PORTABLE={'ON' if portable else 'OFF'}",
         f"-DLUTRA_BUNDLE={';'.join(str(bundle.resolve()) for bundle in bundles)}",
     )  # fmt: skip
     _cmake(board, "--build", str(folder))

@@ -30,7 +30,9 @@ _CIFAR10 = TrainingConfig(weight_decay=5e-4, augmentation="crop_flip", optimizer
 FLOAT_RECIPES: Mapping[str, FloatRecipe] = {
     "lenet5": FloatRecipe("mnist", StageConfig(25, 2e-3), _MNIST),
     "lenet300": FloatRecipe("mnist", StageConfig(40, 2e-3), _MNIST),
-    "alexnet": FloatRecipe("cifar10-centred", StageConfig(50, 0.05), replace(_CIFAR10, batch_size=256)),
+    "alexnet": FloatRecipe(
+        "cifar10-centred", StageConfig(44, 0.1, warmup=2), replace(_CIFAR10, batch_size=256, augmentation="crop_flip_cutout")
+    ),
     "vgg16": FloatRecipe("cifar10-centred", StageConfig(11, 0.02, warmup=1), _CIFAR10),
     "resnet8": FloatRecipe("cifar10-centred", StageConfig(200, 0.1), _CIFAR10),
     "resnet20": FloatRecipe("cifar10-centred", StageConfig(80, 0.1), _CIFAR10),

@@ -35,11 +35,7 @@ static LUTRA_NAKED void add_groups(const uint8_t *indices, uint32_t *sums, const
                                                         uint32_t codewords, const uint32_t *end, uint32_t index_bits) {
   __asm__ volatile(".syntax unified\n"
                    "push {r4-r7, lr}\n"
-                   "mov r4, r8\n"
-                   "mov r5, r9\n"
-                   "mov r6, r10\n"
-                   "mov r7, r11\n"
-                   "push {r4-r7}\n"
+                   LUTRA_PUSH_R8_R11
                    "ldr r4, [sp, #36]\n"
                    "mov r12, r4\n"
                    "lsls r4, r3, #1\n" /* bytes of a table, in both halves */
@@ -80,11 +76,8 @@ static LUTRA_NAKED void add_groups(const uint8_t *indices, uint32_t *sums, const
                    "stm r1!, {r4}\n"
                    "cmp r1, r12\n"
                    "bne 3b\n"
-                   "9: pop {r4-r7}\n"
-                   "mov r8, r4\n"
-                   "mov r9, r5\n"
-                   "mov r10, r6\n"
-                   "mov r11, r7\n"
+                   "9:\n"
+                   LUTRA_POP_R8_R11
                    "pop {r4-r7, pc}\n"
                    ".balign 4\n"
                    "4: .word 0x01FE01FE\n"

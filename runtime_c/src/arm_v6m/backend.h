@@ -3,6 +3,20 @@
 #ifndef LUTRA_ARM_V6M_BACKEND_H
 #define LUTRA_ARM_V6M_BACKEND_H
 
+/* For assembly that needs r8-r11: r4-r7, whose own values are saved before, carry them. */
+#define LUTRA_PUSH_R8_R11 \
+  "mov r4, r8\n"          \
+  "mov r5, r9\n"          \
+  "mov r6, r10\n"         \
+  "mov r7, r11\n"         \
+  "push {r4-r7}\n"
+#define LUTRA_POP_R8_R11  \
+  "pop {r4-r7}\n"         \
+  "mov r8, r4\n"          \
+  "mov r9, r5\n"          \
+  "mov r10, r6\n"         \
+  "mov r11, r7\n"
+
 lutra_build_pixel_tables_loop lutra_build_pixel_tables_v6m;
 lutra_add_pixel_lookups_loop lutra_add_pixel_lookups_v6m;
 #define lutra_build_pixel_tables lutra_build_pixel_tables_v6m

@@ -110,11 +110,7 @@ LUTRA_NAKED void lutra_build_pixel_tables_v6m(const int8_t *codebook, uint32_t c
                    "beq 1f\n"
                    "b 2b\n"
                    "1: add sp, #8\n"
-                   "pop {r4-r7}\n"
-                   "mov r8, r4\n"
-                   "mov r9, r5\n"
-                   "mov r10, r6\n"
-                   "mov r11, r7\n"
+                   LUTRA_POP_R8_R11
                    "pop {r4-r7, pc}\n");
 }
 

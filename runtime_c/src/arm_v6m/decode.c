@@ -27,11 +27,7 @@
 LUTRA_NAKED void lutra_decode_v6m(const lutra_codes *codes) {
   __asm__ volatile(".syntax unified\n"
                    "push {r4-r7, lr}\n"
-                   "mov r4, r8\n"
-                   "mov r5, r9\n"
-                   "mov r6, r10\n"
-                   "mov r7, r11\n"
-                   "push {r4-r7}\n"
+                   LUTRA_PUSH_R8_R11
                    "mov r12, r0\n"
                    "ldr r6, [r0, #28]\n"
                    "push {r6}\n"
@@ -143,11 +139,7 @@ LUTRA_NAKED void lutra_decode_v6m(const lutra_codes *codes) {
                    "str r5, [sp]\n"
                    "bne 0b\n"
                    "add sp, #4\n"
-                   "pop {r4-r7}\n"
-                   "mov r8, r4\n"
-                   "mov r9, r5\n"
-                   "mov r10, r6\n"
-                   "mov r11, r7\n"
+                   LUTRA_POP_R8_R11
                    "pop {r4-r7, pc}\n");
 }
 

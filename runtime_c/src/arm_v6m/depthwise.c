@@ -20,11 +20,7 @@ static LUTRA_NAKED void add_window(const int8_t *input, uint32_t input_stride, c
                                                         uint32_t channels, uint32_t *sums) {
   __asm__ volatile(".syntax unified\n"
                    "push {r4-r7, lr}\n"
-                   "mov r4, r8\n"
-                   "mov r5, r9\n"
-                   "mov r6, r10\n"
-                   "mov r7, r11\n"
-                   "push {r4-r7}\n"
+                   LUTRA_PUSH_R8_R11
                    "mov r12, r1\n"
                    "mov lr, r3\n"
                    "add r3, sp, #36\n"
@@ -79,11 +75,7 @@ static LUTRA_NAKED void add_window(const int8_t *input, uint32_t input_stride, c
                    "cmp r1, r3\n"
                    "bne 1b\n"
                    "add sp, #20\n"
-                   "pop {r4-r7}\n"
-                   "mov r8, r4\n"
-                   "mov r9, r5\n"
-                   "mov r10, r6\n"
-                   "mov r11, r7\n"
+                   LUTRA_POP_R8_R11
                    "pop {r4-r7, pc}\n");
 }
 

@@ -17,11 +17,7 @@ static LUTRA_NAKED void dot_four(const int8_t *x_end, uint32_t minus_length, con
                                                       uint32_t *sums) {
   __asm__ volatile(".syntax unified\n"
                    "push {r3-r7, lr}\n"
-                   "mov r4, r8\n"
-                   "mov r5, r9\n"
-                   "mov r6, r10\n"
-                   "mov r7, r11\n"
-                   "push {r4-r7}\n"
+                   LUTRA_PUSH_R8_R11
                    "movs r3, #0\n"
                    "mov r8, r3\n"
                    "mov r9, r3\n"
@@ -38,11 +34,7 @@ static LUTRA_NAKED void dot_four(const int8_t *x_end, uint32_t minus_length, con
                    "mov r6, r10\n"
                    "mov r7, r11\n"
                    "stm r0!, {r4-r7}\n"
-                   "pop {r4-r7}\n"
-                   "mov r8, r4\n"
-                   "mov r9, r5\n"
-                   "mov r10, r6\n"
-                   "mov r11, r7\n"
+                   LUTRA_POP_R8_R11
                    "pop {r3-r7, pc}\n");
 }
 

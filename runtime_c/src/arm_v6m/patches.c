@@ -65,11 +65,7 @@ static LUTRA_NAKED void dot(const int8_t *weights, uint32_t *sums, uint32_t bias
                                                  uint32_t pixel_1, uint32_t pixel_2, uint32_t pixel_3, const uint32_t *end) {
   __asm__ volatile(".syntax unified\n"
                    "push {r4-r7, lr}\n"
-                   "mov r4, r8\n"
-                   "mov r5, r9\n"
-                   "mov r6, r10\n"
-                   "mov r7, r11\n"
-                   "push {r4-r7}\n"
+                   LUTRA_PUSH_R8_R11
                    "movs r6, r0\n"
                    "mov lr, r1\n"
                    "mov r12, r2\n"
@@ -113,11 +109,7 @@ static LUTRA_NAKED void dot(const int8_t *weights, uint32_t *sums, uint32_t bias
                    "ldr r5, [sp, #64]\n"
                    "cmp r4, r5\n"
                    "bne 1b\n"
-                   "pop {r4-r7}\n"
-                   "mov r8, r4\n"
-                   "mov r9, r5\n"
-                   "mov r10, r6\n"
-                   "mov r11, r7\n"
+                   LUTRA_POP_R8_R11
                    "pop {r4-r7, pc}\n");
 }
 
