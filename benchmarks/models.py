@@ -253,8 +253,8 @@ def _section(network: str, rows: Sequence[Row], baseline: Mapping[str, Mapping[s
     return "\n".join([
         f"## {NAMES[network]}, {rows[0].macs / 1e6:.3g} M multiply-adds", "", _line(*header), _line("---", *["---:"] * 9), *body, "",
         f"TFLM + CMSIS-NN on M4: {sizes['code']:,} B of code ({m4.code_ratio} times ours, {portable.code_ratio} times the",
-        f"portable build's), {sizes['model']:,} B of .tflite, {sizes['ram']:,} B of RAM; direct calls of CMSIS-NN: {sizes['direct_calls_flash']:,} B",
-        f"of flash, about {sizes['direct_calls_ram']:,} B of RAM. Our kernels on M4: {kernels}.", "",
+        f"portable build's), {sizes['model']:,} B of .tflite, {sizes['ram']:,} B of RAM; direct calls of CMSIS-NN:",
+        f"{sizes['direct_calls_flash']:,} B of flash, about {sizes['direct_calls_ram']:,} B of RAM. Our kernels on M4: {kernels}.", "",
     ])  # fmt: skip
 
 

@@ -29,7 +29,9 @@ from lutra_compiler.config import load_config
 
 ROOT = Path(__file__).resolve().parents[1]
 OUTSIDE_ARENA = 4096  # bytes of RAM that a board's firmware may need beside the arena
-SOURCES, NO_SOURCES = ("compiler", "python", "runtime_c", "boards"), {"artefacts", "recipes", "__pycache__"}
+SOURCES = ("compiler", "python", "runtime_c", "boards")
+MAKING = {"frontends", "compression", "recipes", "train.py"}  # of networks: what is measured has been made
+NO_SOURCES = {*MAKING, "artefacts", "__pycache__", "page", "cli.py"}
 MARKERS = ("<!-- results: written by benchmarks/results.py -->", "<!-- /results -->")
 SPEED_MARKERS = ("<!-- speed: written by benchmarks/results.py -->", "<!-- /speed -->")
 SPEED_TARGETS = {"M0+": "cortex-m0plus", "M3": "cortex-m3", "M4": "cortex-m4", "M55": "cortex-m55"}
