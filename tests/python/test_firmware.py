@@ -106,6 +106,18 @@ def test_flash_is_split_into_model_kernels_and_board_code(tiny: Firmware, tmp_pa
 
 
 @pytest.mark.board
+def test_a_portable_build_has_less_code_and_the_same_outputs(tiny: Firmware, tiny_run: BoardRun, tmp_path: Path) -> None:
+    write_bundle(emit(tiny_program(), "tiny", {}), tmp_path / "bundle")
+    portable = build_firmware(tmp_path / "bundle", M0, tiny.elf.parents[2], portable=True)
+    assert portable.flash.kernels < tiny.flash.kernels
+    assert portable.flash.model == tiny.flash.model
+    run = run_firmware(portable, [IMAGE])
+    assert run.instructions != tiny_run.instructions
+    np.testing.assert_array_equal(run.outputs[0], tiny_run.outputs[0])
+    assert run_firmware(tiny, [IMAGE[:1]]).instructions == tiny_run.instructions  # its own build is as it was
+
+
+@pytest.mark.board
 def test_ram_holds_the_arena_the_stack_and_nothing_else(tiny: Firmware, tiny_run: BoardRun) -> None:
     assert tiny.ram.arena == tiny_program().arena_bytes
     assert tiny.ram.data == 0
