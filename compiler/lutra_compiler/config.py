@@ -173,7 +173,7 @@ class TrainingConfig:
     precision: Precision = "float32"
 
     def __post_init__(self) -> None:
-        _within(self, "batch_size", 1, 1 << 16)
+        _within(self, "batch_size", 2, 1 << 16)  # batch norm has no statistics of one sample
         _within(self, "quant_noise", 0, 1)
         _within(self, "weight_decay", 0, 1)
         _within(self, "temperature", 0.1, 100)
@@ -278,7 +278,8 @@ class CompressionConfig:
             stages = {f.name: stage for f in fields(record) if isinstance(stage := getattr(record, f.name), StageConfig)}
             return replace(record, **{name: stage.scaled(factor) for name, stage in stages.items()})
 
-        return replace(self, training=scaled(self.training), reconstruction=scaled(self.reconstruction))
+        parts = {name: scaled(getattr(self, name)) for name in ("training", "reconstruction", "search")}
+        return replace(self, **parts)
 
 
 def load_config(path: Path) -> CompressionConfig:

@@ -297,7 +297,7 @@ def compress(
     `config.method` says which; "auto" takes reconstruction where there are fewer than 2,000 samples and no labels, and logs it.
     Under a `budget` widths and layer settings that `config` leaves open are found first, and BudgetError is raised if nothing fits.
     Samples may be in any order: they are mixed, the same way every time. `validation` samples are only measured on; for a limit of the
-    drop in accuracy they are a tenth of `data` where none are given. `report` is called after each step, `notify` with what was decided.
+    drop in accuracy they are a tenth of `data` where none are given. `report` is called every few steps, `notify` with what was decided.
     With a `checkpoint` folder an interrupted run goes on where it was if `resume` is set; `discard_checkpoint` removes it. Processes that
     torchrun has started work together, and each returns the model; see `is_main_process`. Raises CompressionError, ConfigurationError,
     DataError.
@@ -427,7 +427,7 @@ def _opened(checkpoint: str | Path | None, identity: Callable[[], dict[str, Any]
     try:
         yield folder
     except LutraError:
-        if is_main_process() and folder.directory.is_dir() and [path.name for path in folder.directory.iterdir()] == [_RUN]:
+        if is_main_process() and [path.name for path in folder.directory.rglob("*") if path.is_file()] == [_RUN]:
             discard_checkpoint(folder.directory)
         raise
 

@@ -1,6 +1,7 @@
 """Samples and labels, from NumPy files."""
 
 import zipfile
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -88,7 +89,7 @@ def read_dataset(path: Path) -> Dataset:
     """
     try:
         arrays = _read_arrays(path)
-    except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error, RuntimeError) as error:  # RuntimeError: encrypted
         raise DataError(f"{path} cannot be read: {error}; write it with numpy.savez(path, images=..., labels=...)") from error
     images, labels = _named(arrays, _IMAGES), _named(arrays, _LABELS)
     if images is None and len(arrays) == 1:

@@ -8,6 +8,7 @@ from lutra_compiler.config import (
     CompressionConfig,
     LayerConfig,
     PruningConfig,
+    SearchConfig,
     StageConfig,
     TrainingConfig,
     format_config,
@@ -61,7 +62,9 @@ def test_sixteen_codewords_need_four_bits(codewords: int, bits: int) -> None:
 
 def test_epochs_are_scaled_and_rounded_up() -> None:
     training = TrainingConfig(StageConfig(0, 1), StageConfig(1, 1), StageConfig(4, 1), StageConfig(10, 1))
-    scaled = CompressionConfig(training=training).with_epochs_scaled(0.3).training
+    config = CompressionConfig(training=training, search=SearchConfig(recovery=StageConfig(10, 1e-3))).with_epochs_scaled(0.3)
+    assert config.search.recovery.epochs == 3
+    scaled = config.training
     assert [scaled.pruning.epochs, scaled.recovery.epochs, scaled.assignment.epochs, scaled.codewords.epochs] == [0, 1, 2, 3]
 
 

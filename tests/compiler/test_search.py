@@ -197,6 +197,26 @@ def test_configured_layers_and_widths_stay_as_they_are(trained: Graph) -> None:
     assert plan.config.pruning.widths == {"hidden": 24}
 
 
+def test_a_budget_counts_what_the_configuration_leaves_of_the_network() -> None:
+    layers = torch.nn.Linear(144, 600), torch.nn.ReLU(), torch.nn.Linear(600, 600), torch.nn.ReLU(), torch.nn.Linear(600, 4)
+    wide = canonicalise(graph_from_module(torch.nn.Sequential(torch.nn.Flatten(), *layers), (torch.zeros(1, 1, 12, 12),)))
+    limit = Budget(flash=8000, target="cortex-m4")
+    assert best(wide, limit, replace(CONFIG, pruning=PruningConfig(widths={"0": 16, "1": 16}))).flash <= 8000
+
+
+def test_layers_that_the_network_does_not_have_are_refused_under_a_budget_too(trained: Graph) -> None:
+    config = replace(CONFIG, layers=(LayerConfig("nosuch", "int8"),))
+    for choose in (Search.best, Search.curve):
+        with pytest.raises(CompressionError, match="layers names 'nosuch', but the layers with weights are"):
+            choose(search(trained, Budget(flash=7000), config))
+
+
+def test_a_layer_too_small_for_the_codebook_it_shares_goes_without(trained: Graph) -> None:
+    shared = [LayerConfig(number, codewords=16, subvector=4, codebook="a") for number in (0, 1)]
+    level = search(trained, Budget(target="cortex-m4"), replace(CONFIG, layers=tuple(shared)))._level(0)
+    assert [option.setting.codebook for layer in level.layers[:2] for option in layer.options] == [None, "a"]
+
+
 def test_convolutions_may_share_a_codebook_and_its_bytes_count_once(trained: Graph) -> None:
     third = replace(trained.ops[2], name="third", inputs=("conv2",), output="third", weight="third", bias=None)
     weight = np.random.default_rng(0).normal(scale=0.1, size=(16, 3, 3, 16)).astype(np.float32)

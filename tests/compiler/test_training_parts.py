@@ -5,6 +5,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from lutra_compiler.compression.torch_graph import TorchGraph, fake_quantize_lea
 from lutra_compiler.compression.training import Checkpoints, Progress, Samples, batch_sizes, fit, once
 from lutra_compiler.compression.weights import CodebookWeight, ScalarWeight, nearest_codewords
 from lutra_compiler.config import StageConfig, TrainingConfig
+from lutra_compiler.errors import ConfigurationError, DataError
 from lutra_compiler.ir.encoding import ProductQuantized, Quantization
 from lutra_compiler.ir.graph import Graph, Input
 from lutra_compiler.ir.ops import BatchNorm, Clamp, Conv2d, Flatten, Linear, MaxPool, Rearrange, Softmax
@@ -195,6 +197,38 @@ def test_a_resumed_training_drops_out_what_an_uninterrupted_one_does(tmp_path: P
         train(network(), 2, Checkpoints(tmp_path))
     torch.rand(7)  # the interrupted process would not have drawn these
     torch.testing.assert_close(train(network(), None, Checkpoints(tmp_path)), whole, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_a_resumed_training_is_the_same_however_weights_lie_in_memory(optimizer: Literal["adamw", "sgd"], tmp_path: Path) -> None:
+    class Interrupted(Exception):
+        pass
+
+    def train(stop_at: int | None = None, checkpoints: Checkpoints | None = None) -> torch.Tensor:
+        def interrupt(progress: Progress) -> None:
+            if progress.epoch == stop_at:
+                raise Interrupted
+
+        torch.manual_seed(3)
+        module = torch.nn.Sequential(torch.nn.Linear(8, 32), torch.nn.Linear(32, 3))
+        module[0].weight = torch.nn.Parameter(torch.randn(8, 32).T)  # as pruning leaves them
+        training = TrainingConfig(batch_size=32, optimizer=optimizer)
+        fit(module, vectors(96), StageConfig(4, 0.01), training, name="x", seed=0, report=interrupt, checkpoints=checkpoints)
+        return module[0].weight.detach()
+
+    whole = train()
+    with pytest.raises(Interrupted):
+        train(2, Checkpoints(tmp_path))
+    torch.testing.assert_close(train(None, Checkpoints(tmp_path)), whole, rtol=0, atol=0)
+
+
+def test_one_sample_is_too_few_to_learn_from() -> None:
+    module = torch.nn.Sequential(torch.nn.Linear(8, 4), torch.nn.BatchNorm1d(4), torch.nn.Linear(4, 3))
+    with pytest.raises(DataError, match="stage 'x' has 1 sample to learn from; give at least 2"):
+        fit(module, vectors(1), StageConfig(1, 0.01), TrainingConfig(), name="x", seed=0)
+    fit(module, vectors(2), StageConfig(1, 0.01), TrainingConfig(batch_size=2), name="x", seed=0)
+    with pytest.raises(ConfigurationError, match="batch_size is 1; it must be at least 2"):
+        TrainingConfig(batch_size=1)
 
 
 def test_weight_decay_leaves_scales_and_codewords_alone() -> None:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
@@ -102,16 +102,20 @@ def measure_costs(settings: Sequence[Sequence[LayerConfig]], encoded: Callable[[
                 continue
             alive[name] = min(alive.get(name, _alive(program.buffers, index)), _alive(program.buffers, index))
             place = names.index(name)
-            if turn < len(settings[place]):
-                shared = chosen[place].codebook
+            ways_there = settings[place]
+            if turn < len(ways_there):
+                setting, shared = chosen[place], chosen[place].codebook
                 size, schedule = _bytes_of(program, [index]), _schedule(program, [index])
                 if shared is not None:
                     codebook = next((program.tables[t] for t in call.tables if program.tables[t].role is Role.CODEBOOK), None)
-                    if codebook is None:
-                        continue  # so small that its weights are stored as int8 instead
-                    codebooks[shared] = codebook.size_bytes
-                    size -= codebooks[shared] if codebook.calls[0] == index else 0
-                options[name].append(Option(chosen[place], size, size + schedule, _ways(ways)))
+                    if codebook is None:  # so small that its weights are stored as int8 instead
+                        if len(ways_there) > 1:
+                            continue
+                        setting = replace(setting, codebook=None)
+                    else:
+                        codebooks[shared] = codebook.size_bytes
+                        size -= codebooks[shared] if codebook.calls[0] == index else 0
+                options[name].append(Option(setting, size, size + schedule, _ways(ways)))
     size = _bytes_of(program, others) + _FRAME
     return Level(
         widths={},

@@ -48,7 +48,10 @@ def reconstruct(graph: Graph, samples: Tensor, config: CompressionConfig, stage:
     if config.pruning.rate or config.pruning.widths or config.pruning.features:
         raise CompressionError('method = "reconstruct" does not prune, which needs training: leave out [pruning], or set method = "train"')
     if len(samples) < FEWEST_SAMPLES:
-        raise DataError(f"reconstruction needs at least {FEWEST_SAMPLES} samples, got {len(samples)}; some hundreds make it better")
+        raise DataError(
+            f"reconstruction needs at least {FEWEST_SAMPLES} samples, got {len(samples)}: give some hundreds; "
+            f"calibration_samples is {config.calibration_samples}"
+        )
     layers = weighted_layers(graph)
     if len({op.weight for op in layers}) < len(layers):
         raise CompressionError('method = "reconstruct" goes layer by layer, but two layers share a weight; set method = "train"')

@@ -56,7 +56,8 @@ def with_selects(graph: Graph, config: PruningConfig) -> Graph:
 def _require_known(wishes: Mapping[str, int], layers: tuple[Weighted, ...], kind: str) -> None:
     known = {str(index) for index in range(len(layers))} | {op.name for op in layers if not op.name.isdecimal()}
     if unknown := sorted(set(wishes) - known):
-        raise CompressionError(f"pruning.{kind} names '{unknown[0]}', but the layers are {', '.join(sorted(op.name for op in layers))}")
+        numbered = ", ".join(f"{index} '{op.name}'" for index, op in enumerate(layers))
+        raise CompressionError(f"pruning.{kind} names '{unknown[0]}', but the layers with weights are {numbered}")
 
 
 def target_widths(graph: Graph, config: PruningConfig) -> dict[str, int]:

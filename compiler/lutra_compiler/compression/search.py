@@ -21,6 +21,7 @@ from lutra_compiler.budget import Budget
 from lutra_compiler.compression.allocate import Allocation, Build, Level, allocations, exchanges, given_codebooks, measure_costs
 from lutra_compiler.compression.calibrate import calibrate
 from lutra_compiler.compression.compress import Stages, compress
+from lutra_compiler.compression.product_quantize import layer_settings
 from lutra_compiler.compression.prune import loss_changes, prune, target_widths, weighted_layers, widths_of, with_selects
 from lutra_compiler.compression.sensitivity import encode, loss_against, measure_losses, outputs_of, settings_of
 from lutra_compiler.compression.torch_graph import TorchGraph
@@ -101,6 +102,7 @@ class Search:
 
     def best(self) -> tuple[Plan, ...]:
         """The plan to train, and those to fall back to if its accuracy does not do. Raises BudgetError with the nearest point."""
+        layer_settings(self._core, self.config)  # what cannot be is refused at once
         self.notify(self._estimate())
         plans = self._most_accurate() if self.budget.max_drop is None else self._smallest()
         self.notify(f"chosen: {_described(plans[0])}")
@@ -108,6 +110,7 @@ class Search:
 
     def curve(self, trained_points: int = 0) -> tuple[Plan, ...]:
         """Plans from the smallest to the best, each better than the one before; `trained_points` of them, evenly spread, with trials."""
+        layer_settings(self._core, self.config)
         self.notify(self._estimate())
         plans = self._ladder(_STEP)
         spread = {round(i * (len(plans) - 1) / max(1, trained_points - 1)) for i in range(trained_points)}
@@ -296,7 +299,7 @@ class Search:
 
     def _may_fit(self, number: int, budget: Budget) -> bool:
         """Whether the level is worth a look: a quarter of a bit a weight is the least that any option takes."""
-        if budget.flash is None:
+        if budget.flash is None or self.config.pruning.removes:
             return True
         sizes = (self._core.weight_shape(op.weight) for op in weighted_layers(self._core))
         weights = sum(int(torch.Size(shape).numel()) for shape in sizes) * self.config.search.shrink**number

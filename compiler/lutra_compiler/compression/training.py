@@ -59,6 +59,7 @@ class Progress:
 
 
 Report = Callable[[Progress], None]
+_FEWEST_SAMPLES = 2  # batch norm needs them
 _REPORT_EVERY = 10  # steps: a loss that is looked at makes a GPU wait
 
 
@@ -166,6 +167,8 @@ def fit(
     """
     if teacher is None and samples.labels is None:
         raise DataError(f"stage '{name}' needs labels or a teacher network to learn from; give at least one")
+    if len(samples) < _FEWEST_SAMPLES:
+        raise DataError(f"stage '{name}' has {len(samples)} sample to learn from; give at least {_FEWEST_SAMPLES}, better some thousands")
     accelerator = Accelerator(cpu=not torch.cuda.is_available())
     processes, rank = accelerator.num_processes, accelerator.process_index
     module.to(accelerator.device)
@@ -353,6 +356,7 @@ def _resume(module: nn.Module, optimizer: torch.optim.Optimizer, name: str, chec
     epoch, tensors = checkpoints.load(name) if checkpoints else (0, {})
     if not tensors:
         return 0
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     restored = {}
     for key, tensor in tensors.items():
@@ -361,6 +365,9 @@ def _resume(module: nn.Module, optimizer: torch.optim.Optimizer, name: str, chec
             restored[rest] = tensor
         else:
             index, _, field = rest.partition(".")
+            parameter = parameters[int(index)]
+            if tensor.shape == parameter.shape:  # fused optimizers walk through both as they lie in memory
+                tensor = torch.empty_like(parameter, dtype=tensor.dtype).copy_(tensor)
             state.setdefault(int(index), {})[field] = tensor
     module.load_state_dict(restored)
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

@@ -34,6 +34,7 @@ MAX_NODES = 20_000  # nodes and what they read
 MAX_PORTS = 1024  # inputs and outputs of the network
 MAX_FOLDED = 1 << 26  # elements of 4 bytes of all constants that nodes compute, fewer where the file holds many
 OPSETS = range(7, onnx.defs.onnx_opset_version() + 1)
+_CHECKED_FROM = {"GroupNormalization": 21}  # before, it was "deprecated" from the day it came; its form is the same
 
 Array = npt.NDArray[Any]
 
@@ -230,9 +231,7 @@ class _Reader:
     def __init__(self, model: onnx.ModelProto, shapes: Mapping[str, Shape]) -> None:
         self._source = model.graph
         self._opset = _opset(model)
-        self._checker = onnx.checker.C.CheckerContext()
-        self._checker.ir_version = max(3, min(model.ir_version, onnx.IR_VERSION))  # whatever the file says, an int of C
-        self._checker.opset_imports = {"": self._opset}
+        self._ir_version = max(3, min(model.ir_version, onnx.IR_VERSION))  # whatever the file says, an int of C
         self._builder = OperatorBuilder()
         self._tensors = {tensor.name: tensor for tensor in self._source.initializer}
         self._found: dict[str, str | Array] = {}  # what each ONNX value is
@@ -337,6 +336,12 @@ class _Reader:
             outputs.append((found, name))
         return outputs
 
+    def _check(self, node: onnx.NodeProto) -> None:
+        context = onnx.checker.C.CheckerContext()
+        context.ir_version = self._ir_version
+        context.opset_imports = {"": max(self._opset, _CHECKED_FROM.get(node.op_type, 0))}
+        onnx.checker.check_node(node, context)
+
     def _convert(self, node: onnx.NodeProto, name: str, read: set[str]) -> str | Array | list[str] | None:
         """What the node's first output is, or all of them; None if that cannot be known."""
         handler = _HANDLERS.get(node.op_type)
@@ -347,7 +352,7 @@ class _Reader:
         if any(value in self._unknown for value in node.input):
             return None
         try:
-            onnx.checker.check_node(node, self._checker)
+            self._check(node)
         except (onnx.checker.ValidationError, ValueError) as error:
             what = [*str(error).splitlines(), "it holds text that is not UTF-8"][0]
             raise ModelError(f"node '{name}' ({node.op_type}) is not valid ONNX: {what}") from error

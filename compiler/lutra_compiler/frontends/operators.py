@@ -59,6 +59,9 @@ class OperatorBuilder(GraphBuilder):
     def arithmetic(self, name: str, function: str, x: str, constant: FloatArray, reverse: bool = False) -> str:
         """function(x, constant), or function(constant, x): one number for all, or one a channel."""
         constant = np.asarray(constant, np.float32)
+        shape = self.source_shape(x)
+        if constant.ndim > len(shape):
+            x = self.reshape(name, x, (1,) * (constant.ndim - len(shape)) + shape)
         if constant.size == 1:
             number = float(constant.reshape(-1)[0])
             if not math.isfinite(number):

@@ -104,7 +104,7 @@ def _arithmetic(function: str, alpha: bool = False) -> Handler:
     def handler(b: OperatorBuilder, call: Call) -> str:
         if call.get("rounding_mode"):
             raise Unsupported(f"its rounding mode is {call['rounding_mode']}", "divide without rounding")
-        factor = float(call.get("alpha") or 1) if alpha else 1.0
+        factor = 1.0 if not alpha or call.get("alpha") is None else float(call["alpha"])
         values = [argument for argument in ("self", "other") if isinstance(call[argument], str)]
         if len(values) == 2:
             if factor != 1:

@@ -150,6 +150,8 @@ ONNX = {
         {"a": normal(1, 2, 1, 1) + 3, "c": normal(2, 1, 1)},
     ),
     "constants a column": model([node("Mul", "x a", "y")], {"a": normal(6)}),
+    "a constant of more axes": model([node("Mul", "x a", "b"), node("Softmax", "b", "y", axis=1)], {"a": normal(1, 1, 1)}, inputs=VECTOR),
+    "a limit of more axes": model([node("Min", "x a", "b"), node("Softmax", "b", "y", axis=1)], {"a": normal(1, 1, 1)}, inputs=VECTOR),
     "constants a feature": model([node("Mul", "x a", "b"), node("Add", "b a", "y")], {"a": normal(6)}, inputs=VECTOR),
     "mul": model([node("Sigmoid", "x", "s"), node("Conv", "x w", "c"), node("Mul", "s c", "y")], {"w": normal(2, 2, 1, 1)}),
     "sub": model([node("Conv", "x w", "c"), node("Sub", "x c", "y")], {"w": normal(2, 2, 1, 1)}),
@@ -246,6 +248,12 @@ ONNX = {
     ),
     "matmul of rows": model([node("MatMul", "x w", "m"), node("Add", "m b", "y")], {"w": normal(6, 5), "b": normal(5)}, inputs=ROWS),
     "softmax of rows": model([node("Softmax", "x", "y", axis=-1)], inputs=ROWS),
+    "group norm of opset 18": model(
+        [node("GroupNormalization", "x s b", "y", num_groups=2)], {"s": normal(2) + 2, "b": normal(2)}, inputs={"x": (1, 4, 3, 5)}, opset=18
+    ),
+    "group norm": model(
+        [node("GroupNormalization", "x s b", "y", num_groups=2)], {"s": normal(4) + 2, "b": normal(4)}, inputs={"x": (1, 4, 3, 5)}, opset=21
+    ),
     "instance norm": model([node("InstanceNormalization", "x s b", "y")], {"s": normal(2), "b": normal(2)}),
     "layer norm": model([node("LayerNormalization", "x s b", "y", axis=-1)], {"s": normal(6) + 2, "b": normal(6)}, inputs=ROWS, opset=18),
     "quantized": model(
@@ -342,6 +350,7 @@ TORCH: dict[str, tuple[Callable[..., Tensor], tuple[int, ...], list[nn.Module]]]
     "rsqrt": (lambda m, x: torch.rsqrt(x * x + 0.5), IMAGE, []),
     "arithmetic": (lambda m, x: (1 - x) * 2 / (0.5 + x.abs()) - torch.pow(x, 3) + 2 ** (-x), IMAGE, []),
     "alpha": (lambda m, x: torch.sub(torch.add(x, m.layers[0](x), alpha=2), 1, alpha=3), IMAGE, [nn.Conv2d(4, 4, 1)]),
+    "alpha of 0": (lambda m, x: torch.sub(torch.add(x, m.layers[0](x), alpha=0), x.abs(), alpha=0), IMAGE, [nn.Conv2d(4, 4, 1)]),
     "rsub": (lambda m, x: torch.rsub(torch.rsub(x, 2, alpha=3), m.layers[0](x), alpha=0.5), IMAGE, [nn.Conv2d(4, 4, 1)]),
     "constants a channel": (lambda m, x: (x - m.channels) / m.channels, IMAGE, []),
     "maximum": (lambda m, x: torch.maximum(x, m.layers[0](x)) - torch.minimum(x, m.layers[0](x)), IMAGE, [nn.Conv2d(4, 4, 1)]),
