@@ -197,21 +197,26 @@ class Cost:
 class Outlook:
     """What a model would cost elsewhere: on every target; and, of a float model, what compression with default settings could bring.
 
-    `compressed`: "trained" and "reconstructed" without training data, in bytes that do not depend on what is learned.
+    `compressed`: "trained" and "reconstructed" without training data, in bytes that do not depend on what is learned; none, and
+    `refused` says why, of a float model that cannot be compressed.
     """
 
     targets: tuple[Cost, ...]
     compressed: tuple[Cost, ...]
+    refused: str = ""
 
 
 def outlook(model: Model, target: Target) -> Outlook:
     """The model on all targets, and a float one compressed on `target`. Raises LoweringError."""
-    graph, ways = model.graph, []
+    graph, ways, refused = model.graph, [], ""
     if not graph.encodings:
-        for name, trained in (("trained", True), ("reconstructed", False)):
+        ports = len(graph.inputs), len(graph.outputs)
+        if ports != (1, 1):
+            refused = f"compression is for networks of one input and one output; this has {ports[0]} and {ports[1]}"
+        for name, trained in (("trained", True), ("reconstructed", False)) if not refused else ():
             ways.append(_cost(name, _stand_in(graph, partial(default_setting, graph, trained=trained)), target))
         graph = _int8_stand_in(graph)
-    return Outlook(tuple(_cost(each.name, graph, each) for each in TARGETS), tuple(ways))
+    return Outlook(tuple(_cost(each.name, graph, each) for each in TARGETS), tuple(ways), refused)
 
 
 def _cost(name: str, graph: Graph, target: Target) -> Cost:

@@ -211,7 +211,7 @@ def validate(
     compared with the float network too, unless `layers` is False: the first whose relative L2 error is above `deviation` is named.
     """
     data = data() if callable(data) else data
-    float_model = None if reference is None else _model(reference)
+    float_model = None if reference is None else load_reference(reference)
     if float_model is not None:
         _require_torch("a float reference")
     with one_family():
@@ -230,6 +230,14 @@ def validate(
             float_name = zoo.float_name(name.removeprefix(zoo.PREFIX))
             float_model = zoo.load(float_name) if float_name in zoo.names() else None
         return _numbered(validate_model(name, model, data, float_model, question), data)
+
+
+def load_reference(source: Source) -> Model:
+    """The float network that a compressed one is compared with. Raises ConfigurationError for one that is compressed itself."""
+    model = _model(source)
+    if model.graph.encodings or model.graph.quantization:
+        raise ConfigurationError("the reference is compressed; give its float network")
+    return model
 
 
 def _numbered(found: Validation, data: Dataset) -> Validation:

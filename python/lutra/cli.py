@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 the question was answered with no, 2 bad input or usage, 1
 
 import json
 import logging
+import os
 import re
 import sys
 import time
@@ -129,8 +130,14 @@ def main() -> None:
         with one_family():
             app(prog_name="lutra")
     except LutraError as error:
+        if "--json" in sys.argv:
+            _print_json({"error": str(error)})
         print(f"error: {printable(error)}", file=sys.stderr)
         sys.exit(NO if isinstance(error, BudgetError) else BAD)
+    except OSError as error:  # of stdout: files have errors that say which
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  where Python writes at its end what could not be written
+        print(f"error: the output cannot be written: {error.strerror}", file=sys.stderr)
+        sys.exit(BAD)
     finally:
         logger.removeHandler(handler)
 
@@ -262,8 +269,10 @@ def compress(
     """
     started = time.monotonic()
     api.check_output(output)
-    for path in [output.with_suffix(suffix) for suffix in CURVE_FILES if pareto] + ([save_config] if save_config else []):
+    written = [output.with_suffix(suffix) for suffix in CURVE_FILES] if pareto else [output]
+    for path in written + ([save_config] if save_config else []):
         api.check_writable(path)
+        _leaves_alone(path, model, data, config, validation)
     if save_config is not None and save_config.resolve() == output.resolve():
         raise typer.BadParameter(f"{save_config} is where the model goes; name another file", param_hint="--save-config")
     folder = _checkpoint(checkpoint, output, save_config)
@@ -313,7 +322,11 @@ def compress(
         flash = ram = None
     elif taken is not None:
         flash = taken.flash_limit
-    analysis = api.analyze(small, target, flash=flash, ram=ram)  # nothing is written that cannot be lowered
+    try:
+        analysis = api.analyze(small, target, flash=flash, ram=ram)  # nothing is written that cannot be lowered
+    except LoweringError:
+        _say(f"what was trained is kept in {folder}; remove it to start anew")
+        raise
     api.save(small, output)
     if save_config is not None:
         write_atomically(save_config, str(small.metadata["configuration"]).encode())
@@ -443,6 +456,7 @@ def validate(
     """
     for path in report_file or []:
         check_report(path)
+        _leaves_alone(path, model, data, reference)
     if data is None:
         if not model.startswith(zoo.PREFIX):
             raise typer.BadParameter("only models of the zoo bring their own samples; name some", param_hint="--data")
@@ -455,6 +469,8 @@ def validate(
         raise DataError("--max-drop needs labels or a --metric, and a float --reference")
     if deviation is not None and not found.layers:
         raise DataError("--deviation compares layers, which needs a model, not a bundle, and PyTorch")
+    if deviation is not None and reference is not None and all(layer.l2r is None for layer in found.layers):
+        raise DataError(f"--deviation compares layers, but no layer of {reference} has the name and shape of one of {model}")
     _print(as_json, report.validation_record(found), report.validation_table(found))
     checks = checks_of(found, max_drop, deviation)
     for path in report_file or []:
@@ -478,6 +494,7 @@ def firmware(
     Example:
       lutra firmware bundle --board nucleo-f446re -o firmware.elf
     """
+    _leaves_alone(output, model)
     built = api.firmware(model, board, output)
     record = report.firmware_record(built)
     _print(as_json, record, report.listing(tuple(record), [tuple(record.values())]))
@@ -552,6 +569,7 @@ def report_page(
       lutra report bundle -o report.html
     """
     page.check_output(output)
+    _leaves_alone(output, model, data, reference, curve)
     images = _image_format(image_values, image_mean, image_std, image_resize, data)
     test = None if data is None else _data(data, "test", partial(api.input_port, model), images).head(samples)
     question = page.Question(target, board, flash, ram, cycles)
@@ -592,6 +610,8 @@ def zoo_root(context: typer.Context, as_json: Json = False) -> None:
     """
     if context.invoked_subcommand is None:
         zoo_list(as_json)
+    elif as_json:
+        raise typer.BadParameter(f"it goes after the verb: lutra zoo {context.invoked_subcommand} --json", param_hint="--json")
 
 
 @zoo_app.command("list")
@@ -672,6 +692,13 @@ def _settings(config: str | None, epochs: float, seed: int | None, method: Metho
     settings = (CompressionConfig() if path is None else load_config(path)).with_epochs_scaled(epochs)
     settings = settings if seed is None else settings.with_seed(seed)
     return settings if method is None else replace(settings, method=method)
+
+
+def _leaves_alone(output: Path, *read: str | Path | None) -> None:
+    """Refuse to write over a file that is read, or that is in a folder that is read. Raises OutputError."""
+    for source in (Path(name).resolve() for name in read if name is not None):
+        if output.exists() and output.resolve().is_relative_to(source):
+            raise OutputError(f"{output} is read by this command, and would be lost; choose another file to write")
 
 
 def _checkpoint(chosen: Path | None, output: Path, *others: Path | None) -> Path:

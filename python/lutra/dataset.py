@@ -96,11 +96,14 @@ def read_dataset(path: Path) -> Dataset:
         images, labels = next(iter(arrays.values())), None
     if images is None:
         raise DataError(f"{path} holds the arrays {', '.join(arrays) or 'none'}; the samples must be called 'images'")
+    if labels is None and len(arrays) > 1:
+        raise DataError(f"{path} holds the arrays {', '.join(arrays)}; call the labels 'labels', or leave out what is neither")
     return make_dataset(images, labels, str(path))
 
 
-def make_dataset(images: npt.NDArray[np.generic], labels: npt.NDArray[np.generic] | None = None, source: str = "the data") -> Dataset:
-    """Samples from arrays: floating images [n, ...] without NaN, integer labels [n] from 0. Raises DataError naming `source`."""
+def make_dataset(images: npt.ArrayLike, labels: npt.ArrayLike | None = None, source: str = "the data") -> Dataset:
+    """Samples from arrays or tensors: floating images [n, ...] without NaN, integer labels [n] from 0. Raises DataError naming `source`."""
+    images, labels = _array(images, source), None if labels is None else _array(labels, source)
     if images.dtype.kind != "f" or images.ndim < 2 or not len(images):
         raise DataError(
             f"{source}: samples are {images.dtype} {list(images.shape)}; they must be float [n, ...], preprocessed as for the float network"
@@ -112,9 +115,16 @@ def make_dataset(images: npt.NDArray[np.generic], labels: npt.NDArray[np.generic
         raise DataError(f"{source}: sample {int(finite.argmin())} holds NaN or infinity; remove it")
     if labels is None:
         return Dataset(samples)
-    if labels.dtype.kind not in "iu" or labels.shape != images.shape[:1] or int(labels.min()) < 0:
+    if labels.dtype.kind not in "iu" or labels.shape != images.shape[:1] or not 0 <= int(labels.min()) <= int(labels.max()) < 1 << 31:
         raise DataError(f"{source}: labels are {labels.dtype} {list(labels.shape)}; they must be class numbers from 0, one a sample")
     return Dataset(samples, labels.astype(np.int64))
+
+
+def _array(values: npt.ArrayLike, source: str) -> npt.NDArray[np.generic]:
+    try:
+        return np.asarray(values)
+    except (ValueError, TypeError, RuntimeError) as error:  # ragged lists, tensors on a GPU or with a gradient
+        raise DataError(f"{source}: {error}") from error
 
 
 def _read_arrays(path: Path) -> dict[str, npt.NDArray[np.generic]]:

@@ -57,7 +57,8 @@ def outlook_record(analysis: Analysis, outlook: Outlook) -> Record:
         return {**to_plain(cost), "cycles": round(cost.cycles)}
 
     compressed = [{**record(c), "ratio": _ratio(analysis.float_parameter_bytes, c.model_bytes)} for c in outlook.compressed]
-    return {"targets": [record(cost) for cost in outlook.targets], "compressed_estimates": compressed}
+    refused = outlook.refused or None
+    return {"targets": [record(cost) for cost in outlook.targets], "compressed_estimates": compressed, "compression_refused": refused}
 
 
 def fit_record(limits: Limits, why_not: str) -> Record:
@@ -117,6 +118,8 @@ def full_analysis(model: str, analysis: Analysis, outlook: Outlook, limits: Limi
     if outlook.compressed:
         named = [_with_ratio(cost, analysis) for cost in outlook.compressed]
         parts.append(costs("compressed", named, f"what default settings of `lutra compress` would make of it on {analysis.target}; bytes"))
+    if outlook.refused:
+        parts.append(Text(f"\n{outlook.refused}"))
     parts.append(costs("target", outlook.targets, "on every target; bytes, estimated cycles"))
     if why_not:
         parts.append(Text(f"\ndoes not fit: {printable(why_not)}"))

@@ -1,5 +1,6 @@
 """The C of a model against labels, its float network, the interpreter and a board."""
 
+import logging
 import os
 import tempfile
 from collections.abc import Mapping
@@ -22,6 +23,8 @@ from lutra_compiler.ir.graph import Graph
 from lutra_compiler.program.interpreter import interpret
 from lutra_compiler.program.program import Program
 from lutra_compiler.target import DEFAULT_TARGET, target_by_name
+
+_LOG = logging.getLogger(__name__)
 
 COMPARED_SAMPLES = 100
 DEVIATION = 0.5  # relative L2 error from which on a layer counts as deviating
@@ -235,6 +238,9 @@ def _validate(
     float_scores = None if reference is None else run_float(reference, data)
     recorded = bundle.manifest.get("model")
     comparison, timing = _compare(bundle, directory, data.head(COMPARED_SAMPLES), program, question)
+    made_of = _text(recorded, "float_sha256")
+    if reference is not None and made_of not in (None, weights_sha256(reference.graph)):
+        _LOG.warning("the reference has other weights than the network that the model was made of")
     float_accuracy = _number(recorded, "float_accuracy") if float_scores is None else accuracy_of(float_scores, data)
     return Validation(
         model=name,
@@ -246,7 +252,7 @@ def _validate(
         accuracy=accuracy_of(scores, data),
         float_accuracy=float_accuracy,
         float_accuracy_source=None if float_accuracy is None else "recorded" if float_scores is None else "measured",
-        float_sha256=_text(recorded, "float_sha256") if reference is None else weights_sha256(reference.graph),
+        float_sha256=made_of if reference is None else weights_sha256(reference.graph),
         difference=None if float_scores is None else _difference(scores, float_scores),
         tables_intact=bundle.check(),
         comparison=comparison,

@@ -94,6 +94,15 @@ def test_of_a_float_model_it_tells_what_compression_could_bring(lutra: Callable[
     assert "smaller than float" in lutra("analyze", "x.onnx").out
 
 
+def test_it_promises_no_compression_of_a_network_of_several_outputs(lutra: Callable[..., Result], tmp_path: Path) -> None:  # noqa: F811
+    nodes = [node("Gemm", "x w", "h", "first", transB=1), node("Relu", "h", "y"), node("Neg", "h", "z")]
+    onnx.save(network(nodes, {"w": normal(6, 4)}, {"x": (1, 4)}, "y z"), tmp_path / "x.onnx")
+    record = lutra("analyze", "x.onnx", "--json").json()
+    reason = "compression is for networks of one input and one output; this has 1 and 2"
+    assert (record["compressed_estimates"], record["compression_refused"]) == ([], reason)
+    assert reason in " ".join(lutra("analyze", "x.onnx").out.split())
+
+
 def test_what_compression_could_bring_is_what_it_brings(lutra: Callable[..., Result], float_model: Path, tmp_path: Path) -> None:  # noqa: F811
     estimates = {cost["name"]: cost for cost in lutra("analyze", float_model, "--json").json()["compressed_estimates"]}
     np.save(tmp_path / "samples.npy", np.random.default_rng(0).normal(size=(64, FEATURES)).astype(np.float32))

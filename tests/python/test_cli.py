@@ -94,6 +94,17 @@ def test_an_error_is_one_message_on_stderr(tmp_path: Path) -> None:
     assert result.err == f"error: {tmp_path}/nosuch.lutra cannot be read: No such file or directory\n"
 
 
+def test_an_output_that_cannot_be_written_is_one_message(model: Path) -> None:
+    path = os.pathsep.join(str(ROOT / folder) for folder in ("compiler", "python"))
+    for options in ((), ("--json",)):
+        with Path("/dev/full").open("w") as full:
+            done = subprocess.run(
+                [sys.executable, "-m", "lutra.cli", "analyze", model, *options],
+                env={**os.environ, "PYTHONPATH": path}, stdout=full, stderr=subprocess.PIPE, text=True, check=False,
+            )  # fmt: skip
+        assert (done.returncode, done.stderr) == (2, "error: the output cannot be written: No space left on device\n")
+
+
 def test_a_table_off_a_terminal_is_plain_and_80_columns_wide(model: Path) -> None:
     result = process("analyze", model, TERM="xterm-256color", COLUMNS="")
     assert result.code == 0
@@ -547,7 +558,7 @@ def external() -> onnx.TensorProto:
 )
 def test_an_onnx_file_that_cannot_be_used_is_refused(lutra: Callable[..., Result], tmp_path: Path, broken: Any, words: list[str]) -> None:
     (tmp_path / "x.onnx").write_bytes(broken.SerializeToString())
-    refused(lutra("analyze", "x.onnx", "--json"), *words)
+    refused(lutra("analyze", "x.onnx"), *words)
 
 
 def test_unsupported_operators_are_all_listed_and_the_answer_is_no(lutra: Callable[..., Result], tmp_path: Path, data: Path) -> None:
@@ -617,6 +628,28 @@ def test_samples_that_cannot_be_trained_on_are_refused(
     (tmp_path / "affine.toml").write_text('[training]\naugmentation = "affine"\n')
     refused(lutra("compress", float_model, "--data", "bad.npz", "-o", "y.lutra", *options), *words)
     assert not list(tmp_path.glob("y.lutra*"))
+
+
+def test_nothing_that_is_read_is_written_over(lutra: Callable[..., Result], model: Path, float_model: Path, data: Path) -> None:
+    save_model(model.with_name("float.lutra"), api.load(float_model).graph, {})
+    assert lutra("generate", model, "-o", "out", "--prefix", "net").code == 0
+    before = {path: path.read_bytes() for path in model.parent.rglob("*") if path.is_file()}
+    for arguments in (
+        ("compress", "float.lutra", "--data", data, "-o", "float.lutra"),
+        ("compress", float_model, "--data", data, "-o", "new.lutra", "--save-config", float_model),
+        ("compress", float_model, "--data", data, "-o", "new.lutra", "--save-config", data),
+        ("firmware", model, "--board", "pico", "-o", model),
+        ("validate", "out", "--data", data, "--report", "out/net.json"),
+    ):
+        refused(lutra(*arguments), "is read by this command", "choose another file to write")
+    assert {path: path.read_bytes() for path in model.parent.rglob("*") if path.is_file()} == before
+
+
+def test_a_refusal_is_one_json_object_too(lutra: Callable[..., Result], model: Path) -> None:
+    for arguments, code in ((("analyze", "nosuch.onnx"), 2), (("generate", model, "-o", "out", "--ram", 30), 1)):
+        result = lutra(*arguments, "--json")
+        assert result.code == code
+        assert result.err == f"error: {result.json()['error']}\n"
 
 
 def test_a_compressed_model_is_not_compressed(lutra: Callable[..., Result], model: Path, data: Path) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from lutra.dataset import Dataset, make_dataset, read_dataset
 from lutra_compiler.errors import DataError
@@ -72,11 +73,28 @@ def test_samples_sorted_by_class_are_mixed_the_same_way_every_time() -> None:
         (IMAGES, LABELS[:3], r"labels are int64 \[3\]"),
         (IMAGES, LABELS.astype(np.float32), r"labels are float32 \[4\]"),
         (IMAGES, LABELS - 1, "class numbers from 0"),
+        (IMAGES, LABELS.astype(np.uint64) + np.uint64(1 << 63), "class numbers from 0"),
+        ([[1.0], [2.0, 3.0]], None, "inhomogeneous"),
+        (torch.zeros(3, 2, requires_grad=True), None, "requires grad"),
     ],
 )
 def test_arrays_of_another_kind_are_refused(images: np.ndarray, labels: np.ndarray | None, message: str) -> None:
     with pytest.raises(DataError, match=message):
         make_dataset(images, labels)
+
+
+def test_tensors_and_lists_are_arrays() -> None:
+    found = make_dataset(torch.from_numpy(IMAGES), torch.from_numpy(LABELS))
+    np.testing.assert_array_equal(found.images, IMAGES)
+    np.testing.assert_array_equal(found.labels, LABELS)
+    assert make_dataset([[1.0, 2.0]], [3]).images.dtype == np.float32
+
+
+@pytest.mark.parametrize("name", ["label", "Labels", "targets"])
+def test_misspelt_labels_are_told(tmp_path: Path, name: str) -> None:
+    np.savez(tmp_path / "d.npz", images=IMAGES, **{name: LABELS})
+    with pytest.raises(DataError, match=f"holds the arrays images, {name}; call the labels 'labels'"):
+        read_dataset(tmp_path / "d.npz")
 
 
 def test_a_pickle_is_not_opened(tmp_path: Path) -> None:

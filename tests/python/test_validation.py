@@ -213,6 +213,34 @@ def test_a_bundle_alone_has_less_to_say(lutra: Callable[..., Result], model: Pat
     assert (refused.code, "needs a model, not a bundle" in refused.err) == (2, True)
 
 
+def test_a_compressed_reference_is_refused(lutra: Callable[..., Result], model: Path, data: Path) -> None:  # noqa: F811
+    result = lutra("validate", model, "--data", data, "--reference", model, "--max-drop", "0")
+    assert (result.code, "the reference is compressed; give its float network" in result.err) == (2, True)
+
+
+def test_a_reference_of_other_weights_is_told_and_of_other_layers_refused_for_a_deviation(
+    lutra: Callable[..., Result],  # noqa: F811
+    float_model: Path,
+    data: Path,
+    tmp_path: Path,
+) -> None:
+    known = {**METADATA, "float_sha256": package.load(float_model).metadata["float_sha256"]}
+    save_model(tmp_path / "small.lutra", compressed_graph(), known)
+    other = float_onnx()
+    for index, layer in enumerate(other.graph.node):
+        layer.name = f"other{index}"
+        layer.input[0] = f"other{index - 1}" if index else "x"
+        layer.output[0] = other.graph.output[0].name = f"other{index}"
+    arguments = "validate", "small.lutra", "--data", data, "--reference"
+    assert "other weights" not in lutra(*arguments, float_model).err
+    weight = onnx.numpy_helper.to_array(other.graph.initializer[0])
+    other.graph.initializer[0].CopyFrom(onnx.numpy_helper.from_array(2 * weight, "w1"))
+    onnx.save(other, tmp_path / "other.onnx")
+    result = lutra(*arguments, "other.onnx", "--deviation", "0.5")
+    assert "the reference has other weights than the network that the model was made of" in result.err
+    assert (result.code, "no layer of other.onnx has the name and shape of one of small.lutra" in result.err) == (2, True)
+
+
 @pytest.mark.parametrize("name", ["r.txt", "nosuch/r.xml", "."])
 def test_a_report_that_cannot_be_written_is_refused_before_the_work(lutra: Callable[..., Result], data: Path, name: str) -> None:  # noqa: F811
     assert lutra("validate", "nosuch.lutra", "--data", data, "--report", name).code == 2

@@ -393,7 +393,7 @@ def _dequantize(_: OperatorBuilder, n: Node) -> Result:
     axis = _axis(n, max(integers.ndim, 1), 1 if integers.ndim > 1 else 0)
     if scale.size != 1 and (integers.ndim == 0 or scale.shape != (integers.shape[axis],)):
         raise Unsupported(f"its scale has shape {list(scale.shape)}", "use one scale, or one along an axis")
-    if zero_point is not None and zero_point.shape != scale.shape:
+    if zero_point is not None and zero_point.shape != scale.shape and not zero_point.size == scale.size == 1:
         raise ModelError(f"node '{n.name}': its scale has shape {list(scale.shape)}, its zero point {list(zero_point.shape)}")
     along = [-1 if i == axis else 1 for i in range(integers.ndim)] if scale.size > 1 else []
     zero = np.zeros((), np.float32) if zero_point is None else zero_point.astype(np.float32)

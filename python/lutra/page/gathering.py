@@ -194,10 +194,7 @@ def _gauges(subject: _Subject, question: Question, flash: int | None, ram: int |
 def _float_network(known: Mapping[str, Any], reference: api.Source | None) -> Model | None:
     """The reference, else the zoo's float network if the model was made from that."""
     if reference is not None:
-        model = _model(reference)
-        if model.graph.encodings:
-            raise ConfigurationError("the reference is compressed; give its float network")
-        return model
+        return api.load_reference(reference)
     name = f"{known.get('network')}/float"
     if name not in zoo.names():
         return None
@@ -399,7 +396,7 @@ def read_curve(path: Path) -> tuple[Point, ...]:
     except OSError as error:
         raise ConfigurationError(f"the curve {path} cannot be read: {error.strerror}") from error
     except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise ConfigurationError(f"{path} is no curve that `lutra compress --pareto` wrote ({error!r})") from error
+        raise ConfigurationError(f"{path} is no curve that `lutra compress --pareto` wrote: it has no points that can be read") from error
     return found
 
 

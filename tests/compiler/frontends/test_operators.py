@@ -256,6 +256,10 @@ ONNX = {
     ),
     "instance norm": model([node("InstanceNormalization", "x s b", "y")], {"s": normal(2), "b": normal(2)}),
     "layer norm": model([node("LayerNormalization", "x s b", "y", axis=-1)], {"s": normal(6) + 2, "b": normal(6)}, inputs=ROWS, opset=18),
+    "quantized with one scale as a list": model(
+        [node("DequantizeLinear", "w ws wz", "wd"), node("Conv", "x wd", "y")],
+        {"w": np.arange(-24, 24, dtype=np.int8).reshape(4, 2, 3, 2), "ws": np.array([0.02], np.float32), "wz": np.int8(3)},
+    ),
     "quantized": model(
         [
             node("QuantizeLinear", "x s z", "q"),
