@@ -103,13 +103,12 @@ class OperatorBuilder(GraphBuilder):
             return self.swapped(name, self.affine(name, swapped, *_along(1, len(shape), gain, shift)), axis)
         gain, shift = _along(0, 1, gain, shift)
         op = self._ops.get(x)
-        if isinstance(op, Conv2d | Linear) and op.activation is None:
+        if isinstance(op, Linear) and op.activation is None:
             weight, bias = self._parameters[op.weight], None if op.bias is None else self._parameters[op.bias]
             if gain is not None:
                 weight, bias = (weight.T * gain).T, None if bias is None else bias * gain
             bias = bias if shift is None else shift if bias is None else bias + shift
-            attributes = {"stride": op.stride, "padding": op.padding, "groups": op.groups} if isinstance(op, Conv2d) else {}
-            return self._sourced(self._emit(type(op), op.name, op.inputs, {"weight": weight, "bias": bias}, **attributes), shape)
+            return self._sourced(self._emit(type(op), op.name, op.inputs, {"weight": weight, "bias": bias}), shape)
         gain = np.ones(shape[1], np.float32) if gain is None else gain
         image = self.reshape(name, x, (1, shape[1], 1, math.prod(shape[2:]))) if len(shape) not in (3, 4) else self._stored(x)
         y = self._emit(Conv2d, name, (image,), {"weight": gain.reshape(-1, 1, 1, 1), "bias": shift}, groups=len(gain))

@@ -293,6 +293,13 @@ COARSE = {
 }
 
 
+def test_a_convolution_whose_output_is_read_twice_stays_one() -> None:
+    nodes = [node("Conv", "x w", "a"), node("Mul", "a c", "b"), node("Add", "b c", "d"), node("Relu", "d", "e"), node("Add", "a e", "y")]
+    graph = canonicalise(read_onnx(model(nodes, {"w": normal(8, 2, 3, 3), "c": normal(8, 1, 1)}).SerializeToString()))
+    shapes = [graph.weight_shape(op.weight) for op in graph.ops if isinstance(op, Conv2d)]
+    assert shapes == [(8, 3, 3, 2), (8, 1, 1, 1)]
+
+
 @pytest.mark.parametrize("name", ONNX)
 def test_a_node_computes_what_onnxruntime_does(name: str) -> None:
     session = onnxruntime.InferenceSession(ONNX[name].SerializeToString())
