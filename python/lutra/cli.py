@@ -134,9 +134,9 @@ def main() -> None:
             _print_json({"error": str(error)})
         print(f"error: {printable(error)}", file=sys.stderr)
         sys.exit(NO if isinstance(error, BudgetError) else BAD)
-    except OSError as error:  # of stdout: files have errors that say which
+    except OSError as error:  # such as a full disk under stdout
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115  where Python writes at its end what could not be written
-        print(f"error: the output cannot be written: {error.strerror}", file=sys.stderr)
+        print(f"error: {printable(error)}", file=sys.stderr)
         sys.exit(BAD)
     finally:
         logger.removeHandler(handler)
@@ -694,11 +694,11 @@ def _settings(config: str | None, epochs: float, seed: int | None, method: Metho
     return settings if method is None else replace(settings, method=method)
 
 
-def _leaves_alone(output: Path, *read: str | Path | None) -> None:
-    """Refuse to write over a file that is read, or that is in a folder that is read. Raises OutputError."""
-    for source in (Path(name).resolve() for name in read if name is not None):
-        if output.exists() and output.resolve().is_relative_to(source):
-            raise OutputError(f"{output} is read by this command, and would be lost; choose another file to write")
+def _leaves_alone(output: Path, model: str, *others: str | Path | None) -> None:
+    """Refuse to write over a file that is read: the model, a file of a bundle, or one of the others. Raises OutputError."""
+    written, read = output.resolve(), {Path(name).resolve() for name in others if name is not None}
+    if written in read or (output.exists() and written.is_relative_to(Path(model).resolve())):
+        raise OutputError(f"{output} is read by this command, and would be lost; choose another file to write")
 
 
 def _checkpoint(chosen: Path | None, output: Path, *others: Path | None) -> Path:
