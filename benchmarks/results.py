@@ -269,8 +269,9 @@ like again (of ResNet-8 from MLPerf Tiny's float network as an ONNX file, and ci
 number of threads and kind of processor a recipe gives the same bytes, otherwise float rounding differs.
 `lutra zoo train NETWORK` trains the float network: the 80 epochs of ResNet-20 took 84 min on one core of an AMD EPYC (Zen 5), the 44 of
 AlexNet, whose 93 MB are not in the zoo, 75 min on one of an Intel Xeon (Sapphire Rapids). VGG-16 (59 MB, not in the zoo either) was trained
-and compressed on a core of an AMD EPYC (Zen 4) in the time there was: the 11 epochs of its float network, 85 min, are far from the 100 and more that would bring it to 93 %. So it is
-with ResNet-18 (45 MB): 6 epochs, 82 min. What is compressed learns on for 13 epochs more: its drop says little, its accuracy and size do.
+and compressed on a core of an AMD EPYC (Zen 4) in the time there was: the 11 epochs of its float network, 85 min, are far from the 100 and
+more that would bring it to 93 %. So it is with ResNet-18 (45 MB): 6 epochs, 82 min. What is compressed learns on for 13 epochs more: its
+drop says little, its accuracy and size do.
 
 {float_table(rows)}
 
