@@ -102,14 +102,14 @@ def measure_costs(settings: Sequence[Sequence[LayerConfig]], encoded: Callable[[
                 continue
             alive[name] = min(alive.get(name, _alive(program.buffers, index)), _alive(program.buffers, index))
             place = names.index(name)
-            ways_there = settings[place]
-            if turn < len(ways_there):
+            choices = settings[place]
+            if turn < len(choices):
                 setting, shared = chosen[place], chosen[place].codebook
                 size, schedule = _bytes_of(program, [index]), _schedule(program, [index])
                 if shared is not None:
                     codebook = next((program.tables[t] for t in call.tables if program.tables[t].role is Role.CODEBOOK), None)
                     if codebook is None:  # so small that its weights are stored as int8 instead
-                        if len(ways_there) > 1:
+                        if len(choices) > 1:
                             continue
                         setting = replace(setting, codebook=None)
                     else:
