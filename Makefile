@@ -65,9 +65,12 @@ docs: $(STAMP) ## the documentation as a site, in build/site; a warning is an er
 sizes: $(STAMP) toolchain ## regenerate runtime_c/SIZES.md and the code sizes that the compiler counts with
 	$(BIN)/python benchmarks/sizes.py
 
-bench: $(STAMP) toolchain ## regenerate docs/results.md and docs/host-speed.md from the released artefacts
-	$(BIN)/python benchmarks/results.py
+bench: bench-compression ## the same, and docs/host-speed.md
 	$(BIN)/python benchmarks/host_speed.py
+
+bench-compression: $(STAMP) toolchain ## regenerate docs/results.md, README's tables and docs/benchmarks/index_coding.md from the released artefacts
+	$(BIN)/python benchmarks/results.py
+	$(BIN)/python benchmarks/index_coding.py
 
 bench-kernels: $(STAMP) toolchain ## regenerate docs/benchmarks/kernels.md and .json: every kernel on single layers of every target
 	$(BIN)/python benchmarks/kernels.py
@@ -103,4 +106,4 @@ first-minute: wheel ## time the way from the wheel and an empty venv to a valida
 clean: ## remove what was built (not .venv)
 	rm -rf build dist
 
-.PHONY: help setup toolchain demo test lint types docs fuzz sizes bench bench-kernels bench-models bench-post-training bench-third-party cost-model choice budgets documents wheel first-minute clean
+.PHONY: help setup toolchain demo test lint types docs fuzz sizes bench bench-compression bench-kernels bench-models bench-post-training bench-third-party cost-model choice budgets documents wheel first-minute clean

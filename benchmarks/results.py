@@ -1,4 +1,4 @@
-"""Measures the released artefacts and writes docs/results.md and the tables in README.md: `make bench`.
+"""Measures the released artefacts and writes docs/results.md and the tables in README.md: `make bench-compression`.
 
 Accuracy is that of the C runtime on all 10,000 test images; each artefact's settings were chosen on validation images. What was
 measured of an artefact by the same sources before is taken from Lutra's cache.
@@ -249,11 +249,11 @@ def report(rows: list[Row]) -> str:
     )
     return f"""# Results
 
-Written by `make bench` (benchmarks/results.py). Accuracy is that of the C runtime on all 10,000 test images; settings were chosen on 5,000
-images cut from the training set. All model bytes are counted: indices, codebooks, biases, multipliers, shapes, CRCs. "vs float": 4 bytes a
-parameter of the unpruned network; "vs int8": the same unpruned network as Lutra's own plain int8 bundle; "arena": without stack, with the
-kernels that are chosen for a Cortex-M0. The standard error of an accuracy
-near 99 % on 10,000 images is 0.09 pp, near 92 % 0.27 pp.
+Written by `make bench-compression` (benchmarks/results.py). Accuracy is that of the C runtime on all 10,000 test images; settings were
+chosen on 5,000 images cut from the training set. All model bytes are counted: indices, codebooks, biases, multipliers, shapes, CRCs. "vs
+float": 4 bytes a parameter of the unpruned network; "vs int8": the same unpruned network as Lutra's own plain int8 bundle; "arena":
+without stack, with the kernels that are chosen for a Cortex-M0. The standard error of an accuracy near 99 % on 10,000 images is 0.09 pp,
+near 92 % 0.27 pp.
 
 {accuracy_table(rows)}
 

@@ -292,7 +292,6 @@ def test_a_curve_that_cannot_be_leaves_nothing(run: Callable[..., Result], tmp_p
 
 
 def test_settings_that_cannot_be_leave_nothing_under_a_budget(run: Callable[..., Result], tmp_path: Path) -> None:
-    run("out.lutra", "--help")  # writes settings.toml
     (tmp_path / "settings.toml").write_text(f"{SETTINGS}[pruning.widths]\nnosuch = 3\n")
     before = sorted(tmp_path.iterdir())
     result = run("out.lutra", "--flash", "20K", "--target", "cortex-m4")

@@ -262,27 +262,6 @@ class GraphBuilder:
             raise Unsupported("one of its inputs is transposed, the other is not", "transpose both or none")
         return self._view(name, self._emit(Add, name, (base_a, base_b)), axes)
 
-    def add_constant(self, name: str, x: str, constant: FloatArray) -> str:
-        """A bias, one value a channel or one for all, after a convolution or a fully connected layer: becomes part of it."""
-        if constant.size == 1 and not constant.any():
-            return x
-        x, axes = self._base(x)
-        if axes != tuple(range(len(axes))) and constant.ndim <= len(axes):
-            whole = constant.reshape((1,) * (len(axes) - constant.ndim) + constant.shape)
-            sum_of_base = self.add_constant(name, x, whole.transpose(np.argsort(axes)))
-            return self._view(name, sum_of_base, axes)
-        rank, op = len(self.source_shape(x)), self._ops.get(x)
-        if not isinstance(op, Conv2d | Linear) or op.activation is not None:
-            raise Unsupported("it adds a constant to something other than a convolution or a matrix product", "use a layer with a bias")
-        shape = (1,) * (rank - constant.ndim) + constant.shape
-        if len(shape) != rank or shape[1] not in (1, self._shapes[x][-1]) or math.prod(shape) != shape[1]:
-            raise Unsupported(f"it adds a constant of shape {list(constant.shape)}", "add one value a channel")
-        weight, bias = self._parameters[op.weight], np.broadcast_to(constant.reshape(-1), self._shapes[x][-1:])
-        if op.bias is not None:
-            bias = bias + self._parameters[op.bias]
-        attributes = {"stride": op.stride, "padding": op.padding, "groups": op.groups} if isinstance(op, Conv2d) else {}
-        return self._emit(type(op), op.name, op.inputs, {"weight": weight, "bias": bias}, **attributes)
-
     def concat(self, name: str, values: Sequence[str], axis: int) -> str:
         """Values joined along the channels."""
         bases = [self._base(value) for value in values]

@@ -593,10 +593,10 @@ def _batch_norm(b: GraphBuilder, n: _Node) -> str:
     return b.batch_norm(n.name, n.value(0), scale, offset, mean, variance, n.attributes.get("epsilon", 1e-5))
 
 
-def _add(b: GraphBuilder, n: _Node) -> str:
+def _add(b: OperatorBuilder, n: _Node) -> str:
     for constant, value in ((0, 1), (1, 0)):
         if not isinstance(n.inputs[constant], str):
-            return b.add_constant(n.name, n.value(value), n.required_weight(constant))
+            return b.arithmetic(n.name, "add", n.value(value), n.required_weight(constant))
     return b.add(n.name, n.value(0), n.value(1))
 
 

@@ -87,7 +87,8 @@ class OperatorBuilder(GraphBuilder):
         raise Unsupported(f"it takes a constant of shape {list(constant.shape)}", "use one number for all channels")
 
     def affine(self, name: str, x: str, gain: FloatArray | None, shift: FloatArray | None) -> str:
-        """gain * x + shift, of one shape, with one number a channel: part of the layer before, or a depthwise convolution."""
+        """gain * x + shift, of one shape, with one number a channel: part of the fully connected layer before, else a depthwise
+        convolution, which the pass fold_affine makes part of the convolution before."""
         shape = self.source_shape(x)
         form = next(array.shape for array in (gain, shift) if array is not None)
         whole = (1,) * (len(shape) - len(form)) + form
@@ -113,10 +114,6 @@ class OperatorBuilder(GraphBuilder):
         image = self.reshape(name, x, (1, shape[1], 1, math.prod(shape[2:]))) if len(shape) not in (3, 4) else self._stored(x)
         y = self._emit(Conv2d, name, (image,), {"weight": gain.reshape(-1, 1, 1, 1), "bias": shift}, groups=len(gain))
         return self.reshape(name, y, shape)
-
-    def add_constant(self, name: str, x: str, constant: FloatArray) -> str:
-        """A constant, one value for all or one a channel."""
-        return self.arithmetic(name, "add", x, constant)
 
     def add(self, name: str, a: str, b: str) -> str:
         """Sum of two values."""
