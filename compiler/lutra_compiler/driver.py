@@ -232,7 +232,7 @@ def _int8_stand_in(graph: Graph) -> Graph:
 
 def _stand_in(graph: Graph, setting: Callable[[Weighted], LayerConfig]) -> Graph:
     """`graph` with its weights stored as `setting` says and with made-up numbers, other ones for each layer: no size depends on them, but
-    equal tables are stored once."""
+    equal tables are stored once. Zero points are those of values after a ReLU, by which windows beyond the image cost the most."""
     rng = np.random.default_rng(0)
 
     def encoded(shape: Shape, chosen: LayerConfig) -> WeightEncoding:
@@ -249,7 +249,7 @@ def _stand_in(graph: Graph, setting: Callable[[Weighted], LayerConfig]) -> Graph
     parameters = {name: np.full_like(array, name in norms) for name, array in graph.parameters.items()}
     encodings = {name: encoded(graph.weight_shape(name), setting(op)) for name, op in layers.items()}
     fixed = graph.fixed_quantization()
-    quantization = {value: fixed.get(root, Quantization(1 / 16, 0)) for value, root in graph.quantization_roots().items()}
+    quantization = {value: fixed.get(root, Quantization(1 / 16, -128)) for value, root in graph.quantization_roots().items()}
     return replace(graph.with_parameters(parameters).with_encodings(encodings), quantization=quantization)
 
 

@@ -23,4 +23,5 @@ def target_by_name(name: str) -> Target:
     for target in TARGETS:
         if target.name == name:
             return target
-    raise ConfigurationError(f"unknown target '{name}'; choose one of {', '.join(target.name for target in TARGETS)}")
+    names = ", ".join(target.name for target in TARGETS)
+    raise ConfigurationError(f"unknown target '{name}'; choose one of {names}, generic for any other CPU")

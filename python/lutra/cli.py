@@ -70,7 +70,7 @@ def _data_sets() -> list[str]:
 
 
 DataName = Annotated[str, typer.Argument(help=" or ".join(zoo_data.NAMES), autocompletion=_data_sets)]
-Target = Annotated[str, typer.Option(help="The processor.", autocompletion=_targets)]
+Target = Annotated[str, typer.Option(help=f"The processor: {', '.join(t.name for t in TARGETS)} (any other).", autocompletion=_targets)]
 Shapes = Annotated[
     list[str] | None,
     typer.Option(
@@ -80,11 +80,11 @@ Shapes = Annotated[
 
 
 def _size(text: str) -> int:
-    """Bytes: "6144", or "6K" in units of 1024."""
-    found = re.fullmatch(r"([0-9]+)([kK]?)", text)
+    """Bytes: "6144", or "6K", "6KB", "6KiB" in units of 1024, "1M" of 1024 times that."""
+    found = re.fullmatch(r"([0-9]+)(?:([km])(?:i?b)?)?", text, re.IGNORECASE)
     if found is None or not int(found[1]):
-        raise typer.BadParameter(f"{text!r} is not a number of bytes such as 6144 or 6K")
-    return int(found[1]) * (1024 if found[2] else 1)
+        raise typer.BadParameter(f"{text!r} is not a number of bytes such as 6144, 6K or 1M")
+    return int(found[1]) << {"": 0, "k": 10, "m": 20}[(found[2] or "").lower()]
 
 
 def _count(text: str) -> float:
@@ -414,7 +414,7 @@ def export(
     """
     if data is not None and not zoo_data.is_prepared(data) and Path(data).is_dir():
         raise typer.BadParameter(f"{data} is a folder; an export takes arrays: a .npz or .npy file", param_hint="--data")
-    samples = None if data is None else zoo_data.load(data, "test") if zoo_data.is_prepared(data) else read_dataset(Path(data))
+    samples = None if data is None else zoo_data.load(data, "test") if zoo_data.is_prepared(data) else read_dataset(_existing(data))
     written = api.export(bundle, output, kind=kind, data=samples, force=force)
     _print(as_json, report.export_record(written), report.export_table(written))
 
@@ -496,6 +496,9 @@ def firmware(
     """
     _leaves_alone(output, model)
     built = api.firmware(model, board, output)
+    made_for, cpu = built.manifest.content.get("target"), built.board.cpu
+    if made_for not in (cpu, cpu.removesuffix("plus"), "generic"):
+        _say(f"the bundle was generated for {made_for}, {board} has a {cpu}: right, but slower or larger than with --target {cpu}")
     record = report.firmware_record(built)
     _print(as_json, record, report.listing(tuple(record), [tuple(record.values())]))
 
@@ -733,7 +736,15 @@ def _data(name: str, split: zoo_data.Split, port: Callable[[], tuple[tuple[int, 
     """Samples of the zoo, from files, or from images, which become what the input `port` takes; mixed, but for the zoo's."""
     if zoo_data.is_prepared(name):
         return zoo_data.load(name, split)
-    return read_images(Path(name), *port(), images) if is_image_folder(Path(name)) else read_dataset(Path(name)).mixed()
+    path = _existing(name)
+    return read_images(path, *port(), images) if is_image_folder(path) else read_dataset(path).mixed()
+
+
+def _existing(name: str) -> Path:
+    """The path of samples. Raises DataError, since `name` may be a misspelt data set."""
+    if not Path(name).exists():
+        raise DataError(f"there is no file, folder or data set '{name}'; of data sets {nearest(name, zoo_data.PREPARED)}")
+    return Path(name)
 
 
 @contextmanager

@@ -87,6 +87,8 @@ def read_dataset(path: Path) -> Dataset:
     Arrays are found by name: "images", "inputs", "samples" or "x", and "labels" or "y"; a .npy file or a .npz file of one array holds
     samples only. Raises DataError.
     """
+    if not path.exists():
+        raise DataError(f"{path} does not exist; give a .npz or .npy file, or a folder of .npy files")
     try:
         arrays = _read_arrays(path)
     except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error, RuntimeError) as error:  # RuntimeError: encrypted

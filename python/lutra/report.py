@@ -183,7 +183,8 @@ def analysis_tables(model: str, analysis: Analysis, candidates: bool = False) ->
 
 def _candidates(analysis: Analysis) -> RenderableType:
     """For every layer that there are several kernels for: the best way to use each, the chosen one first."""
-    table = _table(("layer", "kernel", "cycles", "flash", "scratch", "why not"), numbers=("cycles", "flash", "scratch"))
+    columns = ("layer", "kernel", "cycles", "flash", "scratch", "why not")
+    table = _table(columns, numbers=("cycles", "flash", "scratch"), wrapped=("layer", "why not"))
     for layer in analysis.layers:
         best: dict[str, Considered] = {}
         for candidate in sorted(layer.candidates, key=lambda c: bool(c.why_not)):  # else fastest first
@@ -423,11 +424,12 @@ def listing(columns: tuple[str, ...], rows: Iterable[tuple[object, ...]]) -> Ren
     return table
 
 
-def _table(columns: tuple[str, ...], numbers: tuple[str, ...], gap: int = 1) -> Table:
+def _table(columns: tuple[str, ...], numbers: tuple[str, ...], gap: int = 1, wrapped: tuple[str, ...] = ()) -> Table:
+    """An empty table. Where a line is too narrow, the `wrapped` columns give way; without any the first."""
     table = Table(box=box.SIMPLE_HEAD, padding=(0, gap, 0, 0), pad_edge=False, show_edge=False)
     for column in columns:
-        # Where a line is too narrow, the first column gives way.
-        table.add_column(column, justify="right" if column in numbers else "left", overflow="fold", no_wrap=column != columns[0])
+        no_wrap = column not in (wrapped or columns[:1])
+        table.add_column(column, justify="right" if column in numbers else "left", overflow="fold", no_wrap=no_wrap)
     return table
 
 

@@ -15,7 +15,7 @@ from lutra.boards import board_by_name, build_firmware, emulated_port, open_port
 from lutra.dataset import Dataset
 from lutra.host import Bundle, open_bundle
 from lutra.host.bundle import dequantize, quantize
-from lutra.host.manifest import read_manifest
+from lutra.host.manifest import Port, read_manifest
 from lutra.metrics import Metric, metric_by_name
 from lutra_compiler.driver import Model, generate_bundle, weights_sha256
 from lutra_compiler.errors import BundleError, DataError
@@ -27,6 +27,7 @@ from lutra_compiler.target import DEFAULT_TARGET, target_by_name
 _LOG = logging.getLogger(__name__)
 
 COMPARED_SAMPLES = 100
+_FEW_OUTSIDE = 0.05  # of the values of samples: calibration leaves outliers outside what int8 holds
 DEVIATION = 0.5  # relative L2 error from which on a layer counts as deviating
 
 
@@ -233,6 +234,7 @@ def _validate(
     bundle = open_bundle(directory)
     if len(bundle.inputs) != 1 or len(bundle.outputs) != 1:
         raise DataError(f"samples are for one input and one output; {name} has {len(bundle.inputs)} and {len(bundle.outputs)}")
+    _warn_of_other_values(data, bundle.inputs[0])
     (integers,) = bundle.run_int8([quantize(data.images, bundle.inputs[0])], threads=os.cpu_count() or 1)
     scores = dequantize(integers, bundle.outputs[0])
     float_scores = None if reference is None else run_float(reference, data)
@@ -260,6 +262,17 @@ def _validate(
         metric=_metric(question, scores, float_scores, data),
         deviation=question.deviation,
     )
+
+
+def _warn_of_other_values(data: Dataset, port: Port) -> None:
+    """Tells of samples that are preprocessed in another way than those that the input was calibrated with."""
+    low, high = ((limit - port.zero_point) * port.scale for limit in (-128.5, 127.5))
+    outside = float(((data.images < low) | (data.images > high)).mean())
+    if outside > _FEW_OUTSIDE:
+        _LOG.warning(
+            f"{100 * outside:.0f} % of the samples' values are outside {low:.3g} .. {high:.3g}, all that the int8 input '{port.name}' can "
+            "hold: preprocess them as for the float network"
+        )
 
 
 def _metric(

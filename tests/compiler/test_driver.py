@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lutra_compiler.driver import Model, analyze, build_program, float_metadata, generate_bundle, read_model
+from lutra_compiler.driver import Model, analyze, build_program, float_metadata, generate_bundle, outlook, read_model
 from lutra_compiler.errors import LoweringError, ModelError
-from lutra_compiler.ir.encoding import ScalarQuantized
+from lutra_compiler.ir.encoding import Quantization, ScalarQuantized
 from lutra_compiler.ir.graph import Graph, Input
 from lutra_compiler.ir.ops import BatchNorm, Clamp, Conv2d, Flatten, Linear, MaxPool, Softmax
 from lutra_compiler.model_file import save_model
@@ -32,6 +32,16 @@ def layers() -> tuple[Conv2d, MaxPool, Flatten, Linear]:
 
 def compressed() -> Graph:
     return graph(layers(), {"x": (6, 6, 3)}, {"conv.w": dense((8, 3, 3, 3)), "fc.w": coded((10, 32), codewords=16, subvector=4)})
+
+
+@pytest.mark.parametrize("target", ["cortex-m0", "cortex-m4", "cortex-m55"])
+def test_what_compression_could_bring_is_not_less_ram_than_it_will_take(target: str):
+    ops = [Conv2d(name=f"c{i}", inputs=(f"v{i}",), output=f"v{i + 1}", weight=f"w{i}", padding=(1, 1, 1, 1)) for i in range(3)]
+    encodings = {"w0": dense((64, 3, 3, 3)), "w1": coded((64, 3, 3, 64), largest=15), "w2": coded((64, 3, 3, 64), largest=15)}
+    made = graph(ops, {"v0": (3, 16, 16)}, encodings, quantization={f"v{i}": Quantization(1 / 16, -128) for i in range(4)})
+    weights = {name: np.random.default_rng(0).normal(0, 0.1, weight.shape).astype(np.float32) for name, weight in encodings.items()}
+    (trained, _) = outlook(Model(replace(made, parameters=weights, encodings={}, quantization={}), {}), target_by_name(target)).compressed
+    assert trained.ram_bytes >= footprint(build_program(made, target_by_name(target))).ram
 
 
 def floating() -> Graph:

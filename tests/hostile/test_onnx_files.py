@@ -51,8 +51,8 @@ def test_an_archive_is_refused() -> None:
 
 
 def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
-    for path in (tmp_path, tmp_path / "none.onnx"):
-        with pytest.raises(ModelError, match=r"is not a file; give the path of an \.onnx or \.lutra file"):
+    for path, problem in ((tmp_path, "is a folder"), (tmp_path / "none.onnx", "does not exist")):
+        with pytest.raises(ModelError, match=rf"{problem}; give the path of an \.onnx or \.lutra file"):
             read_onnx(path)
 
 

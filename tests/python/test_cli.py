@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -14,10 +15,11 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+import typer
 from onnx import TensorProto, helper, numpy_helper
 
 from cli_models import CLASSES, FEATURES, HIDDEN, METADATA, clusters, compressed_graph, float_onnx, onnx_model, write_data
-from lutra import api, cli, validation
+from lutra import analyze, api, cli, validation
 from lutra.dataset import Dataset
 from lutra.errors import BudgetError
 from lutra.zoo import data as zoo_data
@@ -112,6 +114,39 @@ def test_a_table_off_a_terminal_is_plain_and_80_columns_wide(model: Path) -> Non
     assert max(map(len, result.out.splitlines())) <= 80
     assert "linear lut" in result.out
     assert "16 x 4" in result.out
+
+
+def test_a_narrow_table_cuts_no_number_and_no_layer_off() -> None:
+    out = process("analyze", "zoo:lenet5", "--target", "cortex-m4", COLUMNS="").out
+    assert max(map(len, out.splitlines())) <= 80
+    _, rows = out.split("why not", 1)
+    for layer in analyze("zoo:lenet5", "cortex-m4").layers:
+        assert len(layer.candidates) < 2 or layer.names[0] in rows
+        for candidate in layer.candidates:
+            assert not candidate.why_not or candidate.flash_bytes is None or f" {candidate.flash_bytes} " in rows
+
+
+@pytest.mark.parametrize(("text", "size"), [("6144", 6144), ("6K", 6144), ("6kb", 6144), ("6KiB", 6144), ("1M", 1 << 20), ("2MB", 2 << 20)])
+def test_sizes_may_have_units(text: str, size: int) -> None:
+    assert cli._size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "0", "K", "6G", "6 K", "-1", "1.5M", "6B"])
+def test_what_is_no_size_is_refused(text: str) -> None:
+    with pytest.raises(typer.BadParameter, match="6144, 6K or 1M"):
+        cli._size(text)
+
+
+def test_samples_of_other_values_than_those_calibrated_with_are_told(lutra: Callable[..., Result], model: Path, tmp_path: Path) -> None:
+    images = np.random.default_rng(0).uniform(0, 255, (20, FEATURES)).astype(np.float32)
+    np.savez(tmp_path / "raw.npz", images=images, labels=np.zeros(20, np.int64))
+    result = lutra("validate", model, "--data", "raw.npz")
+    assert result.code == 0
+    assert re.search(r"9\d % of the samples' values are outside .* preprocess them as for the float network", result.err)
+
+
+def test_samples_as_calibrated_with_are_passed_in_silence(lutra: Callable[..., Result], model: Path, data: Path) -> None:
+    assert "are outside" not in lutra("validate", model, "--data", data).err
 
 
 def test_importing_lutra_and_analyzing_need_no_torch(model: Path) -> None:
@@ -766,7 +801,8 @@ def test_a_missing_emulator_is_told_before_anything_is_built(
         (("validate", "{model}", "--data", "{data}", "--board", "nosuch"), ["unknown board 'nosuch'", "microbit"]),
         (("generate", "{model}", "-o", "out", "--target", "cortex-a9"), ["unknown target 'cortex-a9'", "cortex-m0"]),
         (("validate", "zoo:lenet6", "--data", "{data}"), ["the zoo has no 'lenet6'"]),
-        (("validate", "{model}", "--data", "nosuch.npz"), ["nosuch.npz cannot be read"]),
+        (("validate", "{model}", "--data", "nosuch.npz"), ["no file, folder or data set 'nosuch.npz'", "cifar10"]),
+        (("validate", "{model}", "--data", "minst"), ["data set 'minst'", "did you mean 'mnist'?"]),
         (("compress", "{float}", "--data", "{data}", "-o", "out.lutra", "--config", "nosuch.toml"), ["nosuch.toml cannot be read"]),
         (("compress", "{float}", "--data", "{data}", "-o", "out.lutra", "--config", "zoo:lenet6"), ["no recipe 'lenet6'", "lenet5"]),
         (("compress", "{float}", "--data", "{data}", "-o", "out.lutra", "--epochs", "0"), ["scale of epochs is 0"]),

@@ -23,6 +23,8 @@ _HEADERS = """
     alloca fcntl features malloc memory poll pthread sched semaphore syslog unistd utime windows
 """
 
+_OWN = "bundle network simulator"  # files and names of the programs that Lutra links a bundle with: boards/common, host/csrc
+
 
 def check_prefix(prefix: str) -> None:
     """Raises ConfigurationError unless `prefix` can begin C and C++ names and name the bundle's files."""
@@ -45,4 +47,6 @@ def _problem(prefix: str) -> str | None:
         return "is a name of the C or C++ language"
     if prefix in _HEADERS.split():
         return f"would hide the system header <{prefix}.h>"
+    if prefix in _OWN.split():
+        return "is a name in the programs that Lutra links bundles with"
     return None

@@ -3,9 +3,8 @@
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, combinations
+from itertools import combinations
 
-from lutra_compiler.errors import BudgetError
 from lutra_compiler.numerics.index_coding import Search
 from lutra_compiler.program.program import Buffer, Considered, Role
 from lutra_compiler.program.tables import TableData
@@ -69,36 +68,6 @@ def fastest(candidates: Sequence[Candidate]) -> Candidate:
     int8 = [candidate.cycles for candidate in welcome if candidate.kernel.endswith("_dense")]
     limit = min(TIE * min(candidate.cycles for candidate in welcome), *int8, math.inf)
     return min((c for c in welcome if c.cycles <= limit), key=lambda c: (c.scratch_bytes, c.cycles))
-
-
-def with_less_ram(
-    names: Sequence[str],
-    candidates: Sequence[Sequence[Candidate]],
-    chosen: Sequence[Candidate],
-    buffers: Sequence[Buffer],
-    limit: int,
-    stack: int,
-) -> list[Candidate]:
-    """`chosen`, one a layer, with a candidate of less scratch memory for the layer that needs the most RAM and has one.
-
-    `buffers` are placed for `chosen` and with `stack` bytes take more than `limit`. Raises BudgetError if less is not possible.
-    """
-    calls = accumulate(1 + (candidate.unpacking is not None) for candidate in chosen)
-    needs = [bytes_alive(end - 1, buffers) for end in calls]
-    for layer in sorted(range(len(chosen)), key=lambda layer: -needs[layer]):
-        less = [c for c in candidates[layer] if c.scratch_bytes < chosen[layer].scratch_bytes and not c.objection]
-        if less:
-            return [*chosen[:layer], fastest(less), *chosen[layer + 1 :]]
-        if needs[layer] + stack > limit:
-            kernel = chosen[layer].kernel + (", and its decoded indices" if chosen[layer].unpacking else "")
-            raise BudgetError(
-                f"layer '{names[layer]}' needs {needs[layer] + stack} bytes of RAM with a stack of {stack} and the smallest kernel, "
-                f"{kernel}, the limit is {limit}; allow more, prune the layer, or give the network a smaller input"
-            )
-    arena = max(buffer.offset + buffer.size_bytes for buffer in buffers)
-    raise BudgetError(
-        f"the network needs {arena + stack} bytes of RAM with the smallest kernels, {stack} of them stack, the limit is {limit}; allow more"
-    )
 
 
 def with_fewer_kernels(candidates: Sequence[Sequence[Candidate]]) -> Iterator[Sequence[Sequence[Candidate]]]:

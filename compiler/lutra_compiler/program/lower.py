@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from math import frexp, inf, prod
 from typing import Self
 
@@ -53,13 +54,13 @@ from lutra_compiler.program.choose_kernel import (
     Choose,
     Impossible,
     Limits,
+    bytes_alive,
     considered,
     fastest,
     with_fewer_kernels,
-    with_less_ram,
 )
 from lutra_compiler.program.cost_model import cycles
-from lutra_compiler.program.footprint import Footprint, footprint
+from lutra_compiler.program.footprint import Footprint, footprint, stack_bytes
 from lutra_compiler.program.kernels import (
     COPY_AXES,
     FUNCTIONS,
@@ -130,6 +131,13 @@ class _Found:
     program: Program
     cycles: float
     needed: Footprint
+    chosen: tuple[Candidate, ...]
+    needs: tuple[int, ...]  # bytes of RAM without stack in use during each step
+
+    @property
+    def ram_profile(self) -> tuple[int, ...]:
+        """RAM of the layers, largest first, then of the network: gaps between buffers come and go, a layer that needs less is progress."""
+        return *sorted(self.needs, reverse=True), self.needed.ram
 
     def beats(self, other: Self) -> bool:
         """Whether this one is better by more than estimates are uncertain: 1 % of cycles, RAM or flash is worth 1 % of another."""
@@ -236,7 +244,10 @@ class _Lowering:
         for name, value in fields.items():
             low, high = descriptor.range_of(name)
             if not low <= value <= high:
-                raise LoweringError(f"{op.kind} '{op.name}': {name} is {value}, the kernel's limit is {low}..{high}")
+                raise LoweringError(
+                    f"{op.kind} '{op.name}': {name} is {value}, the kernel's limit is {low}..{high}; make the image or the "
+                    "window smaller, or split the operator"
+                )
         return fields
 
     def lower_op(self, op: Op) -> None:
@@ -394,13 +405,17 @@ class _Lowering:
         source, result = self.quantization(op.inputs[0]), self.quantization(op.output)
         size = prod(op.kernel)
         whole = op.count_include_pad or not any(op.padding)
-        counts = [size] if whole else list(range(1, size + 1))
+        fields = self.pool_fields(op)
+        fewest = size if whole else _fewest_pixels(fields)
+        counts = range(fewest, size + 1)
         ratios = [source.scale / (result.scale * count) for count in counts]
         multipliers, shift = rescale_multipliers(op.name, ratios, [255 * count for count in counts])
+        if not whole:
+            multipliers = multipliers[:1] * (fewest - 1) + multipliers  # of counts that no window has
         self.call(
             "lutra_average_pool",
             op,
-            self.pool_fields(op) | {
+            fields | {
                 "input_zero_point": source.zero_point, "output_zero_point": result.zero_point,
                 "shift": shift, "count_include_pad": int(whole),
             },
@@ -625,28 +640,78 @@ class _Lowering:
         Without `choose` the best of the fastest one and of those that need less and less RAM, as long as they take `allowed` cycles at
         most (None: NETWORK_TIE times those of the fastest).
         """
-        chosen = [(choose or fastest)(ways) for ways in candidates]
-        allowed = allowed or NETWORK_TIE * sum(candidate.cycles for candidate in chosen)
-        names = [step.layer.source_names[0] for step in self.steps]
+        found = self.found(output_names, [(choose or fastest)(ways) for ways in candidates])
+        allowed = allowed or NETWORK_TIE * found.cycles
         best: _Found | None = None
         while True:
-            program, cycles_ = self.placed(output_names, chosen), sum(candidate.cycles for candidate in chosen)
-            found = _Found(program, cycles_, footprint(program))
             if self.limits.ram is None or found.needed.ram <= self.limits.ram:
                 within = found.needed.flash <= self.flash_limit
                 if best is None or (within and (found.beats(best) or best.needed.flash > self.flash_limit)):
                     best = found
                 if choose:
                     return best
-            limit = found.needed.ram - 1 if best or self.limits.ram is None else self.limits.ram
             try:
-                chosen = with_less_ram(names, candidates, chosen, program.buffers, limit, found.needed.stack)
-            except BudgetError:
+                found = self.with_less_ram(output_names, candidates, found, allowed if best else inf)
+            except BudgetError as error:
                 if best:
                     return best
-                raise
-            if best and sum(candidate.cycles for candidate in chosen) > allowed:
-                return best
+                if shallower := self.with_less_stack(candidates, found):
+                    with suppress(BudgetError):
+                        return self.within_ram(output_names, shallower)
+                raise error
+
+    def with_less_stack(self, candidates: Sequence[Sequence[Candidate]], found: _Found) -> list[list[Candidate]]:
+        """The candidates that take less stack than the deepest one of `found`; empty if a step has none."""
+        deepest = max(map(self.stack, found.chosen))
+        shallower = [[way for way in ways if not way.objection and self.stack(way) < deepest] for ways in candidates]
+        return shallower if all(shallower) else []
+
+    def with_less_ram(
+        self, output_names: Sequence[str], candidates: Sequence[Sequence[Candidate]], found: _Found, allowed: float
+    ) -> _Found:
+        """`found`, which needs too much RAM, with another candidate for one layer: of the layers that can do with less the one that needs
+        the most, of its candidates that need less the fastest, within `allowed` cycles of the network.
+
+        Raises BudgetError if there is none.
+        """
+        stacks = [min(self.stack(way) for way in ways if not way.objection) for ways in candidates]
+        for layer in sorted(range(len(candidates)), key=lambda layer: -found.needs[layer]):
+            now = found.chosen[layer]
+            for way in sorted(candidates[layer], key=lambda way: way.cycles):
+                if way.objection or found.cycles - now.cycles + way.cycles > allowed or not self.may_need_less(way, now):
+                    continue
+                other = self.found(output_names, [*found.chosen[:layer], way, *found.chosen[layer + 1 :]])
+                if other.ram_profile < found.ram_profile:
+                    return other
+            needed, stack = found.needs[layer], max(self.stack(now), *stacks)
+            limit = found.needed.ram - 1 if self.limits.ram is None else min(self.limits.ram, found.needed.ram - 1)
+            if needed + stack > limit:
+                kernel = now.kernel + (", and its decoded indices" if now.unpacking else "")
+                raise BudgetError(
+                    f"layer '{self.steps[layer].layer.source_names[0]}' needs {needed + stack} bytes of RAM with a stack of {stack} and "
+                    f"the smallest kernel, {kernel}, the limit is {limit}; allow more, prune the layer, or give the network a smaller input"
+                )
+        raise BudgetError(
+            f"the network needs {found.needed.ram} bytes of RAM with the smallest kernels, {found.needed.stack} of them stack, the limit "
+            f"is {self.limits.ram}; allow more"
+        )
+
+    def found(self, output_names: Sequence[str], chosen: Sequence[Candidate]) -> _Found:
+        """The program that takes `chosen`, one a step."""
+        program = self.placed(output_names, chosen)
+        calls = accumulate(1 + (candidate.unpacking is not None) for candidate in chosen)
+        needs = tuple(bytes_alive(end - 1, program.buffers) for end in calls)
+        return _Found(program, sum(candidate.cycles for candidate in chosen), footprint(program), tuple(chosen), needs)
+
+    def stack(self, candidate: Candidate) -> int:
+        """Bytes of stack of a network that has no other layer."""
+        return stack_bytes([candidate.kernel] + [UNPACK] * (candidate.unpacking is not None), self.target.name)
+
+    def may_need_less(self, candidate: Candidate, than: Candidate) -> bool:
+        """Whether a candidate takes less scratch memory or stack, or writes over more of its input."""
+        leads = [KERNELS[c.kernel].lead(c.fields) for c in (candidate, than)]
+        lead, other = (inf if lead is None else lead for lead in leads)
+        return candidate.scratch_bytes < than.scratch_bytes or lead < other or self.stack(candidate) < self.stack(than)
 
     def placed(self, output_names: Sequence[str], chosen: Sequence[Candidate]) -> Program:
         """The program that takes `chosen`, one a step."""
@@ -694,6 +759,15 @@ class _Lowering:
             layer = replace(step.layer, candidates=considered(step.candidates, step.impossible, candidate))
             append(candidate.kernel, candidate.fields, candidate.tables, step.inputs, step.output, layer, indices)
         return requests, calls, tables
+
+
+def _fewest_pixels(f: Fields) -> int:
+    """Pixels of the image in the pooling window that has the fewest, which is the first or the last one of each axis."""
+    return prod(
+        min(min(i * f[f"stride_{a}"] - f[pad] + f[f"kernel_{a}"], f[f"in_{a}"]) - max(i * f[f"stride_{a}"] - f[pad], 0)
+            for i in (0, f[f"out_{a}"] - 1))
+        for a, pad in (("h", "pad_top"), ("w", "pad_left"))
+    )  # fmt: skip
 
 
 def _root(flattened: Mapping[str, str], value: str) -> str:

@@ -70,9 +70,9 @@ class _Axis:
         }
         return [len(self._outputs(position)) for position in sorted(read)]
 
-    def _outputs(self, position: int) -> list[int]:
+    def _outputs(self, position: int) -> range:
         padded = position + self.padding
-        return [i for i in range(self.out) if i * self.stride <= padded < i * self.stride + self.kernel]
+        return range(max(0, (padded - self.kernel) // self.stride + 1), min(self.out, padded // self.stride + 1))
 
     def groups(self, pixels: int) -> list["_Group"]:
         """The vectors of `pixels` input positions, a stride apart, in which the axis is read."""

@@ -101,7 +101,9 @@ def _project(kind: Kind, manifest: Manifest, golden: Golden) -> dict[str, bytes]
 
 def _manifest_text(manifest: Manifest) -> bytes:
     """The manifest, without what tells of the training: firmware has no use for it."""
-    model = {key: value for key, value in manifest.content["model"].items() if key not in ("configuration", "seeds", "versions")}
+    known = manifest.content.get("model")
+    told = known if isinstance(known, dict) else {}
+    model = {key: value for key, value in told.items() if key not in ("configuration", "seeds", "versions")}
     return (json.dumps({**manifest.content, "model": model}, allow_nan=False) + "\n").encode("ascii")
 
 

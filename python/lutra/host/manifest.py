@@ -70,6 +70,8 @@ def read_manifest(directory: Path) -> Manifest:
             )
         if content["prefix"] != path.stem or not re.fullmatch("[a-z][a-z0-9_]{0,31}", path.stem):
             raise BundleError(f"{path} is the manifest of {content['prefix']!r}: a bundle's files are not to be renamed, generate it again")
+        if not (content["inputs"] and content["outputs"]):
+            raise ValueError("no inputs or outputs")
         return Manifest(
             content=content,
             prefix=path.stem,

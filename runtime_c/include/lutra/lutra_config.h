@@ -9,6 +9,6 @@
 #define LUTRA_AFTER_LAYER(index, data, bytes) ((void)0)
 #endif
 
-/* Define LUTRA_WITH_FLOAT to get NAME_quantize_input and NAME_dequantize_output, which use float. */
+/* Define LUTRA_WITH_FLOAT to get NAME_quantize_input_i and NAME_dequantize_output_i, which use float. */
 
 #endif

@@ -37,6 +37,8 @@ def test_a_plain_name_is_accepted(prefix: str):
         ("size_t", "name of the C or C"),
         ("string", "<string.h>"),
         ("stdint", "<stdint.h>"),
+        ("network", "programs that Lutra links"),
+        ("simulator", "programs that Lutra links"),
     ],
 )
 def test_any_other_name_is_refused_with_the_reason_and_a_remedy(prefix: str, reason: str):

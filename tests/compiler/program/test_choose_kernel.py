@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 
+import numpy as np
 import pytest
 
 from lutra_compiler.errors import BudgetError, LoweringError
@@ -18,6 +19,7 @@ from lutra_compiler.program.lower import lower
 from lutra_compiler.program.program import Program
 from lutra_compiler.target import TARGETS, target_by_name
 from quantized_graphs import coded, graph
+from random_programs import RandomBuilder
 
 
 def candidate(cycles: float, scratch: int = 0, objection: str = "", block: int = 0) -> Candidate:
@@ -130,6 +132,34 @@ def test_a_limit_takes_scratch_memory_from_the_layers_at_the_peak(part: float):
     peaks = [call for call in range(3) if alive(free, call) + footprint(free).stack > limit]
     changed = [i for i, (a, b) in enumerate(zip(free.calls, tight.calls, strict=True)) if (a.kernel, a.fields) != (b.kernel, b.fields)]
     assert changed == peaks
+
+
+@pytest.mark.parametrize("target", ["cortex-m0", "cortex-m4", "cortex-m55"])
+def test_a_limit_is_kept_by_kernels_that_write_over_their_input_though_they_need_more_scratch_memory(target: str):
+    ops = [Conv2d(name=f"c{i}", inputs=(f"v{i}",), output=f"v{i + 1}", weight=f"w{i}", padding=(1, 1, 1, 1)) for i in range(3)]
+    source = graph(ops, {"v0": (16, 16, 32)}, {f"w{i}": coded((32, 3, 3, 32), subvector=8, largest=7) for i in range(3)})
+
+    def smallest_of_tables(candidates: Sequence[Candidate]) -> Candidate:
+        return min((c for c in candidates if c.kernel == "lutra_conv2d_lut"), key=lambda candidate: candidate.scratch_bytes)
+
+    reachable = footprint(lower(source, target_by_name(target), choose=smallest_of_tables)).ram
+    assert footprint(lower(source, target_by_name(target), Limits(ram=reachable))).ram <= reachable
+
+
+@pytest.mark.parametrize("seed", [8, 64, 107, 144, 300, 372])
+def test_a_limit_that_some_kernels_keep_is_not_refused(seed: int):
+    source = RandomBuilder(np.random.default_rng([seed, 0]), np.random.default_rng([seed, 0, 2])).graph()
+    programs = []
+    for tried in range(12):
+        rng = np.random.default_rng(tried)
+
+        def some(candidates: Sequence[Candidate], rng: np.random.Generator = rng) -> Candidate:
+            welcome = [candidate for candidate in candidates if not candidate.objection]
+            return welcome[rng.integers(len(welcome))]
+
+        programs.append(lower(source, target_by_name("cortex-m0"), choose=some))
+    reachable = min(footprint(program).ram for program in programs)
+    assert footprint(lower(source, target_by_name("cortex-m0"), Limits(ram=reachable))).ram <= reachable
 
 
 def alive(program: Program, call: int) -> int:

@@ -143,6 +143,15 @@ def test_an_average_pool_without_padding_has_one_multiplier():
     assert [table.data.tolist() for table in tables if table.role is Role.MULTIPLIERS] == [[round(2**18 / 6)]]
 
 
+@pytest.mark.parametrize(("size", "padding"), [(3, 1), (7, 3), (15, 7), (31, 15), (63, 31)])
+def test_an_average_of_equal_values_is_that_value_however_large_the_window(size: int, padding: int):
+    pool = one(AveragePool, "x", kernel=(size, size), padding=(padding,) * 4)
+    values = Quantization(1 / 16, -128)
+    program = lower(graph([pool], {"x": (size, size, 1)}, quantization={"x": values, pool.output: values}), GENERIC)
+    images = np.full((1, size, size, 1), 127, np.int8)
+    assert interpret(program, [images]).outputs[0].min() == 127
+
+
 def test_a_concat_is_one_rescale_a_part_into_one_buffer():
     program = lower(graph([one(Concat, "x", "y")], {"x": (2, 2, 3), "y": (2, 2, 5)}), GENERIC)
     assert [call.kernel for call in program.calls] == ["lutra_rescale_int8"] * 2
