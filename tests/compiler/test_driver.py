@@ -38,7 +38,7 @@ def compressed() -> Graph:
 def test_what_compression_could_bring_is_not_less_ram_than_it_will_take(target: str):
     ops = [Conv2d(name=f"c{i}", inputs=(f"v{i}",), output=f"v{i + 1}", weight=f"w{i}", padding=(1, 1, 1, 1)) for i in range(3)]
     encodings = {"w0": dense((64, 3, 3, 3)), "w1": coded((64, 3, 3, 64), largest=15), "w2": coded((64, 3, 3, 64), largest=15)}
-    made = graph(ops, {"v0": (3, 16, 16)}, encodings, quantization={f"v{i}": Quantization(1 / 16, -128) for i in range(4)})
+    made = graph(ops, {"v0": (16, 16, 3)}, encodings, quantization={f"v{i}": Quantization(1 / 16, -128) for i in range(4)})
     weights = {name: np.random.default_rng(0).normal(0, 0.1, weight.shape).astype(np.float32) for name, weight in encodings.items()}
     (trained, _) = outlook(Model(replace(made, parameters=weights, encodings={}, quantization={}), {}), target_by_name(target)).compressed
     assert trained.ram_bytes >= footprint(build_program(made, target_by_name(target))).ram

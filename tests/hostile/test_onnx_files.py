@@ -51,7 +51,7 @@ def test_an_archive_is_refused() -> None:
 
 
 def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
-    for path, problem in ((tmp_path, "is a folder"), (tmp_path / "none.onnx", "does not exist")):
+    for path, problem in ((tmp_path, "is not a file"), (tmp_path / "none.onnx", "does not exist")):
         with pytest.raises(ModelError, match=rf"{problem}; give the path of an \.onnx or \.lutra file"):
             read_onnx(path)
 

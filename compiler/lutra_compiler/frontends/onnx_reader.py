@@ -90,7 +90,7 @@ def _read(source: Path | bytes, name: str) -> bytes:
         if source.suffix.lower() in _PICKLES:
             raise ModelError(f"{name} is not ONNX but a PyTorch checkpoint, a pickle or an archive. {_PICKLE_REMEDY}")
         if not source.is_file():
-            problem = "is a folder" if source.is_dir() else "does not exist"
+            problem = "is not a file" if source.exists() or source.is_symlink() else "does not exist"
             raise ModelError(f"{name} {problem}; give the path of an .onnx or .lutra file, or a bundle's folder where one is taken")
         try:
             size, source = source.stat().st_size, source.read_bytes() if source.stat().st_size <= MAX_FILE_BYTES else b""

@@ -145,7 +145,7 @@ def test_an_average_pool_without_padding_has_one_multiplier():
 
 @pytest.mark.parametrize(("size", "padding"), [(3, 1), (7, 3), (15, 7), (31, 15), (63, 31)])
 def test_an_average_of_equal_values_is_that_value_however_large_the_window(size: int, padding: int):
-    pool = one(AveragePool, "x", kernel=(size, size), padding=(padding,) * 4)
+    pool = one(AveragePool, "x", kernel=(size, size), stride=(1, 1), padding=(padding,) * 4)
     values = Quantization(1 / 16, -128)
     program = lower(graph([pool], {"x": (size, size, 1)}, quantization={"x": values, pool.output: values}), GENERIC)
     images = np.full((1, size, size, 1), 127, np.int8)
