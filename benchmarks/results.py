@@ -138,14 +138,17 @@ def seed_table(rows: list[Row]) -> str:
 
 
 def float_table(rows: list[Row]) -> str:
-    """The float network of each, known by its weights."""
-    header = ("float network", "parameters", "accuracy", "SHA-256 of its weights")
-    body = {}
+    """The float networks that points were made from, known by their weights."""
+    header = ("float network of", "parameters", "accuracy", "SHA-256 of its weights")
+    points: dict[str | None, list[Row]] = {}
     for row in rows:
-        network, v = row.name.partition("/")[0], row.validation
+        points.setdefault(row.validation.float_sha256, []).append(row)
+    body = []
+    for sha256, (first, *others) in points.items():
+        v, names = first.validation, ", ".join(f"`zoo:{row.name}`" for row in (first, *others))
         assert v.float_parameter_bytes is not None
-        body[network] = (NAMES[network], f"{v.float_parameter_bytes // 4:,}", percent(v.float_accuracy), f"`{v.float_sha256}`")
-    return table(header, list(body.values()))
+        body.append((names, f"{v.float_parameter_bytes // 4:,}", percent(v.float_accuracy), f"`{sha256}`"))
+    return table(header, body)
 
 
 def epochs_of(name: str) -> int:
@@ -269,10 +272,11 @@ like again (of ResNet-8 from MLPerf Tiny's float network as an ONNX file, and ci
 `lutra zoo train` writes): with the same versions,
 number of threads and kind of processor a recipe gives the same bytes, otherwise float rounding differs.
 `lutra zoo train NETWORK` trains the float network: the 80 epochs of ResNet-20 took 84 min on one core of an AMD EPYC (Zen 5), the 44 of
-AlexNet, whose 93 MB are not in the zoo, 75 min on one of an Intel Xeon (Sapphire Rapids). VGG-16 (59 MB, not in the zoo either) was trained
-and compressed on a core of an AMD EPYC (Zen 4) in the time there was: the 11 epochs of its float network, 85 min, are far from the 100 and
-more that would bring it to 93 %. So it is with ResNet-18 (45 MB): 6 epochs, 82 min. What is compressed learns on for 13 epochs more: its
-drop says little, its accuracy and size do.
+AlexNet, whose 93 MB are not in the zoo, 75 min on one of an Intel Xeon (Sapphire Rapids). VGG-16 (59 MB, not in the zoo either) and ResNet-18
+(45 MB) were trained there in the time there was, far from the 100 epochs and more that would bring them to 93 %: 20 epochs in 83 min and
+10 in 70 min, with convolutions of at most 4 x 4 pixels as matrix products. `zoo:vgg16` and `zoo:resnet18` are older: their float
+networks had 11 epochs at a rate of 0.02 and 6 at 0.05, and what was compressed learned on for 13 more. Their drops say little, their
+accuracies and sizes do.
 
 {float_table(rows)}
 

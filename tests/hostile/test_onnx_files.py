@@ -50,6 +50,12 @@ def test_an_archive_is_refused() -> None:
         read_onnx(b"PK\x03\x04 and more")
 
 
+@pytest.mark.parametrize("name", ["train.npz", "samples.NPY"])
+def test_samples_are_no_model(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ModelError, match=r"holds samples, not a model; give it with --data"):
+        read_onnx(tmp_path / name)
+
+
 def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
     for path, problem in ((tmp_path, "is not a file"), (tmp_path / "none.onnx", "does not exist")):
         with pytest.raises(ModelError, match=rf"{problem}; give the path of an \.onnx or \.lutra file"):

@@ -39,6 +39,7 @@ _CHECKED_FROM = {"GroupNormalization": 21}  # before, it was "deprecated" from t
 Array = npt.NDArray[Any]
 
 _PICKLES = (".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".zip")
+_ARRAYS = (".npz", ".npy")
 _ZIP_MAGIC, _PICKLE_MAGIC = b"PK\x03\x04", b"\x80"
 _PICKLE_REMEDY = (
     "Lutra never opens pickles, they can run code: in Python, export with torch.onnx.export(module, example_inputs, 'model.onnx') "
@@ -89,6 +90,8 @@ def _read(source: Path | bytes, name: str) -> bytes:
     if isinstance(source, Path):
         if source.suffix.lower() in _PICKLES:
             raise ModelError(f"{name} is not ONNX but a PyTorch checkpoint, a pickle or an archive. {_PICKLE_REMEDY}")
+        if source.suffix.lower() in _ARRAYS:
+            raise ModelError(f"{name} holds samples, not a model; give it with --data")
         if not source.is_file():
             problem = "is not a file" if source.exists() or source.is_symlink() else "does not exist"
             raise ModelError(f"{name} {problem}; give the path of an .onnx or .lutra file, or a bundle's folder where one is taken")

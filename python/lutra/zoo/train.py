@@ -33,10 +33,10 @@ FLOAT_RECIPES: Mapping[str, FloatRecipe] = {
     "alexnet": FloatRecipe(
         "cifar10-centred", StageConfig(44, 0.1, warmup=2), replace(_CIFAR10, batch_size=256, augmentation="crop_flip_cutout")
     ),
-    "vgg16": FloatRecipe("cifar10-centred", StageConfig(11, 0.02, warmup=1), _CIFAR10),
+    "vgg16": FloatRecipe("cifar10-centred", StageConfig(20, 0.05, warmup=2), _CIFAR10),
     "resnet8": FloatRecipe("cifar10-centred", StageConfig(200, 0.1), _CIFAR10),
     "resnet20": FloatRecipe("cifar10-centred", StageConfig(80, 0.1), _CIFAR10),
-    "resnet18": FloatRecipe("cifar10-centred", StageConfig(6, 0.05, warmup=1), _CIFAR10),
+    "resnet18": FloatRecipe("cifar10-centred", StageConfig(10, 0.1, warmup=1), _CIFAR10),
 }
 
 
