@@ -272,11 +272,11 @@ like again (of ResNet-8 from MLPerf Tiny's float network as an ONNX file, and ci
 `lutra zoo train` writes): with the same versions,
 number of threads and kind of processor a recipe gives the same bytes, otherwise float rounding differs.
 `lutra zoo train NETWORK` trains the float network: the 80 epochs of ResNet-20 took 84 min on one core of an AMD EPYC (Zen 5), the 44 of
-AlexNet, whose 93 MB are not in the zoo, 75 min on one of an Intel Xeon (Sapphire Rapids). VGG-16 (59 MB, not in the zoo either) and ResNet-18
-(45 MB) were trained there in the time there was, far from the 100 epochs and more that would bring them to 93 %: 20 epochs in 83 min and
-10 in 70 min, with convolutions of at most 4 x 4 pixels as matrix products. `zoo:vgg16` and `zoo:resnet18` are older: their float
-networks had 11 epochs at a rate of 0.02 and 6 at 0.05, and what was compressed learned on for 13 more. Their drops say little, their
-accuracies and sizes do.
+AlexNet, whose 93 MB are not in the zoo, 75 min on one of an Intel Xeon (Sapphire Rapids). VGG-16 (59 MB, not in the zoo either) and
+ResNet-18 (45 MB) were trained there in the time there was, far from the 100 epochs and more that would bring them to 93 %: 20 epochs in
+83 min and 10 in 70 min, with convolutions of at most 4 x 4 pixels as matrix products. `zoo:vgg16` and `zoo:resnet18` are older: their
+float networks had 11 epochs at a rate of 0.02 and 6 at 0.05, and what was compressed learned on for 13 more. Their drops say little,
+their accuracies and sizes do.
 
 {float_table(rows)}
 

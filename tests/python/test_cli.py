@@ -728,6 +728,14 @@ def test_samples_that_do_not_fit_are_refused(
     refused(lutra("validate", model, "--data", "bad.npz"), *words)
 
 
+@pytest.mark.parametrize(("target", "told"), [("cortex-m4", True), ("cortex-m0", False), ("generic", False)])
+def test_firmware_of_a_bundle_for_another_cpu_is_told(lutra: Callable[..., Result], model: Path, target: str, told: bool) -> None:
+    assert lutra("generate", model, "-o", "out", "--target", target).code == 0
+    result = lutra("firmware", "out", "--board", "microbit", "-o", "firmware.elf")
+    assert result.code == 0
+    assert ("generated for cortex-m4, microbit has a cortex-m0" in result.err) == told
+
+
 def test_a_bundle_of_another_abi_or_changed_by_hand_is_refused(
     lutra: Callable[..., Result], model: Path, data: Path, tmp_path: Path
 ) -> None:
