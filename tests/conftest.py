@@ -3,6 +3,10 @@
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("lutra", deadline=None)  # a busy machine is no failure
+settings.load_profile("lutra")
 
 
 @pytest.fixture(scope="module")
