@@ -274,16 +274,17 @@ number of threads and kind of processor a recipe gives the same bytes, otherwise
 `lutra zoo train NETWORK` trains the float network: the 80 epochs of ResNet-20 took 84 min on one core of an AMD EPYC (Zen 5), the 44 of
 AlexNet, whose 93 MB are not in the zoo, 75 min on one of an Intel Xeon (Sapphire Rapids). VGG-16 (59 MB, not in the zoo either) and
 ResNet-18 (45 MB) were trained there in the time there was, far from the 100 epochs and more that would bring them to 93 %: 20 epochs in
-83 min and 10 in 70 min, with convolutions of at most 4 x 4 pixels as matrix products. `zoo:vgg16` and `zoo:resnet18` are older: their
-float networks had 11 epochs at a rate of 0.02 and 6 at 0.05, and what was compressed learned on for 13 more. Their drops say little,
-their accuracies and sizes do.
+83 min and 10 in 70 min. (For time, convolutions of at most 4 x 4 pixels ran as matrix products there and while `zoo:vgg16/160x` and
+`zoo:resnet18/160x` were compressed, which is not part of Lutra: with torch's own the rounding differs, and VGG-16 takes nearly twice as
+long.) `zoo:vgg16` and `zoo:resnet18` are older: their float networks had 11 epochs at a rate of 0.02 and 6 at 0.05, and what was compressed
+learned on for 13 more. Their drops say little, their accuracies and sizes do.
 
 {float_table(rows)}
 
 ## Flash, RAM and speed
-Flash is model, kernels and schedule, RAM is arena and stack; both are bounds from before linking (of `zoo:lenet5` 8,004 B are linked on a
-Cortex-M4). Estimated cycles of one inference by the compiler's cost model (zero wait states; M55 by a model of our own), and how many times
-faster that is than the unpruned int8 network by TensorFlow Lite Micro with CMSIS-NN ([models.md](benchmarks/models.md)).
+Flash is model, kernels and schedule, RAM is arena and stack; both are bounds from before linking. Estimated cycles of one inference by the
+compiler's cost model (zero wait states; M55 by a model of our own), and how many times faster that is than the unpruned int8 network by
+TensorFlow Lite Micro with CMSIS-NN ([models.md](benchmarks/models.md)).
 
 {speed_table(rows)}
 

@@ -498,7 +498,7 @@ def firmware(
     built = api.firmware(model, board, output)
     made_for, cpu = built.manifest.content.get("target"), built.board.cpu
     if made_for not in (cpu, cpu.removesuffix("plus"), "generic"):
-        _say(f"the bundle was generated for {made_for}, {board} has a {cpu}: right, but slower or larger than with --target {cpu}")
+        _say(f"the bundle was generated for {made_for}, {board} has a {cpu}: right, but perhaps slower or larger than with --target {cpu}")
     record = report.firmware_record(built)
     _print(as_json, record, report.listing(tuple(record), [tuple(record.values())]))
 

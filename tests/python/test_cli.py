@@ -751,7 +751,7 @@ def test_a_bundle_of_another_abi_or_changed_by_hand_is_refused(
     ("verb", "key", "value"),
     [
         ("validate", "model_bytes", "many"), ("validate", "model_bytes", 0), ("validate", "arena_bytes", None),
-        ("bench", "layers", [{"output_shape": [4]}]),
+        ("bench", "layers", [{"output_shape": [4]}]), ("validate", "inputs", []), ("bench", "outputs", []),
     ],
 )
 def test_a_manifest_that_does_not_say_what_is_needed_is_refused(
@@ -772,6 +772,7 @@ def test_what_a_manifest_says_of_the_float_network_is_not_trusted(
         manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "model": strange}))
         record = lutra("validate", "out", "--data", data, "--json").json()
         assert [record[key] for key in ("ratio", "int8_ratio", "float_accuracy", "float_sha256")] == [None] * 4
+        assert lutra("export", "out", "--for", "make", "-o", "project", "--force").code == 0
 
 
 def test_a_folder_that_is_no_bundle_is_refused(lutra: Callable[..., Result], data: Path, tmp_path: Path) -> None:

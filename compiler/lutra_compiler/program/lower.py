@@ -640,7 +640,7 @@ class _Lowering:
         Without `choose` the best of the fastest one and of those that need less and less RAM, as long as they take `allowed` cycles at
         most (None: NETWORK_TIE times those of the fastest).
         """
-        found = self.found(output_names, [(choose or fastest)(ways) for ways in candidates])
+        found = self.weighed(output_names, [(choose or fastest)(ways) for ways in candidates])
         allowed = allowed or NETWORK_TIE * found.cycles
         best: _Found | None = None
         while True:
@@ -680,7 +680,7 @@ class _Lowering:
             for way in sorted(candidates[layer], key=lambda way: way.cycles):
                 if way.objection or found.cycles - now.cycles + way.cycles > allowed or not self.may_need_less(way, now):
                     continue
-                other = self.found(output_names, [*found.chosen[:layer], way, *found.chosen[layer + 1 :]])
+                other = self.weighed(output_names, [*found.chosen[:layer], way, *found.chosen[layer + 1 :]])
                 if other.ram_profile < found.ram_profile:
                     return other
             needed, stack = found.needs[layer], max(self.stack(now), *stacks)
@@ -696,8 +696,8 @@ class _Lowering:
             f"is {self.limits.ram}; allow more"
         )
 
-    def found(self, output_names: Sequence[str], chosen: Sequence[Candidate]) -> _Found:
-        """The program that takes `chosen`, one a step."""
+    def weighed(self, output_names: Sequence[str], chosen: Sequence[Candidate]) -> _Found:
+        """The program that takes `chosen`, one a step, and what it needs."""
         program = self.placed(output_names, chosen)
         calls = accumulate(1 + (candidate.unpacking is not None) for candidate in chosen)
         needs = tuple(bytes_alive(end - 1, program.buffers) for end in calls)

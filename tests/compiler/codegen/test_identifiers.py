@@ -37,6 +37,7 @@ def test_a_plain_name_is_accepted(prefix: str):
         ("size_t", "name of the C or C"),
         ("string", "<string.h>"),
         ("stdint", "<stdint.h>"),
+        ("bundle", "programs that Lutra links"),
         ("network", "programs that Lutra links"),
         ("simulator", "programs that Lutra links"),
     ],
