@@ -1,6 +1,7 @@
 """A firmware on a serial port (boards/PROTOCOL.md): inputs go out, outputs and cycles come back, whatever the line does to the bytes."""
 
 import contextlib
+import os
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
@@ -53,12 +54,15 @@ def open_port(name: str) -> Iterator[Line]:
     """The serial port called `name`, such as /dev/ttyACM0 or COM3. Raises ToolError."""
     try:
         import serial
+        from serial.tools import list_ports
     except ImportError as error:
         raise ToolError("serial ports need pyserial, which is not installed; run: pip install 'lutra-mcu[serial]'") from error
     try:
         port = serial.Serial(name, BAUD, timeout=1.0)
     except (OSError, ValueError) as error:  # SerialException is an OSError
-        raise ToolError(f"the serial port {name} cannot be opened: {error}") from error
+        reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
+        ports = ", ".join(sorted(port.device for port in list_ports.comports())) or "none"
+        raise ToolError(f"the serial port {name} cannot be opened: {reason}; ports of this machine: {ports}") from error
     with port:
         yield port
 
