@@ -111,6 +111,8 @@ def document() -> str:
         "follows), signals [1, channels, length], sequences [1, steps, features] and vectors [1, features]. Any node whose inputs are",
         "constants is computed when the model is read, if it is one",
         *textwrap.wrap(f"of {', '.join(sorted(onnx_reader._FOLDED))}.", 138),
+        "Between a QuantizeLinear and a DequantizeLinear, which must have the same scale and zero point, may stand what moves or selects",
+        *textwrap.wrap(f"numbers: {', '.join(sorted(onnx_reader._MOVES))}.", 138),
         "",
         f"## ONNX, opset {opsets}",
         "",

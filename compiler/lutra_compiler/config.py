@@ -135,7 +135,7 @@ class StageConfig:
 
     def scaled(self, factor: float) -> "StageConfig":
         """The same with `factor` times the epochs, rounded up."""
-        return replace(self, epochs=math.ceil(self.epochs * factor), warmup=self.warmup * factor)
+        return replace(self, epochs=math.ceil(round(self.epochs * factor, 9)), warmup=self.warmup * factor)
 
     def rate_at(self, epoch: float) -> float:
         """The learning rate after `epoch` epochs, whole or not, in 0..epochs."""
@@ -295,9 +295,11 @@ def load_config(path: Path) -> CompressionConfig:
 def parse_config(text: str, source: str = "configuration") -> CompressionConfig:
     """Settings from TOML text; what is left out keeps its default. Raises ConfigurationError naming `source`."""
     try:
-        config = from_plain(CompressionConfig, tomllib.loads(text), source)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        table = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # numbers of thousands of digits are a ValueError of their own
         raise ConfigurationError(f"{source} is not valid TOML: {error}") from error
+    try:
+        config = from_plain(CompressionConfig, table, source)
     except RecordError as error:
         raise ConfigurationError(str(error)) from error
     assert isinstance(config, CompressionConfig)

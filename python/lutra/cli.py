@@ -3,6 +3,7 @@
 Exit codes: 0 done, 1 the question was answered with no, 2 bad input or usage, 130 interrupted.
 """
 
+import contextlib
 import json
 import logging
 import os
@@ -115,6 +116,9 @@ ImageValues = Annotated[
 ]
 ImageMean = Annotated[str | None, typer.Option(help="Then taken from them, one number or one a channel, as 0.485,0.456,0.406.")]
 ImageStd = Annotated[str | None, typer.Option(help="Then divided by, likewise.")]
+Few = Annotated[
+    int | None, typer.Option(min=1, help="Only N of the samples, at random; of a data set of the zoo its first.", metavar="N")
+]
 ImageResize = Annotated[bool, typer.Option("--image-resize", help="Resize image files to the network's input.")]
 Board = Annotated[
     str | None, typer.Option(help="Also run it as firmware on this board in QEMU, such as microbit.", autocompletion=_boards)
@@ -135,6 +139,9 @@ def main() -> None:
         print(f"error: {printable(error)}", file=sys.stderr)
         sys.exit(NO if isinstance(error, BudgetError) else BAD)
     except OSError as error:  # such as a full disk under stdout
+        if "--json" in sys.argv:
+            with contextlib.suppress(OSError):
+                _print_json({"error": str(error)})
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115  where Python writes at its end what could not be written
         print(f"error: {printable(error)}", file=sys.stderr)
         sys.exit(BAD)
@@ -426,7 +433,7 @@ def validate(
     reference: Annotated[str | None, typer.Option(help="The float network to compare with; for the zoo its own.")] = None,
     board: Board = None,
     port: Annotated[str | None, typer.Option(help="Also run it on the board at this serial port, such as /dev/ttyACM0.")] = None,
-    samples: Annotated[int | None, typer.Option(min=1, help="Only N of the samples, at random.", metavar="N")] = None,
+    samples: Few = None,
     metric: Annotated[str | None, typer.Option(help=f"The task's own: {', '.join(METRICS)}.")] = None,
     max_drop: Annotated[float | None, typer.Option(min=0, max=100, help="Most percentage points below the float network.")] = None,
     deviation: Annotated[float | None, typer.Option(min=0, help="Most relative L2 error of a layer; by default 0.5 is named only.")] = None,
@@ -553,7 +560,7 @@ def report_page(
     ram: Ram = None,
     cycles: Annotated[float | None, typer.Option(parser=_count, help="Most cycles of an inference, as 5M.", metavar="CYCLES")] = None,
     curve: Annotated[Path | None, typer.Option(help="A .pareto.json of `compress --pareto` to draw.")] = None,
-    samples: Annotated[int | None, typer.Option(min=1, help="Only N of the samples, at random.", metavar="N")] = None,
+    samples: Few = None,
     image_values: ImageValues = None,
     image_mean: ImageMean = None,
     image_std: ImageStd = None,

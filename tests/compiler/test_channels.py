@@ -41,6 +41,7 @@ from lutra_compiler.ir.ops import (
     Rearrange,
     Select,
     Slice,
+    Softmax,
     Step,
     Upsample,
 )
@@ -160,7 +161,8 @@ def test_channels_that_are_mixed_stay() -> None:
     graph = network_with_other_operators()
     shuffled = Rearrange(name="turned", inputs=("masked",), output="turned", view=(6, 6, 4, 2), order=(0, 1, 3, 2), shape=(6, 6, 8))
     over_channels = Normalise(name="even", inputs=("large",), output="even", axes=(2,))
-    for name, op in (("turned", shuffled), ("even", over_channels)):
+    shares = Softmax(name="even", inputs=("large",), output="even")
+    for name, op in (("turned", shuffled), ("even", over_channels), ("even", shares)):
         changed = replace(graph, ops=tuple(op if other.name == name else other for other in graph.ops))
         channels = channels_of(changed)
         assert channels.fixed.issuperset(channels.elements["stem"].tolist())
@@ -237,7 +239,10 @@ def test_rounds_end_at_the_target() -> None:
 
 @pytest.mark.parametrize(
     ("widths", "message"),
-    [({"nope": 3}, "'nope'"), ({"stem": 9}, "it has 8"), ({"head": 2}, "tied to the network's inputs or outputs")],
+    [
+        ({"nope": 3}, "'nope'"), ({"stem": 9}, "it has 8"), ({"head": 2}, "tied to the network's inputs or outputs"),
+        ({"wide": 4}, "'wide' cannot have 4 channels: 8 of them are tied"), ({"stem": 5, "wide": 4}, "5 of them are tied"),
+    ],
 )
 def test_impossible_widths_are_refused(widths: dict[str, int], message: str) -> None:
     with pytest.raises(CompressionError, match=message):
@@ -248,6 +253,14 @@ def test_a_width_by_number_is_not_taken_by_a_layer_whose_name_is_that_number() -
     graph = residual_network()
     numbered = replace(graph, ops=tuple(replace(op, name="1") if op.output == "stem" else op for op in graph.ops))
     assert target_widths(numbered, PruningConfig(widths={"1": 3})) == {"stem": 8, "inner": 3, "wide": 16, "branch": 4}
+
+
+@pytest.mark.parametrize(("stem", "wide"), [(8, 8), (5, 5), (5, 9), (1, 1)])
+def test_channels_that_are_tied_count(stem: int, wide: int) -> None:
+    graph = residual_network()
+    smaller = prune(graph, target_widths(graph, PruningConfig(widths={"stem": stem, "wide": wide})), magnitude_scores(graph))
+    shapes = infer_shapes(smaller)
+    assert (shapes["stem"][-1], shapes["wide"][-1]) == (stem, wide)
 
 
 def test_layers_are_numbered_in_order() -> None:

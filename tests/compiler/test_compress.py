@@ -1,5 +1,6 @@
 """compression/: from a float Graph to an encoded one, on a small problem that takes seconds."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -307,6 +308,18 @@ def test_augmentation_changes_images_and_keeps_their_mass() -> None:
     assert moved.shape == images.shape
     assert not torch.allclose(moved, images)
     assert moved.sum() == pytest.approx(float(images.sum()), rel=0.2)
+
+
+def test_images_that_are_not_square_are_rotated_and_not_sheared() -> None:
+    height, width, still = 20, 60, 0.5
+    images = torch.zeros(2, 1, height, width)
+    images[0, 0, :, width // 2], images[1, 0, height // 2] = 1.0, 1.0  # an upright line and a level one
+    draws = torch.tensor([[1.0] * 2, *[[still] * 2] * 4])  # by 10 degrees
+    upright, level = augment(images, "affine", draws)[:, 0]
+    slope = math.tan(math.radians(10))
+    columns, rows = upright.argmax(1), level.argmax(0)
+    assert abs(int(columns[-1] - columns[0])) == pytest.approx(slope * (height - 1), abs=1)
+    assert abs(int(rows[45] - rows[15])) == pytest.approx(slope * 30, abs=1)
 
 
 def test_crops_and_mirrors_keep_every_pixel_that_stays_inside() -> None:

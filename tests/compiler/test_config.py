@@ -72,6 +72,7 @@ def test_learning_rates_rise_during_warmup_and_fall_to_zero() -> None:
     stage = StageConfig(10, 0.4, warmup=2)
     assert [stage.rate_at(epoch) for epoch in (0, 1, 2, 6, 10)] == pytest.approx([0, 0.2, 0.4, 0.2, 0])
     assert [StageConfig(10, 0.4).rate_at(epoch) for epoch in (0, 5, 10)] == pytest.approx([0.4, 0.2, 0])
+    assert StageConfig(100, 1).scaled(0.07).epochs == 7
     assert stage.scaled(0.25) == StageConfig(3, 0.4, warmup=0.5)
 
 
@@ -105,6 +106,7 @@ def test_a_scale_of_epochs_out_of_range_is_refused(factor: float) -> None:
         ("[training]\nrecovery = {epochs = 3, learning_rate = 1, warmup = 3}", r"warmup is 3\.0; it must be at least 0 and below 3"),
         ("[training]\ndistillation = 1.5", r"distillation is 1\.5; it must be at least 0 and at most 1"),
         ("x = [[[", r"x\.toml is not valid TOML"),
+        ("seed = " + "1" * 5000, r"x\.toml is not valid TOML"),
     ],
 )
 def test_what_is_wrong_is_named_with_what_is_allowed(text: str, message: str) -> None:

@@ -254,13 +254,6 @@ def test_pruning_is_refused() -> None:
         compress(residual_network(), Samples(smooth(64, 1)), replace(CONFIG, pruning=PruningConfig(rate=0.5)))
 
 
-def test_layers_that_share_a_weight_are_refused() -> None:
-    graph = residual_network()
-    ops = tuple(replace(op, weight="inner") if op.name == "outer" else op for op in graph.ops)
-    with pytest.raises(CompressionError, match="share a weight"):
-        compress(graph.with_ops(ops), Samples(smooth(64, 1)), CONFIG)
-
-
 def test_two_outputs_are_refused() -> None:
     graph = residual_network()
     with pytest.raises(CompressionError, match="1 and 2"):

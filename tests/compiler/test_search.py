@@ -1,15 +1,18 @@
 """compression.search: what each layer gets under a budget, and the parts that it is found with."""
 
 import itertools
+import re
 import shutil
 import tempfile
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from test_compress import bars, small_network
+from torch import nn
 
 from lutra_compiler import driver
 from lutra_compiler.budget import Budget
@@ -21,11 +24,19 @@ from lutra_compiler.compression.sensitivity import encode, loss_against, second_
 from lutra_compiler.compression.torch_graph import TorchGraph
 from lutra_compiler.compression.training import Samples, fit
 from lutra_compiler.compression.widths import cost, narrower
-from lutra_compiler.config import CompressionConfig, LayerConfig, PruningConfig, SearchConfig, StageConfig, TrainingConfig
-from lutra_compiler.errors import BudgetError, CompressionError, ConfigurationError
+from lutra_compiler.config import (
+    CompressionConfig,
+    LayerConfig,
+    PruningConfig,
+    ReconstructionConfig,
+    SearchConfig,
+    StageConfig,
+    TrainingConfig,
+)
+from lutra_compiler.errors import BudgetError, CompressionError, ConfigurationError, LutraError
 from lutra_compiler.frontends.torch_export import graph_from_module
-from lutra_compiler.ir.graph import Graph
-from lutra_compiler.ir.ops import Softmax
+from lutra_compiler.ir.graph import Graph, Input
+from lutra_compiler.ir.ops import Flatten, Softmax
 from lutra_compiler.passes import canonicalise
 from lutra_compiler.program.choose_kernel import NETWORK_TIE, TIE, Choose, Limits, fastest
 from lutra_compiler.program.cost_model import program_cycles
@@ -47,6 +58,18 @@ def trained() -> Graph:
     module = TorchGraph(small_network())
     fit(module, bars(1000, 1), StageConfig(6, 3e-3), TrainingConfig(batch_size=50), name="float", seed=0)
     return module.to_graph()
+
+
+def tiny_network() -> Graph:
+    """Whose layers have too few weights for codebooks."""
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(16, 3))
+    return canonicalise(graph_from_module(module, (torch.zeros(1, 1, 4, 4),)))
+
+
+def tiny_samples() -> Samples:
+    generator = torch.Generator().manual_seed(0)
+    return Samples(torch.randn(100, 1, 4, 4, generator=generator), torch.randint(0, 3, (100,), generator=generator))
 
 
 @pytest.fixture(scope="module")
@@ -174,6 +197,17 @@ def test_what_cannot_be_kept_names_the_nearest_point_which_can(trained: Graph, l
     assert plan.flash <= nearest["flash_bytes"] < 5600
 
 
+@pytest.mark.parametrize("limit", ["cycles", "ram"])
+def test_the_nearest_point_of_a_network_without_a_choice_is_what_it_takes(limit: str) -> None:
+    graph = tiny_network()
+    with pytest.raises(BudgetError, match=r"the nearest takes .* too much (RAM|cycles) [\d,]+ of 10$") as caught:
+        best(graph, Budget(**{limit: 10}, target="cortex-m4"), samples=tiny_samples())
+    needed = int(np.ceil(caught.value.nearest["cycles" if limit == "cycles" else "ram_bytes"]))
+    assert best(graph, Budget(**{limit: needed}, target="cortex-m4"), samples=tiny_samples()).flash > 0
+    with pytest.raises(BudgetError):
+        best(graph, Budget(**{limit: needed - 1}, target="cortex-m4"), samples=tiny_samples())
+
+
 def test_a_limit_of_the_drop_gives_the_smallest_that_keeps_it(trained: Graph, levels: Path) -> None:
     found = search(trained, Budget(max_drop=3.0, target="cortex-m4"), levels=levels)
     plans = found.best()
@@ -235,8 +269,70 @@ def test_convolutions_may_share_a_codebook_and_its_bytes_count_once(trained: Gra
     assert 1 not in sharing
 
 
+def test_every_point_of_a_curve_of_reconstructions_can_be_made() -> None:
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(4, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(32, 3)]
+    graph = canonicalise(graph_from_module(nn.Sequential(*layers), (torch.zeros(1, 4, 8, 8),)))
+    samples = Samples(torch.randn(40, 4, 8, 8))
+    once = ReconstructionConfig(StageConfig(1, 1e-2), StageConfig(1, 1e-3))
+    config = CompressionConfig(method="reconstruct", reconstruction=once, search=CONFIG.search)
+    plans = search(graph, Budget(target="cortex-m4"), config, samples).curve()
+    assert len(plans) > 1
+    for plan in plans:
+        assert compress(graph, samples, plan.config).encodings
+
+
+@pytest.mark.parametrize(
+    ("change", "samples", "message"),
+    [
+        ({"method": "reconstruct", "pruning": PruningConfig(rate=0.5)}, 600, "does not prune"),
+        ({"method": "reconstruct", "layers": (LayerConfig(0, codebook="one"),)}, 600, "shares the codebook 'one'"),
+        ({"method": "reconstruct"}, 12, "at least 16 samples"),
+        ({}, 2, "2 are too few"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_before_the_search(
+    trained: Graph, change: dict[str, Any], samples: int, message: str, tmp_path: Path
+) -> None:
+    refused = search(trained, Budget(flash=20_000), replace(CONFIG, **change), bars(600, 2).first(samples))
+    with pytest.raises(LutraError, match=message):
+        replace(refused, directory=tmp_path).best()
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_network_without_weights_leaves_nothing_to_choose() -> None:
+    graph = Graph((Input("x", (4, 4, 2), "NCHW"),), (Flatten(name="flat", inputs=("x",), output="y"),), ("y",), {})
+    with pytest.raises(CompressionError, match="no layers with weights"):
+        best(graph, Budget(flash=20_000), samples=Samples(torch.randn(40, 2, 4, 4)))
+
+
+@pytest.mark.parametrize("method", ["train", "reconstruct"])
+def test_the_time_that_is_told_goes_with_the_samples(trained: Graph, method: str) -> None:
+    def told(config: CompressionConfig) -> list[int]:
+        text = search(trained, Budget(flash=7000), config)._estimate()
+        return [int(number) * (60 if unit == "min" else 1) for number, unit in re.findall(r"about (\d+) (s|min)", text)]
+
+    config = replace(CONFIG, method=method)
+    stage = StageConfig(20_000 // 2, 1e-3)
+    longer = {"training": replace(CONFIG.training, assignment=stage)}
+    if method == "reconstruct":
+        longer = {"reconstruction": ReconstructionConfig(stage, STAGE)}
+    short, long = told(config), told(replace(config, **longer))
+    assert long[1] > 20 * max(short[1], 1)
+    assert (long[0] > 20 * max(short[0], 1)) == (method == "train")  # whose search has trials
+    if method == "train":
+        scarce = replace(config, search=replace(config.search, samples=512 * 16, recovery=StageConfig(1000, 1e-3)))
+        enough = replace(scarce, search=replace(scarce.search, samples=512))
+        assert told(scarce)[0] > 5 * told(enough)[0]
+
+
 def test_without_labels_the_outputs_decide(trained: Graph) -> None:
-    assert best(trained, Budget(flash=7000), samples=Samples(bars(600, 2).inputs)).flash <= 7000
+    unlabelled = search(trained, Budget(flash=7000), samples=Samples(bars(600, 2).inputs))
+    plan = unlabelled.best()[0]
+    assert plan.flash <= 7000
+    small = compress(trained, unlabelled._training, plan.config.with_epochs_scaled(CONFIG.search.trial_epochs))
+    scores = TorchGraph(small).eval()(unlabelled._held.inputs)
+    assert plan.trial_loss == pytest.approx(loss_against(scores.detach(), unlabelled._wanted, classes=False), rel=1e-4)
 
 
 def test_a_softmax_at_the_end_counts(trained: Graph, levels: Path) -> None:

@@ -137,6 +137,18 @@ def test_without_a_rate_every_subvector_has_the_nearest_codeword() -> None:
     np.testing.assert_allclose(np.square(weight - dense).sum(-1), best, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.parametrize("rate", [0.0, 0.01])
+def test_what_fills_the_last_subvectors_up_does_not_decide_on_their_codewords(rate: float) -> None:
+    weight = np.random.default_rng(5).normal(size=(24, 9)).astype(np.float32)
+    rows = quantize_rows(weight, 16, 8, np.random.default_rng(0))
+    module = CodebookWeight(ProductQuantized(rows.codebook, rows.indices, rows.scale, weight.shape, 4), torch.from_numpy(weight))
+    module.reassign(rate)
+    last = module.encoding().codebook[:, 0].astype(np.float32) * rows.scale[:, None]
+    chosen = np.take_along_axis(last, module.encoding().indices[:, 0, 1:].astype(np.int64), 1)[:, 0]
+    nearest = np.abs(last - weight[:, 8:]).min(1)
+    np.testing.assert_allclose(np.abs(chosen - weight[:, 8]), nearest, atol=1e-6 if rate == 0 else 0.3)
+
+
 def test_a_penalty_counts_as_squared_distance() -> None:
     points = torch.zeros(1, 1, 1, 2)
     codewords = torch.tensor([[0.0, 0.0], [1.0, 0.0]])

@@ -106,7 +106,13 @@ def test_a_pickle_is_not_opened(tmp_path: Path) -> None:
 HEADER = b"\x93NUMPY\x01\x00v\x00{'descr': '<f4', 'fortran_order': False, 'shape': (999999999999, 9), }"
 
 
-@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 torn", HEADER[:50], HEADER.ljust(127) + b"\n"], ids=["empty", "zip", "torn", "huge"])
+UNCLOSED, NO_NAMES = HEADER.replace(b"}", b" "), HEADER[:10] + b"{1: 2, 'a': 3}"
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"PK\x03\x04 torn", HEADER[:50], *(header.ljust(127) + b"\n" for header in (HEADER, UNCLOSED, NO_NAMES))],
+    ids=["empty", "zip", "torn", "huge", "unclosed", "no names"],
+)
 def test_a_file_that_is_no_array_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "d.npz").write_bytes(content)
     with pytest.raises(DataError, match="cannot be read"):

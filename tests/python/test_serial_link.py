@@ -226,7 +226,8 @@ def test_silence_and_wrong_samples_are_explained(manifest: Manifest) -> None:
         with pytest.raises(DataError, match=r"must be int8 \[n, 4, 4, 2\]"):
             run_on_line(Pipe(silent), manifest, [np.zeros((1, 3), np.int8)])
         silent.kill()
-    with pytest.raises(ToolError, match="the serial port /dev/nosuch cannot be opened: No such file or directory; ports of this machine: "), open_port("/dev/nosuch"):
+    opening = "the serial port /dev/nosuch cannot be opened: No such file or directory; ports of this machine: "
+    with pytest.raises(ToolError, match=opening), open_port("/dev/nosuch"):
         pass
 
 

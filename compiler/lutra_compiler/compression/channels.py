@@ -27,6 +27,7 @@ from lutra_compiler.ir.ops import (
     Recurrent,
     Select,
     Slice,
+    Softmax,
 )
 from lutra_compiler.ir.shapes import infer_shapes
 
@@ -107,6 +108,9 @@ def channels_of(graph: Graph) -> Channels:
             case Gather(axis=axis) if axis == len(shapes[op.inputs[0]]) - 1:
                 fixed.append(first)
                 elements[op.output] = first[list(op.indices)]
+            case Softmax():
+                fixed.append(first)  # every channel counts for the others
+                elements[op.output] = first
             case Normalise():
                 if op.axes[-1] == len(shapes[op.output]) - 1:
                     fixed.append(first)  # every channel counts for the others

@@ -45,22 +45,8 @@ def reconstruct(graph: Graph, samples: Tensor, config: CompressionConfig, stage:
     `samples` [n, *source shape], where networks are trained: at least 16, better some hundreds. `stage(name, graph, work)` gives
     `work(name, graph)`, or what it gave in an earlier run. Raises CompressionError, DataError.
     """
-    if config.pruning.rate or config.pruning.widths or config.pruning.features:
-        raise CompressionError('method = "reconstruct" does not prune, which needs training: leave out [pruning], or set method = "train"')
-    if len(samples) < FEWEST_SAMPLES:
-        raise DataError(
-            f"reconstruction needs at least {FEWEST_SAMPLES} samples, got {len(samples)}: give some hundreds; "
-            f"calibration_samples is {config.calibration_samples}"
-        )
-    layers = weighted_layers(graph)
-    if len({op.weight for op in layers}) < len(layers):
-        raise CompressionError('method = "reconstruct" goes layer by layer, but two layers share a weight; set method = "train"')
+    require_reconstructible(graph, len(samples), config)
     settings, training = layer_settings(graph, config), config.reconstruction
-    for op in layers:
-        if (shared := settings[op.weight].codebook) is not None:
-            raise CompressionError(
-                f"layer '{op.name}' shares the codebook '{shared}', which needs method = \"train\": reconstruction goes layer by layer"
-            )
 
     def train(name: str, graph: Graph, inputs: Tensor, targets: Tensor, schedule: StageConfig, number: int) -> Graph:
         rng = np.random.default_rng((config.seed, number))
@@ -86,6 +72,23 @@ def reconstruct(graph: Graph, samples: Tensor, config: CompressionConfig, stage:
         quantized = stage(f"block-{number}", quantized, work)
         inputs, wanted = _outputs(_like(block, quantized), inputs), targets
     return stage("network", quantized, whole)
+
+
+def require_reconstructible(graph: Graph, samples: int, config: CompressionConfig) -> None:
+    """Refuse what `reconstruct` cannot do with so many samples. Raises CompressionError, DataError."""
+    if config.pruning.removes:
+        raise CompressionError('method = "reconstruct" does not prune, which needs training: leave out [pruning], or set method = "train"')
+    if min(samples, config.calibration_samples) < FEWEST_SAMPLES:
+        raise DataError(
+            f"reconstruction needs at least {FEWEST_SAMPLES} samples, got {samples}: give some hundreds; "
+            f"calibration_samples is {config.calibration_samples}"
+        )
+    settings = layer_settings(graph, config)
+    for op in weighted_layers(graph):
+        if (shared := settings[op.weight].codebook) is not None:
+            raise CompressionError(
+                f"layer '{op.name}' shares the codebook '{shared}', which needs method = \"train\": reconstruction goes layer by layer"
+            )
 
 
 def blocks_of(graph: Graph) -> tuple[Graph, ...]:

@@ -67,18 +67,24 @@ def target_widths(graph: Graph, config: PruningConfig) -> dict[str, int]:
     """
     channels, layers = channels_of(graph), weighted_layers(graph)
     _require_known(config.widths, layers, "widths")
-    widths = {}
+    widths: dict[str, int] = {}
+    owned: dict[str, set[int]] = {}  # by output value of each layer: the elements that it decides on
+    removed: dict[str, int] = {}  # how many of them go
     for index, op in enumerate(layers):
-        own = _prunable(channels, op.output)
+        all_, own = set(channels.elements[op.output].tolist()), set(_prunable(channels, op.output))
+        tied = len(all_ - own) - sum(min(count, len(owned[value] & all_)) for value, count in removed.items())
         wish = config.width_of(op.name, index)
         width = len(channels.elements[op.output])
         if wish is None:
             wish = width if config.widths else max(1, round(width * (1 - config.rate)))
-        elif wish > width or (wish < width and not own):
-            reason = f"it has {width}" if wish > width else "they are tied to the network's inputs or outputs, or to an earlier layer"
+        elif wish > width or (wish < width and not own) or wish < tied:
+            reason = f"it has {width}"
+            if wish <= width:
+                reason = f"{tied} of them are tied to the network's inputs or outputs, or to an earlier layer"
             raise CompressionError(f"layer '{op.name}' cannot have {wish} channels: {reason}; change pruning.widths")
         if own:
             widths[op.output] = wish
+            owned[op.output], removed[op.output] = own, len(own) - min(len(own), max(wish - tied, 0 if tied else 1))
         source = graph.producer(op.inputs[0])
         features = config.features_of(op.name, index)
         if isinstance(source, Select) and features is not None:

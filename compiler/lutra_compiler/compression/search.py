@@ -21,11 +21,13 @@ from lutra_compiler.budget import Budget
 from lutra_compiler.compression.allocate import Allocation, Build, Level, allocations, exchanges, given_codebooks, measure_costs
 from lutra_compiler.compression.calibrate import calibrate
 from lutra_compiler.compression.compress import Stages, compress
+from lutra_compiler.compression.post_training import require_reconstructible
 from lutra_compiler.compression.product_quantize import layer_settings
 from lutra_compiler.compression.prune import loss_changes, prune, target_widths, weighted_layers, widths_of, with_selects
-from lutra_compiler.compression.sensitivity import encode, loss_against, measure_losses, outputs_of, settings_of
+from lutra_compiler.compression.sensitivity import KEPT, encode, loss_against, measure_losses, outputs_of, settings_of
 from lutra_compiler.compression.torch_graph import TorchGraph
 from lutra_compiler.compression.training import (
+    FEWEST_SAMPLES,
     Checkpoints,
     Progress,
     Report,
@@ -38,7 +40,7 @@ from lutra_compiler.compression.training import (
 )
 from lutra_compiler.compression.widths import narrower
 from lutra_compiler.config import CompressionConfig, LayerConfig
-from lutra_compiler.errors import BudgetError, CompressionError
+from lutra_compiler.errors import BudgetError, CompressionError, DataError
 from lutra_compiler.files import write_atomically
 from lutra_compiler.ir.encoding import SOFTMAX_OUTPUT, WeightEncoding
 from lutra_compiler.ir.graph import Graph
@@ -102,7 +104,7 @@ class Search:
 
     def best(self) -> tuple[Plan, ...]:
         """The plan to train, and those to fall back to if its accuracy does not do. Raises BudgetError with the nearest point."""
-        layer_settings(self._core, self.config)  # what cannot be is refused at once
+        self._require_possible()
         self.notify(self._estimate())
         plans = self._most_accurate() if self.budget.max_drop is None else self._smallest()
         self.notify(f"chosen: {_described(plans[0])}")
@@ -110,11 +112,24 @@ class Search:
 
     def curve(self, trained_points: int = 0) -> tuple[Plan, ...]:
         """Plans from the smallest to the best, each better than the one before; `trained_points` of them, evenly spread, with trials."""
-        layer_settings(self._core, self.config)
+        self._require_possible()
         self.notify(self._estimate())
         plans = self._ladder(_STEP)
         spread = {round(i * (len(plans) - 1) / max(1, trained_points - 1)) for i in range(trained_points)}
         return tuple(self._tried(plan) if number in spread else plan for number, plan in enumerate(plans))
+
+    def _require_possible(self) -> None:
+        """Refuse at once what cannot be: settings, networks, too few samples. Raises CompressionError, DataError."""
+        layer_settings(self._core, self.config)
+        if not weighted_layers(self._core):
+            raise CompressionError("the network has no layers with weights, so there is nothing to choose: compress it without limits")
+        if self.config.method == "reconstruct":
+            trials = self.budget.max_drop is not None
+            require_reconstructible(self._core, len(self._training if trials else self.samples), self.config)
+        elif len(self._training) < FEWEST_SAMPLES:
+            raise DataError(
+                f"a search trains on some samples and compares by others: {len(self.samples)} are too few; give some thousands"
+            )
 
     # Choosing
 
@@ -211,10 +226,14 @@ class Search:
 
     def _nothing_fits(self) -> BudgetError:
         """Names the nearest point: the limits grow together until something fits."""
+        nearest: Plan | None = None
         for power in range(1, 120):
             for plan in self._plans_within(self.budget.scaled(1.08**power)):
                 if self._plans_within(self.budget.just(plan.flash, plan.ram, plan.cycles)):  # who asks for it will get it
                     return infeasible(plan, self.budget)
+                nearest = nearest or plan
+        if nearest is not None:
+            return infeasible(nearest, self.budget)
         return BudgetError("no network within reach fits the budget; allow more, or start from a smaller network")
 
     def _plans_within(self, budget: Budget) -> list[Plan]:
@@ -238,7 +257,13 @@ class Search:
             return self._graphs[number]
         name = f"level-{number}"
         stages = Stages(lambda stage: None, lambda stage, graph: None) if self.directory is None else stages_in(self.directory)
-        graph = once(lambda: stages.load(name), lambda: self._narrowed(number, name), lambda graph: stages.save(name, graph))
+
+        def keep(graph: Graph) -> None:
+            stages.save(name, graph)
+            if self._checkpoints is not None:
+                self._checkpoints.discard(name)
+
+        graph = once(lambda: stages.load(name), lambda: self._narrowed(number, name), keep)
         self._graphs[number] = graph
         return graph
 
@@ -259,7 +284,7 @@ class Search:
         module = TorchGraph(smaller)
         fit(
             module, self._training, stage, self.config.training, name=name, seed=self.config.seed, teacher=self._teacher,
-            after_step=module.project, report=self.report, checkpoints=None if self.directory is None else Checkpoints(self.directory),
+            after_step=module.project, report=self.report, checkpoints=self._checkpoints,
         )  # fmt: skip
         return module.to_graph()
 
@@ -290,11 +315,12 @@ class Search:
     def _allocations(self, number: int, budget: Budget) -> list[Allocation]:
         """The level's best allocations within the RAM and cycles of a budget, the smallest first."""
         ram = None if budget.ram is None else int(budget.ram * _SLACK)
-        cycles = None if budget.cycles is None else budget.cycles / NETWORK_TIE  # what lowering may give for memory
-        limits = replace(budget, flash=None, ram=ram, cycles=cycles, max_drop=None)
+        limits = replace(budget, flash=None, ram=ram, max_drop=None)
         key = number, limits
         if key not in self._known_allocations:
-            self._known_allocations[key] = allocations(self._level(number), limits)
+            careful = None if budget.cycles is None else budget.cycles / NETWORK_TIE  # what lowering may give for memory
+            found = allocations(self._level(number), replace(limits, cycles=careful))
+            self._known_allocations[key] = found or allocations(self._level(number), limits)
         return self._known_allocations[key]
 
     def _may_fit(self, number: int, budget: Budget) -> bool:
@@ -431,6 +457,10 @@ class Search:
         return TorchGraph(self._core).eval()
 
     @cached_property
+    def _checkpoints(self) -> Checkpoints | None:
+        return None if self.directory is None else Checkpoints(self.directory)
+
+    @cached_property
     def _held(self) -> Samples:
         """The validation cut: the last training samples."""
         count = max(1, min(self.config.search.validation, len(self.samples) // 4))
@@ -484,7 +514,13 @@ class Search:
 
     def _estimate(self) -> str:
         """How long it may take, from the time of a training step."""
-        training, search = self.config.training, self.config.search
+        search, training = self.config.search, self.config.training
+        if self.config.method == "reconstruct":
+            stages = [self.config.reconstruction.blocks, self.config.reconstruction.network]
+            samples = min(len(self.samples), self.config.calibration_samples)
+        else:
+            stages = [training.pruning] * (self.config.pruning.rounds - 1) + [training.recovery, training.assignment, training.codewords]
+            samples = len(self.samples)
         batch = self._training.first(training.batch_size).inputs.to(training_device())
         module = TorchGraph(self._core).to(training_device())
         seconds = []
@@ -493,11 +529,16 @@ class Search:
             module(batch).square().mean().backward()
             outputs_of(self._core, batch)
             seconds.append(time.monotonic() - start)
-        epochs = training.pruning.epochs * (self.config.pruning.rounds - 1)
-        epochs += training.recovery.epochs + training.assignment.epochs + training.codewords.epochs
-        short, whole = (len(samples) / training.batch_size * min(seconds) for samples in (self._training, self.samples))
-        looking = short * (self._levels - 1) * search.recovery.epochs / 2 + short * search.trials * search.trial_epochs * epochs
-        return f"searching for about {_minutes(looking)}, then training for about {_minutes(whole * epochs)}, at most"
+        of_a_sample = min(seconds) / len(batch)
+        epochs = sum(stage.epochs for stage in stages)
+        # Of networks narrower and narrower, half of the widest's time is the average.
+        narrower, once_through = (self._levels - 1) / 2, len(self._training)
+        recovered = once_through * min(self._scarcity, _MOST_REPEATED) * search.recovery.epochs * narrower
+        trials = search.trials if self._levels > 1 or self.budget.max_drop is not None else 0
+        tried = once_through * min(1.0, search.trial_epochs * self._scarcity) * epochs * trials
+        measured = len(weighted_layers(self._core)) * KEPT * len(self._held) * (1 + narrower) / 4  # outputs alone
+        looking, training_time = of_a_sample * (recovered + tried + measured), of_a_sample * samples * epochs
+        return f"searching for about {_minutes(looking)}, then training for about {_minutes(training_time)}, at most"
 
 
 def _tame(graph: Graph) -> Graph:

@@ -24,7 +24,7 @@ from lutra_compiler.numerics.product_quantization import quantize_together
 CODEWORDS = (16, 64, 256)
 SUBVECTORS = (1, 2, 4, 8, 16)
 _BATCH = 256
-_KEPT = 8  # options of a layer whose loss is measured
+KEPT = 8  # options of a layer whose loss is measured
 _SHARING = 3  # layers, at least, that a shared codebook is considered for, and such codebooks that are measured, at most
 _POINTS_A_CODEWORD = 4  # subvectors that a codeword must stand for, at least
 
@@ -34,7 +34,7 @@ Floats = npt.NDArray[np.float64]
 def settings_of(graph: Graph, config: CompressionConfig, norm: int) -> list[list[LayerConfig]]:
     """The settings to choose from for each layer, int8 first; the configured one alone where `config.layers` has one.
 
-    `norm`: the bound of codewords' L1 norm.
+    `norm`: the bound of codewords' L1 norm. Codebooks are shared where networks are trained alone.
     """
     settings = []
     for number, op in enumerate(weighted_layers(graph)):
@@ -53,6 +53,8 @@ def settings_of(graph: Graph, config: CompressionConfig, norm: int) -> list[list
                 if d < 2 * shape[-1] and taps * -(-shape[-1] // d) >= _POINTS_A_CODEWORD * k
             ]
         settings.append(ways)
+    if config.method == "reconstruct":
+        return settings
     return [ways + shared for ways, shared in zip(settings, _shared_settings(graph, settings), strict=True)]
 
 
@@ -170,9 +172,9 @@ def _promising(layer: Layer, proxies: Sequence[float]) -> list[int]:
         )
 
     front = sorted((n for n in own if not beaten(n)), key=lambda n: (layer.options[n].model_bytes, n))
-    if len(front) <= _KEPT:
+    if len(front) <= KEPT:
         return front
-    return [front[round(i * (len(front) - 1) / (_KEPT - 1))] for i in range(_KEPT)]
+    return [front[round(i * (len(front) - 1) / (KEPT - 1))] for i in range(KEPT)]
 
 
 def _promising_codebooks(level: Level, proxies: Sequence[Sequence[float]], names: set[str]) -> set[str]:

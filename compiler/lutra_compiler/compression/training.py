@@ -59,7 +59,7 @@ class Progress:
 
 
 Report = Callable[[Progress], None]
-_FEWEST_SAMPLES = 2  # batch norm needs them
+FEWEST_SAMPLES = 2  # batch norm needs them
 _REPORT_EVERY = 10  # steps: a loss that is looked at makes a GPU wait
 
 
@@ -167,8 +167,8 @@ def fit(
     """
     if teacher is None and samples.labels is None:
         raise DataError(f"stage '{name}' needs labels or a teacher network to learn from; give at least one")
-    if len(samples) < _FEWEST_SAMPLES:
-        raise DataError(f"stage '{name}' has {len(samples)} sample to learn from; give at least {_FEWEST_SAMPLES}, better some thousands")
+    if len(samples) < FEWEST_SAMPLES:
+        raise DataError(f"stage '{name}' has {len(samples)} sample to learn from; give at least {FEWEST_SAMPLES}, better some thousands")
     accelerator = Accelerator(cpu=not torch.cuda.is_available())
     processes, rank = accelerator.num_processes, accelerator.process_index
     module.to(accelerator.device)
@@ -333,8 +333,9 @@ def _turn(images: Tensor, uniform: Tensor) -> Tensor:
     height, width = images.shape[2:]
     angle = uniform[0] * math.radians(10)
     scale_x, scale_y = 1 + 0.1 * uniform[1], 1 + 0.1 * uniform[2]
-    rows = torch.stack([scale_x * angle.cos(), -scale_x * angle.sin(), uniform[3] * 4 / width], 1)
-    columns = torch.stack([scale_y * angle.sin(), scale_y * angle.cos(), uniform[4] * 4 / height], 1)
+    aspect = height / width  # the grid is -1..1 both ways
+    rows = torch.stack([scale_x * angle.cos(), -scale_x * angle.sin() * aspect, uniform[3] * 4 / width], 1)
+    columns = torch.stack([scale_y * angle.sin() / aspect, scale_y * angle.cos(), uniform[4] * 4 / height], 1)
     grid = functional.affine_grid(torch.stack([rows, columns], 1), list(images.shape), align_corners=False)
     return functional.grid_sample(images, grid, padding_mode="border", align_corners=False)
 

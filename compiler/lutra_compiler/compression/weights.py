@@ -139,7 +139,10 @@ class CodebookWeight(nn.Module):
         if rate > 0:
             count = torch.bincount(self.indices.flatten(), minlength=len(self.codebook)) + 1.0
             bits = _per_row(rate / scale.square().clamp_min(1e-12), 4) * (count.sum() / count).log2()
-        self.indices.copy_(nearest_codewords(subvectors, self._codewords(), bits))
+        codewords, last = self._codewords(), self.shape[-1] % self.codebook.shape[1]
+        self.indices.copy_(nearest_codewords(subvectors, codewords, bits))
+        if last:  # of the last subvector's entries the others are not used
+            self.indices[:, :, -1:] = nearest_codewords(subvectors[:, :, -1:, :last], codewords[:, :last], bits)
 
     @torch.no_grad()
     def project(self) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+import onnx.helper
 
 from lutra_compiler.errors import ModelError
 from lutra_compiler.frontends import functions
@@ -126,7 +127,8 @@ def _gather(b: OperatorBuilder, n: Node) -> str:
     if indices.size > MAX_INDICES:
         raise Unsupported(f"it has {indices.size} indices", f"take at most {MAX_INDICES}")
     if axis == 0 and not isinstance(n.inputs[0], Unbatched):
-        if indices.ndim == 0 and len(shape) == 3 and shape[1] == 1:  # a state of a recurrent layer: [layers, batch, units]
+        state = indices.ndim == 0 and len(shape) == 3 and shape[1] == 1  # of a recurrent layer: [layers, batch, units]
+        if state and int(indices) in (0, -1):
             return b.reshape(n.name, n.value(0), shape[1:])
         if indices.reshape(-1).tolist() not in ([0], [-1]) or indices.ndim == 0:
             raise Unsupported("it takes samples of the batch", "run one sample at a time")
@@ -188,9 +190,14 @@ def _resize(b: OperatorBuilder, n: Node) -> str:
         if constant is not None and constant.size and constant.dtype.kind != ("i" if number == 3 else "f"):
             raise ModelError(f"'{n.name}': its input {number} is of the type {constant.dtype}; export the model again")
     shape = (1, 1, *shape[2:])  # all channels move alike
-    sizes = [size for size in constants if size is not None and size.size == len(shape) and size.dtype.kind in "fi"]
-    lengths = [np.abs(size.astype(np.float64) * (shape if size.dtype.kind == "f" else 1)) for size in sizes]
-    pixels = max([math.prod(shape), *(length.prod() for length in lengths)])
+    axes = n.attributes.get("axes", range(len(shape)))
+    resized = np.array([shape[axis] for axis in axes], np.float64)
+    sizes = [size.reshape(-1) for size in constants if size is not None and size.size == len(axes) and size.dtype.kind in "fi"]
+    lengths = [np.abs(size * (resized if size.dtype.kind == "f" else 1)) for size in sizes]
+    pixels = max([math.prod(shape), *(length.prod() * math.prod(shape) / resized.prod() for length in lengths)])
+    aligned = n.text("coordinate_transformation_mode", "") == "align_corners"
+    if aligned and any(size.dtype.kind == "f" and (length % 1).any() for size, length in zip(sizes, lengths, strict=True)):
+        raise Unsupported("it aligns corners by factors that give no whole lengths", "give it sizes instead")  # two readings of ONNX's text
     if pixels > _MAX_RESIZED or not all(length.max() <= MAX_LENGTH for length in lengths):
         raise Unsupported(f"it resizes {list(shape[2:])} to {pixels:g} pixels", f"resize to at most {_MAX_RESIZED} pixels")
     places = []
@@ -239,10 +246,9 @@ def _reduction(kind: str, before: Steps = (), after: Steps = ()) -> Handler:
     def handler(b: OperatorBuilder, n: Node) -> str:
         x = n.value(0)
         axes = n.integers(1) if len(n.inputs) > 1 else n.attributes.get("axes")
-        if not axes and n.attributes.get("noop_with_empty_axes", 0):
-            return x
-        x = b.elementwise(f"{n.name}.before", x, before) if before else x
-        result = b.reduce(n.name, kind, x, axes or [], bool(n.attributes.get("keepdims", 1)))
+        x = result = b.elementwise(f"{n.name}.before", x, before) if before else x
+        if axes or not n.attributes.get("noop_with_empty_axes", 0):
+            result = b.reduce(n.name, kind, x, axes or [], bool(n.attributes.get("keepdims", 1)))
         return b.elementwise(n.name, result, after) if after else result
 
     return handler
@@ -377,12 +383,18 @@ def _group_norm(b: OperatorBuilder, n: Node) -> str:
 def _quantize(b: OperatorBuilder, n: Node) -> Result:
     """A value stays a float within the range of its integers: they limit it, and Lutra quantizes it anew."""
     scale, zero_point = n.required_weight(1), n.constant(2)
-    kind = np.dtype(np.uint8) if zero_point is None else zero_point.dtype
+    kind = _integers_made(n) if zero_point is None else zero_point.dtype
     if scale.size != 1 or (zero_point is not None and zero_point.size != 1) or kind not in (np.int8, np.uint8, np.int16, np.uint16):
         raise Unsupported(f"its scale has {scale.size} numbers, its integers are {kind}", "quantize values with one scale to 8 or 16 bits")
     zero = 0 if zero_point is None else int(zero_point.reshape(-1)[0])
     limits, step = np.iinfo(kind), float(scale.reshape(-1)[0])
     return b.clamp(n.name, n.value(0), (limits.min - zero) * step, (limits.max - zero) * step)
+
+
+def _integers_made(n: Node) -> np.dtype[Any]:
+    """The type of a quantization without a zero point."""
+    code = int(n.attributes.get("output_dtype", 0))
+    return onnx.helper.tensor_dtype_to_np_dtype(code) if code else np.dtype(np.uint8)
 
 
 def _dequantize(_: OperatorBuilder, n: Node) -> Result:

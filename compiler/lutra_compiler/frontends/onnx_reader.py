@@ -68,6 +68,11 @@ _WITHOUT_BATCH = frozenset({
     "Cast", "Concat", "Dropout", "Flatten", "GRU", "Gather", "Identity", "LSTM", "Reshape", "Shape", "Slice", "Squeeze", "Transpose",
     "Unsqueeze",
 })  # fmt: skip
+# What only moves or selects the numbers of its first input, of Concat of all: it may stand between QuantizeLinear and DequantizeLinear.
+_MOVES = frozenset({
+    "Concat", "DepthToSpace", "Dropout", "Expand", "Flatten", "Gather", "GlobalMaxPool", "Identity", "MaxPool", "ReduceMax", "ReduceMin",
+    "Reshape", "Resize", "Slice", "SpaceToDepth", "Split", "Squeeze", "Transpose", "Unsqueeze", "Upsample",
+})  # fmt: skip
 _TO_NCHW = [0, 3, 1, 2]
 
 
@@ -240,6 +245,8 @@ class _Reader:
         self._tensors = {tensor.name: tensor for tensor in self._source.initializer}
         self._found: dict[str, str | Array] = {}  # what each ONNX value is
         self._unknown: set[str] = set()  # values behind an unsupported node
+        self._placeholders: set[str] = set()  # those of them whose shape is known
+        self._integers: dict[str, tuple[float, int]] = {}  # scale and zero point of values that are integers in the file
         self._problems: list[UnsupportedNode] = []
         self._invalid: list[ModelError | GraphError] = []
         self._folded = 0  # elements of 4 bytes of constants computed so far
@@ -299,6 +306,7 @@ class _Reader:
         """For what could not be computed: a value of its shape, if that is known and possible, to check the nodes after it with."""
         try:
             self._found[output] = self._builder.placeholder(output, shape or ())
+            self._placeholders.add(output)
         except ModelError:
             self._unknown.add(output)
 
@@ -369,6 +377,7 @@ class _Reader:
         if node.op_type not in _WITHOUT_BATCH and any(isinstance(value, Unbatched) for value in inputs):
             raise _not_first()
         try:
+            self._follow_integers(node, inputs)
             result = handler(self._builder, _Node(name, node.op_type, self._opset, inputs, tuple(node.input), attributes, node))
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:  # a node as no handler expects it
             raise ModelError(f"node '{name}' ({node.op_type}) has inputs or attributes that do not fit together ({error})") from error
@@ -378,6 +387,26 @@ class _Reader:
                 place = {2: "second", 3: "third"}.get(number, f"{number}th")
                 raise Unsupported(f"its {place} output is used", f"use its first output{'s' if known > 1 else ''} only")
         return result
+
+    def _follow_integers(self, node: onnx.NodeProto, inputs: Sequence[str | Array | None]) -> None:
+        """Integers are real numbers here, so they may only be moved until a DequantizeLinear takes them as they are. Raises Unsupported."""
+        first = node.input[0] if node.input else ""
+        if node.op_type == "QuantizeLinear":
+            if (grid := _grid(inputs)) is not None:
+                self._integers[node.output[0]] = grid
+        elif node.op_type == "DequantizeLinear":
+            if isinstance(inputs[0], str) and first not in self._placeholders and self._integers.get(first, ()) != _grid(inputs):
+                raise Unsupported(
+                    f"its scale and zero point are not those that '{first}' was quantized with",
+                    "give a DequantizeLinear those of the QuantizeLinear before it",
+                )
+        elif found := {name: self._integers[name] for name in node.input if name in self._integers}:
+            data = node.input if node.op_type == "Concat" else [first]
+            if node.op_type not in _MOVES or first not in found or len({self._integers.get(name) for name in data}) > 1:
+                raise Unsupported(
+                    "it computes with integers, between QuantizeLinear and DequantizeLinear", "put it behind the DequantizeLinear"
+                )
+            self._integers.update(dict.fromkeys(node.output, found[first]))
 
     def _value(self, name: str) -> str | Array:
         if name not in self._found:
@@ -446,6 +475,14 @@ class _Reader:
             if name not in names:
                 raise ModelError(f"value '{name}' is read but never defined; the file is damaged, export the model again")
         return producer
+
+
+def _grid(inputs: Sequence[str | Array | None]) -> tuple[float, int] | None:
+    """Scale and zero point of a QuantizeLinear or DequantizeLinear with one of each."""
+    scale, zero = inputs[1], inputs[2] if len(inputs) > 2 else None
+    if not isinstance(scale, np.ndarray) or isinstance(zero, str) or scale.size != 1 or (zero is not None and zero.size != 1):
+        return None
+    return float(scale.reshape(-1)[0]), 0 if zero is None else int(zero.reshape(-1)[0])
 
 
 def _first_output(node: onnx.NodeProto) -> str:

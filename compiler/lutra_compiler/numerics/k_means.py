@@ -223,10 +223,10 @@ class _Search:
         return found
 
     def means(self, codebook: FloatArray) -> FloatArray:
-        """The (weighted) mean of each codeword's points; entries without weight keep their value."""
+        """The (weighted) mean of each codeword's points, of entries without weight zero; codewords without points stay."""
         weight = self.sums[self.subvector : -1] if self.weighted else self.count[None]
-        mean = self.sums[: self.subvector] / np.where(weight > 0, weight, 1)
-        return np.where(weight > 0, mean, codebook.T).T.astype(np.float32)
+        mean = np.where(weight > 0, self.sums[: self.subvector] / np.where(weight > 0, weight, 1), 0)
+        return np.where(self.count > 0, mean, codebook.T).T.astype(np.float32)
 
     def move(self, codebook: FloatArray, penalty: FloatArray | None, whole: bool) -> bool:
         """Give points their best codewords, of all or of those near their home; whether any point changed."""

@@ -100,7 +100,9 @@ def quantize_together(
     errors = [None] * len(weights) if importance is None else [_relative(*each) for each in zip(importance, sizes, weights, strict=True)]
     cut = [subvectors_of(weight, subvector) for weight in normalised]
     points = np.concatenate([each.reshape(-1, subvector) for each in cut])
-    weighed = [subvectors_of(each, subvector).reshape(-1, subvector) for each in errors if each is not None]
+    filled = any(weight.shape[-1] % subvector for weight in weights)  # what fills the last subvectors up must not count
+    counted = [np.ones_like(weight) for weight in weights] if importance is None and filled else errors
+    weighed = [subvectors_of(each, subvector).reshape(-1, subvector) for each in counted if each is not None]
     chosen: Options = {"anneal": 1.0, "norm": CODEWORD_L1_LIMIT, **options}
     found = k_means(points, codewords, rng, importance=np.concatenate(weighed) if weighed else None, **chosen)
     assert found.integers is not None

@@ -208,6 +208,9 @@ ONNX = {
         [node("Resize", "x - - z", "y", mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor")],
         {"z": [1, 2, 3, 9]},
     ),
+    "resize by axes": model([node("Resize", "x - s", "y", mode="nearest", axes=[3, 2])], {"s": f32(2, 3)}, opset=18),
+    "ReduceL1 over nothing": model([node("ReduceL1", "x", "y", noop_with_empty_axes=1)], opset=18),
+    "ReduceSumSquare over nothing": model([node("ReduceSumSquare", "x", "y", noop_with_empty_axes=1)], opset=18),
     "upsample": model([node("Upsample", "x s", "y", mode="nearest")], {"s": f32(1, 1, 2, 2)}, opset=9),
     **{
         f"{name} over {axes}": model([node(name, "x a", "y", keepdims=keep)], {"a": axes}, opset=18)
@@ -311,6 +314,28 @@ def test_a_node_computes_what_onnxruntime_does(name: str) -> None:
         np.testing.assert_allclose(expected_float, expected, atol=0.1)
         expected = expected_float
     assert_computes(read_onnx(ONNX[name].SerializeToString()), x, expected, COARSE.get(name, 4.0))
+
+
+QUANTIZED = {
+    "signed by attribute": ([node("QuantizeLinear", "x s", "q", output_dtype=3), node("DequantizeLinear", "q s", "y")], 21),
+    "unsigned": ([node("QuantizeLinear", "x s", "q"), node("DequantizeLinear", "q s", "y")], 13),
+    "moved": (
+        [
+            node("QuantizeLinear", "x s z", "q"), node("MaxPool", "q", "p", kernel_shape=[2, 2], pads=[1, 1, 0, 0]),
+            node("Split", "p", "a b", axis=1), node("Concat", "b a b", "c", axis=1), node("DequantizeLinear", "c s z", "y"),
+        ],
+        13,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", QUANTIZED)
+def test_quantized_values_are_those_of_onnxruntime_but_for_their_rounding(name: str) -> None:
+    nodes, opset = QUANTIZED[name]
+    quantized = model(nodes, {"s": f32(0.02), "z": np.int8(-50)}, opset=opset).SerializeToString()
+    x = normal(1, 2, 5, 6)
+    (expected,) = onnxruntime.InferenceSession(quantized).run(None, {"x": x})
+    np.testing.assert_allclose(outputs(read_onnx(quantized), x), expected, atol=0.0101)
 
 
 class Module(nn.Module):
@@ -461,6 +486,17 @@ REFUSED = {
     "do not fit blocks": [node("DepthToSpace", "x", "y", blocksize=3)],
     "a power of -1": [node("Pow", "minus x", "y")],
     "groups of 2 outputs": [node("ConvTranspose", "x wide", "y", group=2)],
+    "not those that 'q' was quantized with": [node("QuantizeLinear", "x s z", "q"), node("DequantizeLinear", "q s2 z", "y")],
+    "not those that 'm' was quantized with": [
+        node("QuantizeLinear", "x s z", "q"), node("Flatten", "q", "m"), node("DequantizeLinear", "m s", "y")
+    ],
+    "computes with integers": [node("QuantizeLinear", "x s z", "q"), node("Relu", "q", "r"), node("DequantizeLinear", "r s z", "y")],
+    "integers, between QuantizeLinear": [
+        node("QuantizeLinear", "x s z", "a"), node("QuantizeLinear", "x s2 z", "b"), node("Concat", "a b", "c", axis=1),
+        node("DequantizeLinear", "c s z", "y"),
+    ],
+    "to 2.7e\\+08 pixels": [node("Resize", "x - huge", "y", mode="nearest", axes=[2, 3])],
+    "aligns corners": [node("Resize", "x - odd", "y", mode="nearest", coordinate_transformation_mode="align_corners")],
     "parts of": [node("Split", "x parts", "a b", axis=2), node("Relu", "a", "y")],
     "stretches of equal steps": [node("Gather", "x many", "y", axis=2)],
 }
@@ -475,6 +511,11 @@ CONSTANTS = {
     "wide": normal(2, 2, 3, 3),
     "parts": [1, 1],
     "many": [3, 1] * 50,
+    "s": f32(0.02),
+    "s2": f32(0.04),
+    "z": np.int8(3),
+    "huge": f32(3000, 3000),
+    "odd": f32(1, 1, 1.7, 1),
 }
 
 
@@ -484,3 +525,8 @@ def test_what_a_graph_cannot_express_is_refused(reason: str) -> None:
         read_onnx(model(REFUSED[reason], CONSTANTS, opset=18).SerializeToString())
     if isinstance(caught.value, UnsupportedModelError):
         assert all(problem.remedy for problem in caught.value.problems)
+
+
+def test_an_index_of_the_batch_is_not_ignored() -> None:
+    with pytest.raises(LutraError, match="samples of the batch"):
+        read_onnx(model([node("Gather", "x i", "y")], {"i": np.int64(3)}, inputs={"x": (1, 1, 6)}).SerializeToString())

@@ -42,6 +42,15 @@ def test_row_scales_are_least_squares_fits_to_the_entries_that_are_used(rng: np.
     np.testing.assert_allclose((decoded * (weight - decoded)).reshape(16, -1).sum(1), 0, atol=1e-3)
 
 
+@pytest.mark.parametrize(("channels", "subvector", "codewords", "error"), [(5, 4, 16, 0.265), (13, 8, 64, 0.3), (9, 8, 16, 0.5)])
+def test_what_fills_the_last_subvectors_does_not_count(
+    rng: np.random.Generator, channels: int, subvector: int, codewords: int, error: float
+) -> None:
+    weight = rng.normal(size=(64, 3, 3, channels)).astype(np.float32)
+    found = quantize_rows(weight, codewords, subvector, rng)
+    assert np.square(dense(found, weight.shape) - weight).mean() < error
+
+
 @pytest.mark.parametrize(
     ("sizes", "expected"), [([4.0, 1e-30, 0.0], [4.0, 4 / 4096, 4 / 4096]), ([0.0, 0.0], [1.0, 1.0]), ([3.0, 2.0], [3.0, 2.0])]
 )
