@@ -116,7 +116,7 @@ ImageValues = Annotated[
 ]
 ImageMean = Annotated[str | None, typer.Option(help="Then taken from them, one number or one a channel, as 0.485,0.456,0.406.")]
 ImageStd = Annotated[str | None, typer.Option(help="Then divided by, likewise.")]
-Few = Annotated[
+SampleCount = Annotated[
     int | None, typer.Option(min=1, help="Only N of the samples, at random; of a data set of the zoo its first.", metavar="N")
 ]
 ImageResize = Annotated[bool, typer.Option("--image-resize", help="Resize image files to the network's input.")]
@@ -433,7 +433,7 @@ def validate(
     reference: Annotated[str | None, typer.Option(help="The float network to compare with; for the zoo its own.")] = None,
     board: Board = None,
     port: Annotated[str | None, typer.Option(help="Also run it on the board at this serial port, such as /dev/ttyACM0.")] = None,
-    samples: Few = None,
+    samples: SampleCount = None,
     metric: Annotated[str | None, typer.Option(help=f"The task's own: {', '.join(METRICS)}.")] = None,
     max_drop: Annotated[float | None, typer.Option(min=0, max=100, help="Most percentage points below the float network.")] = None,
     deviation: Annotated[float | None, typer.Option(min=0, help="Most relative L2 error of a layer; by default 0.5 is named only.")] = None,
@@ -560,7 +560,7 @@ def report_page(
     ram: Ram = None,
     cycles: Annotated[float | None, typer.Option(parser=_count, help="Most cycles of an inference, as 5M.", metavar="CYCLES")] = None,
     curve: Annotated[Path | None, typer.Option(help="A .pareto.json of `compress --pareto` to draw.")] = None,
-    samples: Few = None,
+    samples: SampleCount = None,
     image_values: ImageValues = None,
     image_mean: ImageMean = None,
     image_std: ImageStd = None,

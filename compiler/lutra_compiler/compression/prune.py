@@ -71,16 +71,15 @@ def target_widths(graph: Graph, config: PruningConfig) -> dict[str, int]:
     owned: dict[str, set[int]] = {}  # by output value of each layer: the elements that it decides on
     removed: dict[str, int] = {}  # how many of them go
     for index, op in enumerate(layers):
-        all_, own = set(channels.elements[op.output].tolist()), set(_prunable(channels, op.output))
-        tied = len(all_ - own) - sum(min(count, len(owned[value] & all_)) for value, count in removed.items())
+        elements, own = set(channels.elements[op.output].tolist()), set(_prunable(channels, op.output))
+        tied = len(elements - own) - sum(min(count, len(owned[value] & elements)) for value, count in removed.items())
         wish = config.width_of(op.name, index)
         width = len(channels.elements[op.output])
         if wish is None:
             wish = width if config.widths else max(1, round(width * (1 - config.rate)))
         elif wish > width or (wish < width and not own) or wish < tied:
-            reason = f"it has {width}"
-            if wish <= width:
-                reason = f"{tied} of them are tied to the network's inputs or outputs, or to an earlier layer"
+            bound = f"{tied} of them are tied to the network's inputs or outputs, or to an earlier layer"
+            reason = f"it has {width}" if wish > width else bound
             raise CompressionError(f"layer '{op.name}' cannot have {wish} channels: {reason}; change pruning.widths")
         if own:
             widths[op.output] = wish

@@ -24,7 +24,7 @@ from lutra_compiler.compression.compress import Stages, compress
 from lutra_compiler.compression.post_training import require_reconstructible
 from lutra_compiler.compression.product_quantize import layer_settings
 from lutra_compiler.compression.prune import loss_changes, prune, target_widths, weighted_layers, widths_of, with_selects
-from lutra_compiler.compression.sensitivity import KEPT, encode, loss_against, measure_losses, outputs_of, settings_of
+from lutra_compiler.compression.sensitivity import MEASURED_OPTIONS, encode, loss_against, measure_losses, outputs_of, settings_of
 from lutra_compiler.compression.torch_graph import TorchGraph
 from lutra_compiler.compression.training import (
     FEWEST_SAMPLES,
@@ -536,7 +536,7 @@ class Search:
         recovered = once_through * min(self._scarcity, _MOST_REPEATED) * search.recovery.epochs * narrower
         trials = search.trials if self._levels > 1 or self.budget.max_drop is not None else 0
         tried = once_through * min(1.0, search.trial_epochs * self._scarcity) * epochs * trials
-        measured = len(weighted_layers(self._core)) * KEPT * len(self._held) * (1 + narrower) / 4  # outputs alone
+        measured = len(weighted_layers(self._core)) * MEASURED_OPTIONS * len(self._held) * (1 + narrower) / 4  # outputs alone
         looking, training_time = of_a_sample * (recovered + tried + measured), of_a_sample * samples * epochs
         return f"searching for about {_minutes(looking)}, then training for about {_minutes(training_time)}, at most"
 

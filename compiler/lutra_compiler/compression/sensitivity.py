@@ -24,7 +24,7 @@ from lutra_compiler.numerics.product_quantization import quantize_together
 CODEWORDS = (16, 64, 256)
 SUBVECTORS = (1, 2, 4, 8, 16)
 _BATCH = 256
-KEPT = 8  # options of a layer whose loss is measured
+MEASURED_OPTIONS = 8  # options of a layer whose loss is measured
 _SHARING = 3  # layers, at least, that a shared codebook is considered for, and such codebooks that are measured, at most
 _POINTS_A_CODEWORD = 4  # subvectors that a codeword must stand for, at least
 
@@ -172,9 +172,9 @@ def _promising(layer: Layer, proxies: Sequence[float]) -> list[int]:
         )
 
     front = sorted((n for n in own if not beaten(n)), key=lambda n: (layer.options[n].model_bytes, n))
-    if len(front) <= KEPT:
+    if len(front) <= MEASURED_OPTIONS:
         return front
-    return [front[round(i * (len(front) - 1) / (KEPT - 1))] for i in range(KEPT)]
+    return [front[round(i * (len(front) - 1) / (MEASURED_OPTIONS - 1))] for i in range(MEASURED_OPTIONS)]
 
 
 def _promising_codebooks(level: Level, proxies: Sequence[Sequence[float]], names: set[str]) -> set[str]:

@@ -383,7 +383,7 @@ def _group_norm(b: OperatorBuilder, n: Node) -> str:
 def _quantize(b: OperatorBuilder, n: Node) -> Result:
     """A value stays a float within the range of its integers: they limit it, and Lutra quantizes it anew."""
     scale, zero_point = n.required_weight(1), n.constant(2)
-    kind = _integers_made(n) if zero_point is None else zero_point.dtype
+    kind = _type_without_zero_point(n) if zero_point is None else zero_point.dtype
     if scale.size != 1 or (zero_point is not None and zero_point.size != 1) or kind not in (np.int8, np.uint8, np.int16, np.uint16):
         raise Unsupported(f"its scale has {scale.size} numbers, its integers are {kind}", "quantize values with one scale to 8 or 16 bits")
     zero = 0 if zero_point is None else int(zero_point.reshape(-1)[0])
@@ -391,8 +391,8 @@ def _quantize(b: OperatorBuilder, n: Node) -> Result:
     return b.clamp(n.name, n.value(0), (limits.min - zero) * step, (limits.max - zero) * step)
 
 
-def _integers_made(n: Node) -> np.dtype[Any]:
-    """The type of a quantization without a zero point."""
+def _type_without_zero_point(n: Node) -> np.dtype[Any]:
+    """What `output_dtype` says, uint8 without."""
     code = int(n.attributes.get("output_dtype", 0))
     return onnx.helper.tensor_dtype_to_np_dtype(code) if code else np.dtype(np.uint8)
 
